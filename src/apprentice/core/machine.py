@@ -1,0 +1,146 @@
+"""Facts about the machine and the code that a result should name, and that `apprentice doctor` judges.
+
+Everything is read when asked for, never at import. What cannot be found out is left empty rather than guessed. No host or
+user name is among the facts: results are published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import os
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("apprentice-coder", "numpy", "pyarrow", "tokenizers", "torch", "safetensors", "msgspec")
+"""Whose versions change results."""
+TELLING_FLAGS = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8",
+                 "asimd", "bf16", "i8mm", "sve")  # fmt: skip
+"""Kinds of CPU instructions that decide which arithmetic is fast (x86, then ARM)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """Hardware and its present load."""
+
+    cpu: str
+    flags: tuple[str, ...]
+    """Those of TELLING_FLAGS that the CPU has."""
+    cores: int
+    """That this process may use."""
+    memory_gib: float
+    """Of the machine, or of the container's limit where that is lower."""
+    memory_available_gib: float
+    load: float
+    """Processes running or waiting, mean over a minute."""
+    system: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def look() -> Machine:
+    """The machine as it is now."""
+    cpu, flags = _cpu()
+    total, available = _memory()
+    return Machine(
+        cpu=cpu,
+        flags=tuple(flag for flag in TELLING_FLAGS if flag in flags),
+        cores=cores(),
+        memory_gib=round(total / 2**30, 1),
+        memory_available_gib=round(available / 2**30, 1),
+        load=round(os.getloadavg()[0], 2),
+        system=f"{platform.system()} {platform.machine()}",
+    )
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Python and those of PACKAGES that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+@functools.cache
+def code_version() -> dict[str, str]:
+    """`version` of Apprentice and, where it runs from a git checkout of its own, `commit` (with `+changes`)."""
+    facts = {}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        facts["version"] = importlib.metadata.version("apprentice-coder")
+    root = Path(__file__).resolve().parents[3]
+    if (root / ".git").exists() and (root / "src" / "apprentice").is_dir():
+        commit = _git(root, "rev-parse", "HEAD")
+        if commit:
+            changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "src")
+            facts["commit"] = commit + ("+changes" if changed else "")
+    return facts
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process or one of its finished children has held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit / 2**30
+
+
+def free_disk_gib(folder: Path) -> float:
+    """Free space where `folder` lies, or would lie."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 2**30
+
+
+def facts() -> dict[str, Any]:
+    """All of it, as written beside results."""
+    return {"machine": look().to_dict(), "versions": versions(), "code": code_version()}
+
+
+def _cpu() -> tuple[str, set[str]]:
+    name, flags = platform.processor() or platform.machine(), set[str]()
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if model := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
+            name = model[1].strip()
+        if listed := re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE):
+            flags = set(listed[1].split())
+    return name, flags
+
+
+def _memory() -> tuple[int, int]:
+    """Total and available bytes."""
+    total = available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+        available = int(re.search(r"^MemAvailable:\s*(\d+)", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+    with contextlib.suppress(OSError, ValueError):
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
+        total, available = min(total, limit), min(available, max(0, limit - used))
+    return total, available
+
+
+def _git(root: Path, *words: str) -> str:
+    """Output of a git command in OUR OWN checkout; anything else goes through `repository.git`."""
+    try:
+        done = subprocess.run(
+            ["git", "-c", "core.fsmonitor=false", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
