@@ -91,10 +91,14 @@ def hunks(path: str, before: str, after: str, *, merge_gap: int = 2) -> list[Edi
 
     Changes separated by at most `merge_gap` unchanged lines are one edit."""
     old, new = split_lines(before), split_lines(after)
+    head = _common_prefix(old, new)
+    tail = _common_prefix(old[head:][::-1], new[head:][::-1])
+    middle_old, middle_new = old[head : len(old) - tail], new[head : len(new) - tail]
     groups: list[list[int]] = []
-    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for tag, *place in difflib.SequenceMatcher(None, middle_old, middle_new, autojunk=False).get_opcodes():
         if tag == "equal":
             continue
+        i1, i2, j1, j2 = (at + head for at in place)
         if groups and i1 - groups[-1][1] <= merge_gap:
             groups[-1][1], groups[-1][3] = i2, j2
         else:
@@ -216,9 +220,6 @@ def _offsets(words: Sequence[str]) -> list[int]:
     return at
 
 
-def _common_prefix(a: str, b: str) -> int:
+def _common_prefix(a: Sequence[str], b: Sequence[str]) -> int:
     length = min(len(a), len(b))
-    for i in range(length):
-        if a[i] != b[i]:
-            return i
-    return length
+    return next((i for i in range(length) if a[i] != b[i]), length)
