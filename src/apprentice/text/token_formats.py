@@ -9,6 +9,7 @@ pre-tokenizers, which GGUF files name only (`tokenizer.ggml.pre`).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -93,18 +94,25 @@ def is_byte_level(state: Mapping[str, Any]) -> bool:
 
 
 def without_added_tokens(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The same tokenizer for plain text: no added tokens, nothing put in front of a text, no truncation or padding.
-    Raises: InputError where it is no BPE."""
+    """The same tokenizer without added tokens, truncation and padding. Raises: InputError where it is no BPE."""
     model = state.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise InputError("the tokenizer is no byte-pair encoding", hint="use a Llama, Qwen or SmolLM checkpoint")
-    plain = {**state, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-    # A model whose unknown token is an added one cannot be built without it; byte fallback makes it unreachable.
-    plain["model"] = {**model, "dropout": None}
+    bare = {**state, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+    return bare | {"model": {**model, "dropout": None}}
+
+
+def for_plain_text(state: Mapping[str, Any]) -> dict[str, Any]:
+    """`without_added_tokens`, and nothing put in front of a text. Raises: InputError where it is no BPE."""
+    bare = without_added_tokens(state)
     if not is_byte_level(state):
-        plain["normalizer"] = _without_prefix(state.get("normalizer"))
-        plain["pre_tokenizer"] = _without_prefix(state.get("pre_tokenizer"))
-    return plain
+        bare |= {key: _without_prefix(state.get(key)) for key in ("normalizer", "pre_tokenizer")}
+    return bare
+
+
+def prepends_everywhere(state: Mapping[str, Any]) -> bool:
+    """Whether each stretch between special tokens, not only the first, gets a space in front."""
+    return "Prepend" in _types(state.get("normalizer")) or '"always"' in json.dumps(state.get("pre_tokenizer"))
 
 
 def token_table(state: Mapping[str, Any], max_id: int) -> list[bytes]:

@@ -27,6 +27,7 @@ from typing import Any
 
 import tokenizers
 
+from apprentice.core import files
 from apprentice.core.errors import HostileInputError, InputError
 from apprentice.text import token_formats
 
@@ -58,7 +59,7 @@ class Tokenizer:
         for token in self._state.get("added_tokens") or ():
             self.special_tokens[token["content"]] = token["id"]
             self._added[token["content"]] = token
-        self._plain = _engine(token_formats.without_added_tokens(self._state))
+        self._plain = _engine(token_formats.for_plain_text(self._state))
         self._bytes = token_formats.token_table(self._state, MAX_TOKEN_ID)
         self._byte_level = token_formats.is_byte_level(self._state)
         named = [self.special_tokens.get(text) for text in (self.named_tokens().get("eos_token"), *_END_TOKENS) if text]
@@ -195,8 +196,6 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json."""
-        from apprentice.core import files
-
         files.make_folder(folder)
         files.write_text(folder / "tokenizer.json", json.dumps(self._state, ensure_ascii=False))
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False} | self.config
@@ -224,9 +223,18 @@ class Tokenizer:
                     yield at + match.start(), at + match.end(), match[match.lastindex or 0]
             at += len(piece)
 
+    @cached_property
+    def _in_templates(self) -> tokenizers.Tokenizer | None:
+        """SentencePiece models are trained with a space in front of what follows a special token."""
+        return None if self._byte_level else _engine(token_formats.without_added_tokens(self._state))
+
     def _extend(self, ids: list[int], offsets: list[tuple[int, int]], text: str, start: int, end: int) -> None:
         if start < end:
-            more, places = self.encode_with_offsets(text[start:end])
+            if self._in_templates is not None and (start == 0 or token_formats.prepends_everywhere(self._state)):
+                encoding = self._in_templates.encode(_sound(text[start:end]), add_special_tokens=False)
+                more, places = encoding.ids, encoding.offsets
+            else:
+                more, places = self.encode_with_offsets(text[start:end])
             ids += more
             offsets += [(a + start, b + start) for a, b in places]
 
