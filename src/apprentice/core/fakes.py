@@ -46,8 +46,10 @@ class ByteTokenizer:
         return self.encode(text), offsets
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        parts = [self._contents[i].encode() if i in self._contents else bytes([i]) for i in token_ids]
-        return b"".join(parts).decode(errors="replace")
+        return b"".join(self.token_bytes(i) for i in token_ids).decode(errors="replace")
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._contents[token_id].encode() if token_id in self._contents else bytes([token_id])
 
     def special_id(self, content: str) -> int | None:
         return self._specials.get(content)

@@ -31,6 +31,9 @@ class Tokenizer(Protocol):
 
     def decode(self, token_ids: Sequence[int]) -> str: ...
     def special_id(self, content: str) -> int | None: ...
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of UTF-8 that a token stands for, maybe part of a character; a special token's name."""
+        ...
 
 
 class Mixture(Protocol):

@@ -40,6 +40,7 @@ CHUNK_CHARS = 1 << 16
 
 _END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>")
 _LINE_BORDER = re.compile(r"(?<=[!-~])\n(?=[!-~])")
+_WORD = re.compile(r"\s*\S+|\s+")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
@@ -193,6 +194,17 @@ class Tokenizer:
 
     def is_special(self, token_id: int) -> bool:
         return token_id in self._special_ids
+
+    @property
+    def merges_tokens(self) -> bool:
+        """Whether a token can be longer than a byte."""
+        return bool(self._state["model"].get("merges"))
+
+    def words(self, text: str) -> list[tuple[int, int]]:
+        """[start, end) of the stretches that no token crosses, in characters."""
+        if self._plain.pre_tokenizer is None:
+            return [match.span() for match in _WORD.finditer(text)]
+        return [place for _, place in self._plain.pre_tokenizer.pre_tokenize_str(_sound(text))]
 
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json."""
