@@ -1,0 +1,133 @@
+"""Works -> examples of every kind, split by time, without duplicates, each drop with its reason.
+
+    works --moments()--> filters --> split by commit --> deduplicate --> prompts (repository.prompt) --> Examples
+
+The prompts come last, because they cost most and only what stays needs them. Edits that may not be learned from are
+seen all the same: they stand in the latest edits that later prompts show, and in the files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from apprentice.core.protocols import Tokenizer
+from apprentice.examples.deduplicate import change_of, duplicates
+from apprentice.examples.example import Example
+from apprentice.examples.filters import edit_reason, file_reason, is_long
+from apprentice.examples.kinds.completion import completion, cursor
+from apprentice.examples.kinds.next_edit import next_edit
+from apprentice.examples.split import SPLITS, Shares, split_commits
+from apprentice.examples.work import Moment, Work, moments
+from apprentice.repository.prompt import PromptConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExamplesConfig:
+    """What becomes an example."""
+
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    """Budgets of the prompts."""
+    shares: Shares = field(default_factory=Shares)
+    """Shares of the splits."""
+    near_duplicate: float = 0.8
+    """Similarity from which on two edits are near duplicates, 0 to 1 (1: exact ones only)."""
+    max_target_tokens: int = 512
+    """Longest replacement, and longest region replaced, in tokens, 1 or more. Longer ones give completions only."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.near_duplicate <= 1:
+            raise ValueError("near_duplicate must be above 0, at most 1")
+        if self.max_target_tokens < 1:
+            raise ValueError("max_target_tokens must be 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Examples in order of time, and what became of the rest."""
+
+    examples: dict[str, list[Example]]
+    """Split -> its examples."""
+    commits: dict[str, list[str]]
+    """Split -> its commits, oldest first (those without examples too, as far as they had edits worth one)."""
+    dropped: dict[str, int]
+    """Reason -> edits left out; `places` in a reason: completions that have no place or next edits that are too long."""
+
+    def counts(self) -> dict[str, int]:
+        """For the manifest."""
+        counts = {f"{split}_commits": len(commits) for split, commits in self.commits.items()}
+        for split, examples in self.examples.items():
+            for kind, count in sorted(Counter(example.kind for example in examples).items()):
+                counts[f"{split}_{kind}"] = count
+        return counts
+
+
+def build(
+    works: Iterable[Work],
+    tokenizer: Tokenizer,
+    config: ExamplesConfig = ExamplesConfig(),
+    *,
+    may_learn: Callable[[Work], bool] = lambda work: work.author == "developer",
+) -> Built:
+    """All examples of the works, which are in order of time. `may_learn`: whether a commit's author may be learned
+    from (and be the measure in the test set)."""
+    dropped: Counter[str] = Counter()
+    usable = _usable(works, may_learn, dropped)
+    split_of = _splits(usable, config.shares)
+    changes = [
+        change_of(m.edit, split=split_of[m.work.repository, m.work.commit], commit=m.work.commit) for m in usable
+    ]
+    twins = duplicates(changes, threshold=config.near_duplicate)
+    dropped.update(twins.values())
+    examples: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    for i, moment in enumerate(usable):
+        if i not in twins:
+            examples[changes[i].split] += _examples(moment, tokenizer, config, dropped)
+    commits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for (_, commit), split in split_of.items():
+        commits[split].append(commit)
+    return Built(examples, commits, dict(sorted(dropped.items())))
+
+
+def _usable(works: Iterable[Work], may_learn: Callable[[Work], bool], dropped: Counter[str]) -> list[Moment]:
+    usable = []
+    for moment in moments(works, leave_out=file_reason, dropped=dropped):
+        reason = None if may_learn(moment.work) else f"edits by an author not learned from ({moment.work.author})"
+        if reason := reason or edit_reason(moment):
+            dropped[reason] += 1
+        else:
+            usable.append(moment)
+    return usable
+
+
+def _splits(usable: Sequence[Moment], shares: Shares) -> dict[tuple[str, str], str]:
+    """(repository, commit) -> split."""
+    commits: dict[str, dict[str, None]] = {}
+    for moment in usable:
+        commits.setdefault(moment.work.repository, {})[moment.work.commit] = None
+    return {
+        (repository, commit): split
+        for repository, seen in commits.items()
+        for commit, split in split_commits(list(seen), shares).items()
+    }
+
+
+def _examples(
+    moment: Moment, tokenizer: Tokenizer, config: ExamplesConfig, dropped: Counter[str]
+) -> list[Example]:
+    found = []
+    if is_long(moment) or _tokens(tokenizer, moment) > config.max_target_tokens:
+        dropped["places of next edits: too long"] += 1
+    else:
+        found.append(next_edit(moment, tokenizer, config.prompt))
+    if cursor(moment.lines, moment.edit) is None:
+        dropped["places of completions: no new text in a line"] += 1
+    elif example := completion(moment, tokenizer, config.prompt):
+        found.append(example)
+    return found
+
+
+def _tokens(tokenizer: Tokenizer, moment: Moment) -> int:
+    old, new = ("".join("\n" + line for line in lines) for lines in (moment.edit.old, moment.edit.new))
+    return max(len(tokenizer.encode(old)), len(tokenizer.encode(new)))

@@ -1,0 +1,66 @@
+"""The `examples` artifact: a JSONL file a split, compressed, in the columns that TRL reads; and its way back.
+
+    examples/  train.jsonl.zst  valid.jsonl.zst  gate.jsonl.zst  test.jsonl.zst  commits.json  manifest.json
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zstandard
+
+from apprentice.core import artifacts, files
+from apprentice.core.errors import InputError
+from apprentice.examples.build import Built, ExamplesConfig
+from apprentice.examples.example import Example
+from apprentice.examples.split import SPLITS
+
+KIND = "examples"
+VERSION = 1
+COMMITS = "commits.json"
+MAX_LINE_BYTES = 64 << 20
+"""Of one row: a longer one is not ours."""
+
+
+def write(folder: Path, built: Built, config: ExamplesConfig, *, parents: Mapping[str, str]) -> artifacts.Manifest:
+    """Store the examples. `parents`: content hashes of the sessions and of the tokenizer that sized the prompts."""
+    with artifacts.create(folder, kind=KIND, version=VERSION, parents=parents, config=asdict(config)) as writer:
+        for split in SPLITS:
+            with files.open_write(writer.path(f"{split}.jsonl.zst")) as raw:
+                with zstandard.ZstdCompressor(level=9).stream_writer(raw, closefd=False) as stream:
+                    for example in built.examples[split]:
+                        stream.write(msgspec.json.encode(example) + b"\n")
+        files.write_json(writer.path(COMMITS), built.commits)
+        return writer.finish(counts=built.counts(), dropped=built.dropped)
+
+
+def read(folder: Path, split: str, *, kind: str | None = None) -> Iterator[Example]:
+    """The examples of a split in order of time. Raises: InputError for a folder or a row that is not ours."""
+    artifacts.read(folder, kind=KIND)
+    path = folder / f"{split}.jsonl.zst"
+    decoder = msgspec.json.Decoder(Example)
+    try:
+        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+            lines = io.BufferedReader(stream)
+            while line := lines.readline(MAX_LINE_BYTES):
+                example = decoder.decode(line)
+                if kind is None or example.kind == kind:
+                    yield example
+    except (OSError, zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"`{path}` cannot be read: {error}", hint="make it again with `apprentice learn`") from error
+
+
+def read_commits(folder: Path) -> dict[str, list[str]]:
+    """Split -> commits, oldest first."""
+    artifacts.read(folder, kind=KIND)
+    path = folder / COMMITS
+    try:
+        commits: Any = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"`{path}` cannot be read: {error}", hint="make it again with `apprentice learn`") from error
+    return commits
