@@ -1,0 +1,100 @@
+"""Texts of git blobs: decoded, redacted, stored once, and the latest kept at hand.
+
+    blob id --> Unusable(reason), or the id of the redacted text in the store
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import replace
+
+from apprentice.repository.git import Objects
+from apprentice.sessions.store import SessionsWriter
+from apprentice.text import edits
+from apprentice.text.edits import CONTEXT_LINES, Edit
+
+_CACHE_CHARACTERS = 48 << 20
+_MAX_PAIRS = 4_000_000
+"""Most pairs of equal lines that the search for a difference may meet; a second or so of work."""
+_REGULAR = ("100644", "100755", "100664")
+
+
+class Unusable(Exception):
+    """Why a file or a change is left out; `aside` where it could not be read."""
+
+    def __init__(self, reason: str, *, aside: bool = False, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.aside, self.detail = reason, aside, detail
+
+
+class BlobTexts:
+    """Redacted texts of blobs: ids for all that were seen, texts for the latest."""
+
+    def __init__(self, objects: Objects, writer: SessionsWriter, max_bytes: int) -> None:
+        self._objects, self._writer, self._max_bytes = objects, writer, max_bytes
+        self._ids: dict[bytes, str | Unusable] = {}
+        self._cache: OrderedDict[str, str] = OrderedDict()
+        self._cached = 0
+
+    def id_of(self, object_id: str, mode: str, path: str) -> str:
+        """Store the blob's text. Raises: Unusable."""
+        if mode not in _REGULAR:
+            raise Unusable({"120000": "symlink", "160000": "submodule"}.get(mode, "odd_mode"))
+        key = bytes.fromhex(object_id)
+        if key not in self._ids:
+            try:
+                self._ids[key] = self._writer.add_text(self._redacted(object_id), near=path)
+            except Unusable as unusable:
+                self._ids[key] = unusable
+        known = self._ids[key]
+        if isinstance(known, Unusable):
+            raise Unusable(known.reason, aside=known.aside, detail=path)
+        return known
+
+    def text(self, object_id: str) -> str:
+        """The redacted text of a blob that has an id."""
+        if object_id in self._cache:
+            self._cache.move_to_end(object_id)
+            return self._cache[object_id]
+        return self._redacted(object_id)
+
+    def _redacted(self, object_id: str) -> str:
+        blob = self._objects.read(object_id, max_bytes=self._max_bytes)
+        if blob.missing:
+            raise Unusable("object_missing", aside=True)
+        if blob.data is None:
+            raise Unusable("large_file")
+        text = self._writer.redact(_decode(blob.data))
+        self._cache[object_id] = text
+        self._cached += len(text)
+        while self._cached > _CACHE_CHARACTERS:
+            self._cached -= len(self._cache.popitem(last=False)[1])
+        return text
+
+
+def _decode(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Unusable("utf16", aside=True)
+    if b"\0" in data:
+        raise Unusable("binary")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unusable("not_utf8", aside=True) from None
+
+
+def hunks_between(path: str, before: str, after: str) -> list[Edit]:
+    """`text.edits.hunks` of what lies between the common beginning and end: the same edits in a fraction of the time.
+    Raises: Unusable where lines repeat so often that the search would take minutes."""
+    old, new = edits.split_lines(before), edits.split_lines(after)
+    shorter = min(len(old), len(new))
+    head = next((i for i in range(shorter) if old[i] != new[i]), shorter)
+    tail = next((i for i in range(shorter - head) if old[-1 - i] != new[-1 - i]), shorter - head)
+    first = max(0, head - CONTEXT_LINES)
+    behind = max(0, tail - CONTEXT_LINES)
+    old, new = old[first : len(old) - behind], new[first : len(new) - behind]
+    often = Counter(new)
+    if sum(count * often[line] for line, count in Counter(old).items()) > _MAX_PAIRS:
+        raise Unusable("too_repetitive")
+    found = edits.hunks(path, "".join(x + "\n" for x in old), "".join(x + "\n" for x in new))
+    return [replace(edit, start_line=edit.start_line + first) for edit in found]

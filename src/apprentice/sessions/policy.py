@@ -1,0 +1,57 @@
+"""Who may be learned from.
+
+Naming a repository is the permission to learn from the code in it; by default loss falls on what people wrote. What an
+assistant wrote is read as context and carries loss only where the policy says so, for several vendors' terms forbid to
+train other models on their outputs. What a tool wrote (dependency bots, formatters) teaches nothing by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from apprentice.core.errors import ConfigError
+from apprentice.sessions.events import Author
+
+_KINDS = ("developer", "assistant", "tool")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """On what ground a source may be read."""
+
+    source: str
+    vendor: str
+    link: str
+    read: str
+    """Date on which the terms were read, or empty where there are none."""
+
+
+TERMS = {"git": Terms(source="git", vendor="the repository's owner", link="the licence in the repository", read="")}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """The default learns from developers only."""
+
+    learn_from: tuple[str, ...] = ("developer",)
+    """Each `developer`, `assistant`, `tool`, or one assistant or tool by name: `assistant:claude`."""
+
+    def __post_init__(self) -> None:
+        for entry in self.learn_from:
+            kind, colon, agent = entry.partition(":")
+            if kind not in _KINDS or (colon and (kind == "developer" or not agent)):
+                raise ConfigError(
+                    f"`{entry}` names nobody to learn from",
+                    hint="use `developer`, `assistant`, `tool` or `assistant:NAME`",
+                )
+
+    def may_learn(self, author: Author) -> bool:
+        """Whether loss may fall on what this author wrote."""
+        return author.kind in self.learn_from or f"{author.kind}:{author.agent}" in self.learn_from
+
+    def describe(self, sources: Iterable[str]) -> dict[str, Any]:
+        """For the manifest: the policy and the terms of each source."""
+        terms = [asdict(TERMS[source]) for source in sorted(set(sources)) if source in TERMS]
+        return {"learn_from": list(self.learn_from), "terms": terms}
