@@ -16,7 +16,10 @@ from apprentice.model.config import ModelConfig, RopeScaling
 def frequencies(config: ModelConfig) -> tuple[np.ndarray, float]:
     """Radians per position for each of head_size / 2 planes (float32), and the factor on cosines and sines."""
     exponents = np.arange(0, config.head_size, 2, dtype=np.float32) / np.float32(config.head_size)
-    plain = (1.0 / np.float32(config.rope_theta) ** exponents).astype(np.float32)
+    # The power in double precision, rounded: what torch's float32 power gives, whereas numpy's is often one step off,
+    # which at position 600 moves a logit by 1e-4.
+    powers = (np.float64(config.rope_theta) ** exponents.astype(np.float64)).astype(np.float32)
+    plain = np.float32(1) / powers
     scaling = config.rope_scaling
     if scaling is None:
         return plain, 1.0

@@ -1,0 +1,108 @@
+"""The torch model as a `Generator`: what evaluation and chat use before a model is quantized.
+
+The decoding loop is `text.decoding`; this file gives it the arithmetic. All sequences of a step are packed into one
+row, so the big matrix products see every token once, without padding, and only attention goes sequence by sequence.
+The head is computed at the asked places only. A long prompt goes through in chunks, which bounds memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from apprentice.core.protocols import Mixture, Request, Sample, Score, Tokenizer
+from apprentice.model.attention import Cache, Piece
+from apprentice.model.transformer import Transformer
+from apprentice.text import decoding
+from apprentice.text.decoding import Feed, Output
+
+CHUNK_TOKENS = 2048
+"""Tokens that go through the layers at once."""
+
+
+class TorchGenerator:
+    """A Transformer and its tokenizer. Implements `core.protocols.Generator`."""
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, *, max_sequences: int = 16) -> None:
+        self._tokenizer, self._max_sequences = tokenizer, max_sequences
+        self._model = TorchLanguageModel(model)
+
+    def generate(
+        self, requests: Sequence[Request], *, on_token: Callable[[int, int, str], bool] | None = None
+    ) -> list[Sample]:
+        return decoding.generate(
+            self._model, self._tokenizer, requests, on_token=on_token, max_sequences=self._max_sequences
+        )
+
+    def score(
+        self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *,
+        mixtures: Sequence[Mixture | None] | None = None,
+    ) -> list[Score]:
+        return decoding.score(self._model, prompts, targets, mixtures=mixtures, tokens_per_forward=CHUNK_TOKENS)
+
+
+class TorchLanguageModel:
+    """Implements `text.decoding.LanguageModel`."""
+
+    def __init__(self, model: Transformer) -> None:
+        self._model = model
+
+    @property
+    def max_positions(self) -> int:
+        return self._model.config.max_positions
+
+    def new_cache(self, capacity: int) -> Cache:
+        return self._model.new_cache(capacity)
+
+    @torch.inference_mode()
+    def forward(self, feeds: Sequence[Feed]) -> list[Output]:
+        counts = [feed.num_outputs for feed in feeds]
+        x_ND = torch.cat([self._hidden(chunk) for chunk in _chunks(feeds)])
+        log_probs_NV = self._model.logits(x_ND).float().log_softmax(-1)
+        return [Output(rows_TV.numpy()) for rows_TV in log_probs_NV.split(counts)]
+
+    def _hidden(self, feeds: Sequence[Feed]) -> Tensor:
+        """Hidden states at the places that are answered for, [N, D]."""
+        tokens: list[int] = []
+        pieces: list[Piece] = []
+        wanted: list[int] = []
+        for feed in feeds:
+            start, end = len(tokens), len(tokens) + len(feed.token_ids)
+            tokens += feed.token_ids
+            pieces.append(Piece(0, start, end, _own(feed.cache)))
+            wanted += range(end - feed.num_outputs, end)
+        x_TD = self._model.hidden(torch.tensor([tokens]), pieces=pieces)[0]
+        return x_TD[torch.tensor(wanted, dtype=torch.long)]
+
+
+def _chunks(feeds: Sequence[Feed]) -> list[list[Feed]]:
+    """Feeds that go through the layers together, in order, CHUNK_TOKENS at most. A longer one that is kept is cut."""
+    chunks: list[list[Feed]] = [[]]
+    filled = 0
+    for feed in feeds:
+        for part in _parts(feed):
+            if chunks[-1] and filled + len(part.token_ids) > CHUNK_TOKENS:
+                chunks.append([])
+                filled = 0
+            chunks[-1].append(part)
+            filled += len(part.token_ids)
+    return chunks
+
+
+def _parts(feed: Feed) -> list[Feed]:
+    size = len(feed.token_ids)
+    if feed.cache is None or size <= CHUNK_TOKENS:
+        return [feed]
+    first_output = size - feed.num_outputs
+    parts = []
+    for start in range(0, size, CHUNK_TOKENS):
+        end = min(start + CHUNK_TOKENS, size)
+        parts.append(Feed(feed.token_ids[start:end], max(0, end - max(start, first_output)), feed.cache))
+    return parts
+
+
+def _own(cache: decoding.SequenceCache | None) -> Cache | None:
+    assert cache is None or isinstance(cache, Cache)
+    return cache
