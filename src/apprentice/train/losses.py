@@ -1,0 +1,130 @@
+"""The loss of a sequence: weighted negative log-likelihood of the next token, computed without keeping any logits.
+
+Letters: N tokens with loss, D residual width, V vocabulary, B rows, T tokens.
+
+    hidden states x_ND, head_VD --(chunks of tokens)--> logits --> sum of weight * -log p, and both gradients at once
+
+With 49,152 words the logits of 768 tokens take 150 MB, and the usual way (log-softmax, its gradient, two more products)
+moves them through memory five times. Here a chunk of logits stays in the cache while softmax, loss and its gradient are
+computed in place, and the gradients of x and head are added up right there: backward only hands them out.
+The idea is Liger's fused linear cross-entropy (arXiv:2410.10989), for a CPU.
+
+The head is applied only where a token carries loss. Weights are divided by the total weight of a whole STEP beforehand,
+so that several small batches give the same gradient as one large one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from apprentice.model.transformer import Transformer
+from apprentice.train.packing import CHANGED, Batch
+
+CHUNK_TOKENS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Sums over the tokens that were asked for."""
+
+    nats: float
+    num_tokens: int
+
+    @property
+    def bits_per_token(self) -> float:
+        return self.nats / max(self.num_tokens, 1) / float(np.log(2))
+
+
+def total_weight(batches: list[Batch], table: np.ndarray) -> float:
+    """The weight that a step's loss is divided by."""
+    return float(sum(table[batch.kinds_BT[:, 1:]].sum(dtype=np.float64) for batch in batches))
+
+
+def batch_loss(model: Transformer, batch: Batch, table: np.ndarray, divisor: float, *, matmul: torch.dtype) -> Tensor:
+    """Sum of weight * -log p over the batch, divided by `divisor`."""
+    weights_BT = table[batch.kinds_BT[:, 1:]] / divisor
+    x_ND, targets_N, at = _at(model, batch, weights_BT > 0)
+    return weighted_nll(x_ND, model.lm_head, targets_N, torch.from_numpy(weights_BT[at].astype(np.float32)), matmul=matmul)
+
+
+@torch.no_grad()
+def changed_likelihood(model: Transformer, batch: Batch) -> Likelihood:
+    """-log p of the changed tokens of a batch, in float32."""
+    wanted_BT = batch.kinds_BT[:, 1:] == CHANGED
+    count = int(wanted_BT.sum())
+    if count == 0:
+        return Likelihood(0.0, 0)
+    x_ND, targets_N, _ = _at(model, batch, wanted_BT)
+    return Likelihood(float(weighted_nll(x_ND, model.lm_head, targets_N, torch.ones(count))), count)
+
+
+def weighted_nll(
+    x_ND: Tensor, head: nn.Module, targets_N: Tensor, weights_N: Tensor, *, matmul: torch.dtype = torch.float32
+) -> Tensor:
+    """sum_n weights[n] * -log softmax(x[n] @ head)[targets[n]]. `matmul`: number format of the large products."""
+    if isinstance(head, nn.Linear) and head.bias is None:
+        # Autograd runs `forward` without gradients, so that it must be told whether they will be wanted.
+        wanted = torch.is_grad_enabled() and (x_ND.requires_grad, head.weight.requires_grad) or (False, False)
+        return _WeightedNll.apply(x_ND, head.weight, targets_N, weights_N, matmul, wanted)
+    return reference_nll(head(x_ND), targets_N, weights_N)
+
+
+def reference_nll(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
+    """The same in one line, for heads that are no plain product and for tests."""
+    return (functional.cross_entropy(logits_NV.float(), targets_N, reduction="none") * weights_N).sum()
+
+
+class _WeightedNll(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx, x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor, matmul: torch.dtype,
+        wanted: tuple[bool, bool],
+    ) -> Tensor:
+        x, head = x_ND.to(matmul), head_VD.to(matmul)
+        grad_x_ND = torch.empty_like(x_ND) if wanted[0] else None
+        grad_head_VD = torch.zeros_like(head_VD) if wanted[1] else None
+        total = torch.zeros((), dtype=torch.float64)
+        for start in range(0, x.shape[0], CHUNK_TOKENS):
+            at = slice(start, start + CHUNK_TOKENS)
+            probs_CV = (x[at] @ head.T).float()
+            targets_C1 = targets_N[at, None]
+            probs_CV -= probs_CV.amax(1, keepdim=True)
+            target_logits_C = probs_CV.gather(1, targets_C1)[:, 0]
+            sums_C = probs_CV.exp_().sum(1)
+            total += ((sums_C.log() - target_logits_C) * weights_N[at]).sum(dtype=torch.float64)
+            if grad_x_ND is None and grad_head_VD is None:
+                continue
+            probs_CV *= (weights_N[at] / sums_C)[:, None]
+            probs_CV.scatter_add_(1, targets_C1, -weights_N[at, None])
+            grad_CV = probs_CV.to(matmul)
+            if grad_x_ND is not None:
+                grad_x_ND[at] = grad_CV @ head
+            if grad_head_VD is not None and matmul == torch.float32:
+                grad_head_VD.addmm_(grad_CV.T, x[at])
+            elif grad_head_VD is not None:
+                grad_head_VD += grad_CV.T @ x[at]
+        ctx.save_for_backward(grad_x_ND, grad_head_VD)
+        return total.float()
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):
+        (grad_output,) = grad_outputs
+        grads = list(ctx.saved_tensors)
+        if float(grad_output) != 1.0:
+            grads = [None if grad is None else grad * grad_output for grad in grads]
+        return (*grads, None, None, None, None)
+
+
+def _at(model: Transformer, batch: Batch, wanted_BT: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
+    """Hidden states in front of the wanted tokens (a mask over tokens 1.. of each row), those tokens, and the mask."""
+    tokens_BT = torch.from_numpy(batch.token_ids_BT)
+    segments_BT = None if batch.segments_BT is None else torch.from_numpy(batch.segments_BT)
+    # The last token predicts nothing.
+    x_BTD = model.hidden(tokens_BT[:, :-1], segments_BT=None if segments_BT is None else segments_BT[:, :-1])
+    at = torch.from_numpy(wanted_BT)
+    return x_BTD[at], tokens_BT[:, 1:][at], wanted_BT

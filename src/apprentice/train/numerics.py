@@ -1,0 +1,165 @@
+"""Which arithmetic and how many threads train fastest on THIS machine: measured at the start, never looked up.
+
+    model, a real sequence --each candidate: forward + backward--> Numerics (written into the plan)
+
+    fp32          torch's default matrix product
+    fp32-onednn   oneDNN's, a fifth faster on some machines and slower on others; the same precision
+    bf16          products in bfloat16, all else float32 (`leaves`): twice as fast where the CPU has AVX512-BF16 or AMX,
+                  seven times slower where it has not
+
+Machines differ by such factors that a table of CPUs would be wrong for half of them. A candidate whose loss is off by
+more than LOSS_TOLERANCE is refused. With a given number of steps nothing is measured, for then the result must not depend
+on a clock: `fixed` follows from what the CPU says of itself.
+
+`tune_process` sets what can be set in a running process; `ENVIRONMENT` what must be set before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import msgspec
+import torch
+
+from apprentice.core import machine
+from apprentice.model.transformer import Transformer
+from apprentice.train.leaves import swapped
+
+ENVIRONMENT = {
+    # A worker that spins while it waits takes the core from whoever else runs: one step went from 9 to 43 s.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+LOSS_TOLERANCE = 0.02
+Arithmetic = Literal["fp32", "fp32-onednn", "bf16"]
+ARITHMETIC: tuple[Arithmetic, ...] = ("fp32", "fp32-onednn", "bf16")
+
+
+class Numerics(msgspec.Struct, frozen=True, kw_only=True):
+    """What was chosen, and why."""
+
+    arithmetic: Arithmetic
+    threads: int
+    seconds: dict[str, float] = {}
+    """Candidate -> seconds for the measured forward and backward."""
+    peak_gflops: float = 0.0
+    """Of a large matrix product in this arithmetic: what MFU is a part of. 0: not measured."""
+
+    @property
+    def matmul(self) -> torch.dtype:
+        """Number format of the large products."""
+        return torch.bfloat16 if self.arithmetic == "bf16" else torch.float32
+
+
+def tune_process() -> None:
+    """Let freed memory stay with the process: each step allocates the same hundreds of MB again, and giving them back to
+    the system and faulting them in anew costs a seventh of the time. Does nothing where there is no glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 64 << 20)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+            mallopt(option, value)
+
+
+@contextlib.contextmanager
+def applied(model: Transformer, numerics: Numerics) -> Iterator[None]:
+    """Within the block the process and the model compute in these numerics."""
+    with _process(numerics), swapped(model, numerics.matmul):
+        yield
+
+
+def fixed(arithmetic: Arithmetic | None = None, threads: int | None = None) -> Numerics:
+    """Numerics that follow from the machine's description, the same on every run."""
+    fast16 = not {"avx512_bf16", "amx_bf16"}.isdisjoint(machine.look().flags)
+    return Numerics(arithmetic=arithmetic or ("bf16" if fast16 else "fp32"), threads=threads or machine.cores())
+
+
+def measure(
+    model: Transformer,
+    loss_of: Callable[[torch.dtype], torch.Tensor],
+    *,
+    arithmetic: Arithmetic | None = None,
+    threads: int | None = None,
+    repeats: int = 2,
+) -> Numerics:
+    """Time forward and backward of `loss_of(number format of the large products)` in each candidate. What is given is not
+    varied. Leaves no gradients behind."""
+    cores = threads or machine.cores()
+    seconds: dict[str, float] = {}
+    best: tuple[float, Numerics] | None = None
+    reference = math.nan
+    products = {name: peak_gflops(Numerics(arithmetic=name, threads=cores), size=512) for name in ARITHMETIC}
+    for name in [arithmetic] if arithmetic else ARITHMETIC:
+        candidate = Numerics(arithmetic=name, threads=cores)
+        if name != "fp32" and arithmetic is None and products[name] < 0.8 * products["fp32"]:
+            # Seven times slower on some machines: not worth a whole step to find out.
+            continue
+        took, loss = _time(model, candidate, loss_of, repeats, give_up_s=1.5 * best[0] if best else math.inf)
+        seconds[f"{name} x {cores}"] = round(took, 4)
+        reference = loss if math.isnan(reference) else reference
+        close = abs(loss - reference) <= LOSS_TOLERANCE * max(abs(reference), 1.0)
+        if close and (best is None or took < best[0]):
+            best = (took, candidate)
+    assert best is not None
+    for fewer in [] if threads else _fewer(cores):
+        candidate = Numerics(arithmetic=best[1].arithmetic, threads=fewer)
+        took, _ = _time(model, candidate, loss_of, repeats, give_up_s=best[0])
+        seconds[f"{candidate.arithmetic} x {fewer}"] = round(took, 4)
+        if took < best[0]:
+            best = (took, candidate)
+    chosen = best[1]
+    return msgspec.structs.replace(chosen, seconds=seconds, peak_gflops=round(peak_gflops(chosen), 1))
+
+
+def peak_gflops(numerics: Numerics, *, size: int = 1024) -> float:
+    """Speed of a square matrix product, best of a few."""
+    best = math.inf
+    with _process(numerics):
+        a, b = (torch.ones(size, size, dtype=numerics.matmul) for _ in range(2))
+        for _ in range(5):
+            start = time.perf_counter()
+            torch.mm(a, b)
+            best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
+@contextlib.contextmanager
+def _process(numerics: Numerics) -> Iterator[None]:
+    threads, precision = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
+    torch.set_num_threads(numerics.threads)
+    # The name promises less precision than it gives: oneDNN takes it as leave to convert, and without AMX it does not.
+    torch.backends.mkldnn.matmul.fp32_precision = "none" if numerics.arithmetic == "fp32" else "bf16"
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.mkldnn.matmul.fp32_precision = precision
+
+
+def _time(
+    model: Transformer, numerics: Numerics, loss_of: Callable[[torch.dtype], torch.Tensor], repeats: int, *,
+    give_up_s: float,
+) -> tuple[float, float]:
+    """Best seconds and the loss. The first round warms up, and is the last one for a candidate that is far behind."""
+    best, loss = math.inf, math.nan
+    with applied(model, numerics):
+        for round_number in range(repeats + 1):
+            start = time.perf_counter()
+            value = loss_of(numerics.matmul)
+            value.backward()
+            took = time.perf_counter() - start
+            loss = float(value.detach())
+            model.zero_grad(set_to_none=True)
+            if round_number > 0 or took > give_up_s:
+                best = min(best, took)
+            if took > 2 * give_up_s:
+                break
+    return best, loss
+
+
+def _fewer(cores: int) -> list[int]:
+    """Numbers of threads worth trying besides all: half (two threads a core may be counted double), and one less."""
+    return sorted({n for n in (cores // 2, cores - 1) if 1 <= n < cores}, reverse=True)
