@@ -9,7 +9,7 @@ seen all the same: they stand in the latest edits that later prompts show, and i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from apprentice.core.protocols import Tokenizer
@@ -19,8 +19,9 @@ from apprentice.examples.filters import edit_reason, file_reason, is_long
 from apprentice.examples.kinds.completion import completion, cursor
 from apprentice.examples.kinds.next_edit import next_edit
 from apprentice.examples.split import SPLITS, Shares, split_commits
-from apprentice.examples.work import Moment, Work, moments
+from apprentice.examples.work import Moment, Player, Work, moments
 from apprentice.repository.prompt import PromptConfig
+from apprentice.text.edits import Edit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,49 +64,53 @@ class Built:
         return counts
 
 
-def build(
-    works: Iterable[Work],
-    tokenizer: Tokenizer,
-    config: ExamplesConfig = ExamplesConfig(),
-    *,
-    may_learn: Callable[[Work], bool] = lambda work: work.author == "developer",
-) -> Built:
-    """All examples of the works, which are in order of time. `may_learn`: whether a commit's author may be learned
-    from (and be the measure in the test set)."""
+def build(works: Iterable[Work], tokenizer: Tokenizer, config: ExamplesConfig = ExamplesConfig()) -> Built:
+    """All examples of the works, which are in order of time. They are gone through twice, so that no more than one
+    work's files are held at a time: give a list or a `history.History`, not an iterator."""
     dropped: Counter[str] = Counter()
-    usable = _usable(works, may_learn, dropped)
+    usable = _usable(works, dropped)
     split_of = _splits(usable, config.shares)
     changes = [
-        change_of(m.edit, split=split_of[m.work.repository, m.work.commit], commit=m.work.commit) for m in usable
+        change_of(found.edit, split=split_of[found.repository, found.commit], commit=found.commit) for found in usable
     ]
     twins = duplicates(changes, threshold=config.near_duplicate)
     dropped.update(twins.values())
+    wanted = {found.key: changes[i].split for i, found in enumerate(usable) if i not in twins}
     examples: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    for i, moment in enumerate(usable):
-        if i not in twins:
-            examples[changes[i].split] += _examples(moment, tokenizer, config, dropped)
+    for moment in moments(works, Player(leave_out=file_reason)):
+        if split := wanted.get(moment.key):
+            examples[split] += _examples(moment, tokenizer, config, dropped)
     commits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for (_, commit), split in split_of.items():
         commits[split].append(commit)
     return Built(examples, commits, dict(sorted(dropped.items())))
 
 
-def _usable(works: Iterable[Work], may_learn: Callable[[Work], bool], dropped: Counter[str]) -> list[Moment]:
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """What splitting and deduplication need of a moment."""
+
+    key: str
+    repository: str
+    commit: str
+    edit: Edit
+
+
+def _usable(works: Iterable[Work], dropped: Counter[str]) -> list[_Usable]:
     usable = []
-    for moment in moments(works, leave_out=file_reason, dropped=dropped):
-        reason = None if may_learn(moment.work) else f"edits by an author not learned from ({moment.work.author})"
-        if reason := reason or edit_reason(moment):
+    for moment in moments(works, Player(leave_out=file_reason, dropped=dropped)):
+        if reason := edit_reason(moment):
             dropped[reason] += 1
         else:
-            usable.append(moment)
+            usable.append(_Usable(moment.key, moment.work.repository, moment.work.commit, moment.edit))
     return usable
 
 
-def _splits(usable: Sequence[Moment], shares: Shares) -> dict[tuple[str, str], str]:
+def _splits(usable: Sequence[_Usable], shares: Shares) -> dict[tuple[str, str], str]:
     """(repository, commit) -> split."""
     commits: dict[str, dict[str, None]] = {}
-    for moment in usable:
-        commits.setdefault(moment.work.repository, {})[moment.work.commit] = None
+    for found in usable:
+        commits.setdefault(found.repository, {})[found.commit] = None
     return {
         (repository, commit): split
         for repository, seen in commits.items()

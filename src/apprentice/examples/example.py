@@ -49,6 +49,11 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     """Number of the edit in the whole history: sorts examples by time."""
 
     @property
+    def moment(self) -> str:
+        """`Moment.key` of the edit: what a next edit and a completion of one place have in common."""
+        return self.id.removesuffix("-" + self.kind)
+
+    @property
     def prompt_spans(self) -> list[Span]:
         """Spans of the prompt."""
         return [Span(*span) for span in self.spans if span[1] <= len(self.prompt)]

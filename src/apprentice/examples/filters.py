@@ -72,6 +72,10 @@ def file_reason(path: str, lines: Sequence[str]) -> str | None:
 def edit_reason(moment: Moment) -> str | None:
     """Why an edit teaches nothing, or None."""
     edit = moment.edit
+    if not moment.work.may_learn:
+        return f"edits by an author not learned from ({moment.work.author})"
+    if moment.file.removed:
+        return "edits that remove their file"
     if contains_mark(moment.lines) or contains_mark(edit.new):
         return "edits of files that contain marks of the edit language"
     if any(len(line) > MAX_LINE_CHARS for line in edit.new):

@@ -1,6 +1,6 @@
 """What a developer did to a repository, one commit after the other, and the exact moment before each edit.
 
-    Sessions --read()--> Works --moments()--> (the file's lines just before this edit, the edits made earlier)
+    Sessions --history.History--> Works --moments()--> (the file's lines just before this edit, the edits made earlier)
 
 A `Work` is a commit as the examples see it: files in path order, each with its lines before the commit and the edits
 from top to bottom. `moments` plays them forward. What it yields is what was known when the edit was made: edits later
@@ -35,6 +35,8 @@ class FileWork:
     """Top to bottom, each at its place after the ones before it (`text.edits.hunks`)."""
     removed: bool = False
     """The file is gone after the commit."""
+    renamed_from: str | None = None
+    """The path that the file had before, where it had another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +53,10 @@ class Work:
     repository: str = ""
     person: str = ""
     """Pseudonym."""
+    may_learn: bool = True
+    """Whether loss may fall on what this author wrote."""
+    moves: Sequence[tuple[str, str | None]] = ()
+    """(path, text id; None where it is gone) of files that other people's work changed before this commit began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +82,57 @@ class Moment:
         return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:20]
 
 
-def moments(
-    works: Iterable[Work], *, leave_out: FileReason = lambda path, lines: None, dropped: Counter[str] | None = None
-) -> Iterator[Moment]:
-    """Every edit of every work, in order, at its moment. Files for which `leave_out` names a reason are passed over and
-    counted in `dropped`, by edit; they are in nobody's `recent`."""
-    dropped = Counter() if dropped is None else dropped
-    recent: dict[str, deque[Edit]] = {}
-    order = 0
-    for work in works:
-        latest = recent.setdefault(work.repository, deque(maxlen=MAX_RECENT))
+class Player:
+    """Plays works forward, one after the other. Files for which `leave_out` names a reason are passed over and counted
+    in `dropped`, by edit; they are in nobody's `recent`."""
+
+    def __init__(self, *, leave_out: FileReason = lambda path, lines: None, dropped: Counter[str] | None = None) -> None:
+        self._leave_out = leave_out
+        self.dropped: Counter[str] = Counter() if dropped is None else dropped
+        self._recent: dict[str, deque[Edit]] = {}
+        self._order = 0
+
+    def copy(self) -> Player:
+        """Another one that goes on from here; it counts what it drops for itself."""
+        twin = Player(leave_out=self._leave_out)
+        twin._recent = {repository: latest.copy() for repository, latest in self._recent.items()}
+        twin._order = self._order
+        return twin
+
+    def play(self, work: Work) -> Iterator[Moment]:
+        """Every edit of a work, in order, at its moment."""
+        latest = self._recent.setdefault(work.repository, deque(maxlen=MAX_RECENT))
         for file in work.files:
-            if reason := leave_out(file.path, file.before or [line for edit in file.edits for line in edit.new]):
-                dropped[reason] += len(file.edits)
-                order += len(file.edits)
+            if reason := self.reason(file):
+                self._drop(reason, len(file.edits))
                 continue
             lines = list(file.before)
             for hunk, edit in enumerate(file.edits):
                 try:
-                    after = apply(lines, edit)
+                    changed = apply(lines, edit)
                 except ValueError:
-                    dropped["edits that do not fit their file"] += len(file.edits) - hunk
-                    order += len(file.edits) - hunk
+                    self._drop("edits that do not fit their file", len(file.edits) - hunk)
                     break
-                yield Moment(work, file, hunk, edit, lines, tuple(latest), order)
-                lines = after
-                order += 1
+                yield Moment(work, file, hunk, edit, lines, tuple(latest), self._order)
+                lines = changed
+                self._order += 1
                 if is_showable(edit):
                     latest.append(edit)
+
+    def reason(self, file: FileWork) -> str | None:
+        """Why a file is left out, or None."""
+        return self._leave_out(file.path, file.before or [line for edit in file.edits for line in edit.new])
+
+    def _drop(self, reason: str, count: int) -> None:
+        self.dropped[reason] += count
+        self._order += count
+
+
+def moments(works: Iterable[Work], player: Player | None = None) -> Iterator[Moment]:
+    """Every edit of every work, in order, at its moment."""
+    player = player or Player()
+    for work in works:
+        yield from player.play(work)
 
 
 def after(file: FileWork) -> list[str]:

@@ -1,0 +1,134 @@
+"""Moves the memory and the test's moments forward together: at an edit, the memory knows what came before and no more.
+
+    works --Replay--> View (a moment, the memory as it stands, earlier edits) --> arms answer --> the memory learns the edit
+
+At an example the memory holds the tree of the commit's parent and all edits earlier in time (DESIGN 9); earlier edits of
+the same commit are among them, and the file as it stands is shown to it with every question. Leaving out the edited
+lines, and that path of the repository, is the memory's own doing: it is told the region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from apprentice.core.protocols import Mixture, TextSource
+from apprentice.examples.filters import file_reason
+from apprentice.examples.work import FileWork, Moment, Player, Work, after, is_showable
+from apprentice.text.edits import Edit, split_lines
+
+
+class MixtureSource(Protocol):
+    """What an arm asks of a memory (`memory.memory.Memory`)."""
+
+    def mixture(
+        self, *, path: str, lines: Sequence[str], start_line: int, end_line: int, prompt_ids: Sequence[int],
+        line_start: str = "",
+    ) -> Mixture: ...
+
+
+class EditMemory(MixtureSource, Protocol):
+    """What a replay asks of a memory."""
+
+    def set_file(self, path: str, text: str) -> Any: ...
+    def remove_file(self, path: str) -> Any: ...
+    def add_edit(self, edit: Edit, provenance: dict[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """The memories of one repository as they stood when the test began."""
+
+    by_name: Mapping[str, MixtureSource]
+    """Name (that arms refer to) -> memory."""
+    followed: Sequence[EditMemory]
+    """Those that learn what happens on the way: each index once, where several gates share one."""
+
+
+NO_MEMORIES = Memories({}, [])
+OpenMemories = Callable[[str], Memories]
+"""Repository -> its memories, opened afresh: a second pass over the test starts from where the first did."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What may be known at an edit."""
+
+    moment: Moment
+    memories: Mapping[str, MixtureSource]
+    earlier: Sequence[Edit] = field(default=())
+    """All edits made before, of the same repository, oldest first."""
+
+
+class Replay:
+    """The test's works, to be gone through as often as needed; of the works before them only the edits are kept."""
+
+    def __init__(self, works: Iterable[Work], starts: Mapping[str, str], *, texts: TextSource | None = None) -> None:
+        """`starts`: repository -> the commit before which its memories were taken. Works of other repositories are
+        passed over."""
+        self._texts = texts
+        self._works: list[Work] = []
+        self._player = Player(leave_out=file_reason)
+        self._earlier: dict[str, list[Edit]] = {repository: [] for repository in starts}
+        started: set[str] = set()
+        for work in works:
+            if starts.get(work.repository) == work.commit:
+                started.add(work.repository)
+            if work.repository in started:
+                self._works.append(work)
+            elif work.repository in starts:
+                self._earlier[work.repository] += [moment.edit for moment in self._player.play(work)]
+
+    def views(self, open_memories: OpenMemories, commits: Collection[str]) -> Iterator[View]:
+        """The moments of these commits, in order. A view is good until the next one is asked for."""
+        player = self._player.copy()
+        earlier = {repository: list(edits) for repository, edits in self._earlier.items()}
+        memories: dict[str, Memories] = {}
+        left = sum(work.commit in commits for work in self._works)
+        for work in self._works:
+            if not left:
+                break
+            left -= work.commit in commits
+            if work.repository not in memories:
+                memories[work.repository] = open_memories(work.repository)
+            known, edits = memories[work.repository], earlier[work.repository]
+            _move(work, known.followed, self._texts)
+            for moment in player.play(work):
+                if work.commit in commits:
+                    yield View(moment, known.by_name, edits)
+                edits.append(moment.edit)
+                if is_showable(moment.edit):
+                    for memory in known.followed:
+                        memory.add_edit(moment.edit, _origin(moment))
+            _settle([file for file in work.files if player.reason(file) is None], known.followed)
+
+
+def _origin(moment: Moment) -> dict[str, Any]:
+    return {"commit": moment.work.commit, "session": moment.work.session, "path": moment.edit.path}
+
+
+def _move(work: Work, followed: Sequence[EditMemory], texts: TextSource | None) -> None:
+    """Other people's work comes in."""
+    for path, text_id in work.moves if followed else ():
+        text = texts.text(text_id) if texts is not None and text_id is not None else None
+        for memory in followed:
+            if text is not None and file_reason(path, split_lines(text)) is None:
+                memory.set_file(path, text)
+            else:
+                memory.remove_file(path)
+
+
+def _settle(changed: Iterable[FileWork], followed: Sequence[EditMemory]) -> None:
+    """The commit is done: its files are part of the tree."""
+    for file in changed if followed else ():
+        try:
+            text = None if file.removed else "".join(line + "\n" for line in after(file))
+        except ValueError:
+            continue
+        for memory in followed:
+            for gone in (file.renamed_from, file.path if text is None else None):
+                if gone is not None:
+                    memory.remove_file(gone)
+            if text is not None:
+                memory.set_file(file.path, text)

@@ -1,0 +1,239 @@
+"""Lets every arm answer at every place of the test, within a time, and keeps each answer.
+
+    examples of the test split --> items --passes over the replayed works--> rows on disk --> (comparison)
+
+Commits are drawn in one seeded order and taken whole, so that a longer time looks at all that a shorter one looked at and
+more. All arms answer at the same moment; a commit at which an arm is missing is in no comparison. The three measures
+share the time by `EvaluationConfig.shares`; what one does not need goes to the next. How many commits fit is found by
+passes: a few commits are timed, then as many more as should fit, and so on until the time is over. A pass starts from
+the memories as they were when the test began, so the order of passes changes no answer.
+
+A row is on disk before the next is made: after kill -9 the same call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from apprentice.core.errors import InternalError
+from apprentice.core.protocols import ProgressSink
+from apprentice.eval.arms import Answer, Arm, Limits, ModelArm, likelihoods, shared_pass
+from apprentice.eval.replay import NO_MEMORIES, OpenMemories, Replay, View
+from apprentice.eval.samples import EDIT, LIKELIHOOD, LINE, MEASURES, Row, Samples
+from apprentice.examples.checks.edit import score_edit
+from apprentice.examples.checks.line import is_exact
+from apprentice.examples.example import COMPLETION, NEXT_EDIT, Example
+from apprentice.examples.kinds.completion import cursor
+
+_KIND = {LIKELIHOOD: NEXT_EDIT, LINE: COMPLETION, EDIT: NEXT_EDIT}
+_FIRST_COMMITS = 4
+_SAFETY = 0.8
+"""Share of the time left that the next pass is planned to take."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig:
+    """What is measured and on how much."""
+
+    measures: tuple[str, ...] = MEASURES
+    """Some of `likelihood`, `line`, `edit`."""
+    shares: tuple[float, float, float] = (0.5, 0.35, 0.15)
+    """Of the time, for likelihood, line and edit."""
+    max_per_commit: int = 0
+    """Examples of one commit that are looked at, drawn by seed; 0: all."""
+    max_commits: int = 0
+    """Commits that are looked at; 0: all."""
+    limits: Limits = field(default_factory=Limits)
+    """Where generation is cut off."""
+    seed: int = 0
+    """Of the order of commits."""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.measures) - set(MEASURES):
+            raise ValueError(f"unknown measures: {', '.join(sorted(unknown))}")
+        if min(self.shares) < 0 or sum(self.shares) <= 0:
+            raise ValueError("shares must be 0 or more, not all 0")
+        if self.max_per_commit < 0 or self.max_commits < 0:
+            raise ValueError("max_per_commit and max_commits must be 0 or more")
+
+
+class Evaluation:
+    """One test set and the arms that take it."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        arms: Sequence[Arm],
+        replay: Replay,
+        examples: Iterable[Example],
+        config: EvaluationConfig | None = None,
+        *,
+        open_memories: OpenMemories = lambda repository: NO_MEMORIES,
+        progress: ProgressSink | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if len({arm.name for arm in arms}) < len(arms):
+            raise InternalError("two arms have the same name")
+        self.samples, self.arms, self.config = samples, list(arms), config or EvaluationConfig()
+        self._replay, self._open_memories, self._progress, self._clock = replay, open_memories, progress, clock
+        self._items = _items(examples, self.config)
+
+    def run(self, budget_s: float | None = None) -> list[Row]:
+        """All rows of these arms, made now or before, of commits that every arm has finished. Without a budget: all."""
+        start = self._clock()
+        used = [measure for measure in self.config.measures if self._arms(measure) and self._items[measure]]
+        shares = dict(zip(MEASURES, self.config.shares, strict=True))
+        for i, measure in enumerate(used):
+            deadline = None
+            if budget_s is not None:
+                left = sum(shares[other] for other in used[i:])
+                now = self._clock()
+                deadline = now + (start + budget_s - now) * (shares[measure] / left if left else 1.0)
+            self._measure(measure, deadline)
+        return self.rows()
+
+    def rows(self) -> list[Row]:
+        """The rows that are on disk, of commits that every arm has finished."""
+        versions = {arm.name: arm.version for arm in self.arms}
+        mine = [row for row in self.samples.rows() if versions.get(row.arm) == row.version]
+        done: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        for row in mine:
+            done[row.measure, row.arm].add(row.example)
+        whole = {
+            measure: {
+                example
+                for commit, wanted in self._items[measure].items()
+                if all(wanted <= done[measure, arm.name] for arm in self._arms(measure))
+                for example in wanted
+            }
+            for measure in MEASURES
+        }
+        return [row for row in mine if row.measure in self.config.measures and row.example in whole[row.measure]]
+
+    def commits(self, measure: str) -> list[str]:
+        """The commits of a measure in the order in which they are looked at."""
+        return list(self._items[measure])
+
+    def _arms(self, measure: str) -> list[Arm]:
+        return [arm for arm in self.arms if measure in arm.measures]
+
+    def _measure(self, measure: str, deadline: float | None) -> None:
+        commits = self.commits(measure)
+        if self._progress:
+            self._progress.stage(f"evaluate: {measure}", sum(map(len, self._items[measure].values())), "places")
+        at, size = 0, len(commits) if deadline is None else _FIRST_COMMITS
+        while at < len(commits) and size > 0:
+            start = self._clock()
+            if not self._pass(measure, commits[at : at + size], deadline):
+                return
+            at += size
+            if deadline is not None:
+                now = self._clock()
+                size = int(_SAFETY * (deadline - now) / max((now - start) / size, 1e-6))
+
+    def _pass(self, measure: str, commits: Sequence[str], deadline: float | None) -> bool:
+        """One go over some commits; False where the time ran out."""
+        missing = {
+            commit for commit in commits
+            if any(self._find(measure, arm, example) is None
+                   for example in self._items[measure][commit] for arm in self._arms(measure))
+        }  # fmt: skip
+        self._advance(sum(len(self._items[measure][commit]) for commit in commits if commit not in missing))
+        for view in self._replay.views(self._open_memories, missing) if missing else ():
+            if view.moment.key in self._items[measure][view.moment.work.commit]:
+                if deadline is not None and self._clock() > deadline:
+                    return False
+                self._answer(measure, view)
+                self._advance(1)
+        return True
+
+    def _find(self, measure: str, arm: Arm, example: str) -> Row | None:
+        return self.samples.find(measure, arm.name, arm.version, example)
+
+    def _answer(self, measure: str, view: View) -> None:
+        arms = [arm for arm in self._arms(measure) if self._find(measure, arm, view.moment.key) is None]
+        if measure == LIKELIHOOD:
+            groups: defaultdict[tuple[int, str], list[ModelArm]] = defaultdict(list)
+            for arm in arms:
+                if not isinstance(arm, ModelArm):
+                    raise InternalError(f"arm `{arm.name}` cannot give likelihoods")
+                groups[shared_pass(arm)].append(arm)
+            for group in groups.values():
+                self._likelihoods(group, view)
+        for arm in arms if measure != LIKELIHOOD else ():
+            start = self._clock()
+            if measure == LINE:
+                self._line(arm, view, start)
+            else:
+                self._edit(arm, view, start)
+
+    def _likelihoods(self, arms: Sequence[ModelArm], view: View) -> None:
+        start = self._clock()
+        found = likelihoods(arms, view)
+        seconds = (self._clock() - start) / len(arms)
+        for arm, bits in zip(arms, found, strict=True):
+            self._add(arm, LIKELIHOOD, view, seconds=seconds, changed_bits=bits.changed_bits, changed_chars=bits.changed_chars,
+                      target_bits=bits.target_bits, target_chars=bits.target_chars)  # fmt: skip
+
+    def _line(self, arm: Arm, view: View, start: float) -> None:
+        place = cursor(view.moment.lines, view.moment.edit)
+        if place is None:
+            raise InternalError(f"example {view.moment.key} has no place for a completion")
+        answer = arm.line(view, place, self.config.limits)
+        seconds = self._clock() - start
+        exact = not answer.error and is_exact(answer.text, place.rest)
+        self._add(arm, LINE, view, seconds=seconds, exact=exact, **_generated(answer))
+
+    def _edit(self, arm: Arm, view: View, start: float) -> None:
+        answer = arm.edit(view, self.config.limits)
+        seconds = self._clock() - start
+        score = score_edit(answer.text, view.moment.edit, view.moment.recent)
+        self._add(
+            arm, EDIT, view, seconds=seconds, exact=score.exact, valid=score.valid, delta_chrf=score.delta_chrf,
+            reversed_chars=score.reversed_chars, moved_chars=score.moved_chars, **_generated(answer),
+        )  # fmt: skip
+
+    def _add(self, arm: Arm, measure: str, view: View, **values: Any) -> None:
+        moment = view.moment
+        self.samples.add(
+            Row(measure=measure, arm=arm.name, version=arm.version, example=moment.key, commit=moment.work.commit,
+                order=moment.order, path=moment.edit.path, **values)
+        )  # fmt: skip
+
+    def _advance(self, amount: int) -> None:
+        if self._progress and amount:
+            self._progress.advance(amount)
+
+
+def _items(examples: Iterable[Example], config: EvaluationConfig) -> dict[str, dict[str, set[str]]]:
+    """Measure -> commit -> keys of the moments to look at. Commits stand in the drawn order, the same for every measure."""
+    found: dict[str, dict[str, list[str]]] = {NEXT_EDIT: {}, COMPLETION: {}}
+    commits: dict[str, None] = {}
+    for example in examples:
+        commits[example.commit] = None
+        found[example.kind].setdefault(example.commit, []).append(example.moment)
+    order = sorted(commits)
+    random.Random(config.seed).shuffle(order)
+    if config.max_commits:
+        order = order[: config.max_commits]
+    return {
+        measure: {commit: _drawn(found[kind][commit], config) for commit in order if commit in found[kind]}
+        for measure, kind in _KIND.items()
+    }
+
+
+def _drawn(keys: list[str], config: EvaluationConfig) -> set[str]:
+    """Some of a commit's places: the same ones for next edits and completions where both are there."""
+    if not config.max_per_commit or len(keys) <= config.max_per_commit:
+        return set(keys)
+    return set(sorted(keys, key=lambda key: random.Random(f"{config.seed} {key}").random())[: config.max_per_commit])
+
+
+def _generated(answer: Answer) -> dict[str, Any]:
+    return {"text": answer.text, "tokens": answer.tokens, "steps": answer.steps, "confidence": answer.confidence,
+            "error": answer.error}  # fmt: skip
