@@ -1,6 +1,8 @@
+import contextlib
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,9 +11,9 @@ from apprentice.core.errors import HostileInputError, InputError, InternalError,
 from apprentice.core.fakes import FailingOperations
 
 
-def make(folder: Path, text: str = "rows", **changes: object) -> artifacts.Manifest:
-    given = {"kind": "examples", "version": 1, "parents": {"sessions": "ab"}, "config": {"window": (1, 2)}, **changes}
-    with artifacts.create(folder, **given) as writer:  # type: ignore[arg-type]
+def make(folder: Path, text: str = "rows", **changes: Any) -> artifacts.Manifest:
+    given: dict[str, Any] = {"kind": "examples", "version": 1, "parents": {"sessions": "ab"}, "config": {"window": (1, 2)}}
+    with artifacts.create(folder, **{**given, **changes}) as writer:
         files.write_text(writer.path("train/a.jsonl"), text)
         files.write_text(writer.path("log.jsonl"), str(folder))
         return writer.finish(seed=7, counts={"train": 1}, dropped={"generated": 2}, volatile=["log.*"])
@@ -33,8 +35,8 @@ def test_equal_content_has_an_equal_hash_whatever_the_clock_and_the_place(tmp_pa
 @pytest.mark.parametrize(
     "change", [{"text": "other"}, {"kind": "memory"}, {"version": 2}, {"parents": {}}, {"config": {"window": (1, 3)}}]
 )
-def test_any_change_of_content_or_origin_changes_the_hash(tmp_path: Path, change: dict[str, object]) -> None:
-    assert make(tmp_path / "a").hash != make(tmp_path / "b", **change).hash  # type: ignore[arg-type]
+def test_any_change_of_content_or_origin_changes_the_hash(tmp_path: Path, change: dict[str, Any]) -> None:
+    assert make(tmp_path / "a").hash != make(tmp_path / "b", **change).hash
 
 
 def test_a_stage_is_stale_when_version_parents_or_config_differ(tmp_path: Path) -> None:
@@ -45,13 +47,15 @@ def test_a_stage_is_stale_when_version_parents_or_config_differ(tmp_path: Path) 
     assert not manifest.made_from(version=1, parents={"sessions": "ab"}, config={})
 
 
-def interrupted(folder: Path, *, resume: bool = False, **changes: object) -> list[str]:
-    given = {"kind": "examples", "version": 1, "config": {"a": 1}, **changes}
-    with pytest.raises(KeyboardInterrupt), artifacts.create(folder, resume=resume, **given) as writer:  # type: ignore[arg-type]
-        found = sorted(path.name for path in folder.iterdir() if path.name != artifacts.UNFINISHED)
-        assert writer.resumed == bool(found)
-        files.write_text(writer.path("part"), "x")
-        raise KeyboardInterrupt
+def interrupted(folder: Path, *, resume: bool = False, config: dict[str, Any] | None = None) -> list[str]:
+    """What an interrupted run found in the folder."""
+    found: list[str] = []
+    with contextlib.suppress(KeyboardInterrupt):
+        with artifacts.create(folder, kind="examples", version=1, config=config or {"a": 1}, resume=resume) as writer:
+            found += sorted(path.name for path in folder.iterdir() if path.name != artifacts.UNFINISHED)
+            assert writer.resumed == bool(found)
+            files.write_text(writer.path("part"), "x")
+            raise KeyboardInterrupt
     return found
 
 

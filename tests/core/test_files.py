@@ -35,20 +35,24 @@ def test_numbers_that_json_does_not_have_are_refused(tmp_path: Path) -> None:
         files.write_json(tmp_path / "a.json", {"loss": float("nan")})
 
 
+def fail_while_writing(path: Path, error: Exception) -> None:
+    with files.open_write(path) as stream:
+        stream.write(b"new" * 1_000_000)
+        raise error
+
+
 def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     files.write_text(path, "old")
-    with pytest.raises(KeyError), files.open_write(path) as stream:
-        stream.write(b"new" * 1_000_000)
-        raise KeyError
+    with pytest.raises(KeyError):
+        fail_while_writing(path, KeyError())
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a"]
 
 
 def test_an_error_of_the_callers_own_reading_is_not_blamed_on_the_written_file(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionResetError), files.open_write(tmp_path / "a") as stream:
-        stream.write(b"x")
-        raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
+    with pytest.raises(ConnectionResetError):
+        fail_while_writing(tmp_path / "a", ConnectionResetError(errno.ECONNRESET, "reset by peer"))
 
 
 def test_a_stream_can_tell_where_it_is_and_may_be_closed_by_a_library(tmp_path: Path) -> None:

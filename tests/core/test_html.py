@@ -2,12 +2,13 @@ import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from apprentice.core.html import Page, chart_svg
 
-SPEC = {
+SPEC: dict[str, Any] = {
     "data": {"values": [{"step": i, "loss": 3 - i / 10} for i in range(10)]},
     "mark": "line",
     "encoding": {"x": {"field": "step", "type": "quantitative"}, "y": {"field": "loss", "type": "quantitative"}},
@@ -60,7 +61,8 @@ def test_no_text_becomes_markup(payload: str) -> None:
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_chart_shows_hostile_text_as_text(payload: str) -> None:
     values = [{"step": payload, "loss": 1}]
-    spec = {**SPEC, "data": {"values": values}, "encoding": {**SPEC["encoding"], "x": {"field": "step", "type": "nominal"}}}  # type: ignore[dict-item]
+    x = {"field": "step", "type": "nominal"}
+    spec = {**SPEC, "data": {"values": values}, "encoding": {**SPEC["encoding"], "x": x}}
     svg = chart_svg(spec)
     assert not re.search("<script|<img|<iframe|<foreignObject|[\x00\x1b\u202e]", svg)
 

@@ -65,7 +65,7 @@ def resolved_toml(config: Any) -> str:
 
 def keys(cls: type) -> list[str]:
     """All keys of a dataclass and those nested in it, dotted."""
-    found = []
+    found: list[str] = []
     for name, hint in _hints(cls).items():
         nested = _nested(hint)
         found += [name] if nested is None else [f"{name}.{key}" for key in keys(nested)]
@@ -213,7 +213,7 @@ def _options(hint: Any) -> tuple[Any, ...]:
 
 def _nested(hint: Any) -> type | None:
     """The dataclass that a field holds, also where it may be None."""
-    return next((option for option in _options(hint) if dataclasses.is_dataclass(option)), None)  # type: ignore[return-value]
+    return next((option for option in _options(hint) if isinstance(option, type) and dataclasses.is_dataclass(option)), None)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -221,7 +221,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _is_finite(value: Any) -> bool:
-    if isinstance(value, Mapping | list):
+    if isinstance(value, (Mapping, list)):
         return all(_is_finite(part) for part in (value.values() if isinstance(value, Mapping) else value))
     return not isinstance(value, float) or math.isfinite(value)
 
@@ -243,7 +243,7 @@ def _toml_lines(config: Any, prefix: str) -> Iterator[str]:
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_toml(key)} = {_toml(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(part) for part in value) + "]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

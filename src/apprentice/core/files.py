@@ -54,7 +54,7 @@ class Operations:
         os.fsync(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        os.replace(source, target)
+        source.replace(target)
 
     def unlink(self, path: Path) -> None:
         path.unlink()

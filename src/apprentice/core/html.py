@@ -126,7 +126,7 @@ def chart_svg(spec: Mapping[str, Any]) -> str:
 def _safe_strings(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_safe_strings(key): _safe_strings(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_safe_strings(part) for part in value]
     return terminal_safe(value) if isinstance(value, str) else value
 

@@ -125,9 +125,9 @@ def _cpu() -> tuple[str, set[str]]:
 def _memory() -> tuple[int, int]:
     """Total and available bytes."""
     total = available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        text = Path("/proc/meminfo").read_text(encoding="utf-8")
-        available = int(re.search(r"^MemAvailable:\s*(\d+)", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE):
+            available = int(found[1]) * 1024
     with contextlib.suppress(OSError, ValueError):
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
         used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))

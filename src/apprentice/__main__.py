@@ -1,0 +1,5 @@
+"""`python -m apprentice`."""
+
+from apprentice.cli.main import main
+
+main()

@@ -1,0 +1,25 @@
+import json
+from pathlib import Path
+
+from apprentice.core import machine
+
+
+def test_the_facts_are_plain_plausible_and_name_nobody() -> None:
+    facts = json.loads(json.dumps(machine.facts()))
+    assert facts["machine"]["cores"] >= 1
+    assert 0 < facts["machine"]["memory_available_gib"] <= facts["machine"]["memory_gib"]
+    assert set(facts["machine"]["flags"]) <= set(machine.TELLING_FLAGS)
+    assert facts["versions"]["python"].startswith("3.")
+    assert str(Path.home()) not in json.dumps(facts)
+
+
+def test_peak_memory_grows_with_what_is_held() -> None:
+    before = machine.peak_memory_gib()
+    held = bytearray(300 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    assert machine.peak_memory_gib() >= min(before, before + 0.01)
+    assert machine.peak_memory_gib() > 0.25
+
+
+def test_free_space_is_known_for_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
+    assert machine.free_disk_gib(tmp_path / "not" / "yet") > 0
