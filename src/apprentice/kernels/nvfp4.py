@@ -120,6 +120,12 @@ def encode(
     return Packed(codes.reshape(rows, columns // 2), scales.reshape(rows, groups), scale)
 
 
+def plain_scales(weight_RC: np.ndarray, scale: np.float32) -> np.ndarray:
+    """The scales without a search: E4M3 codes [R, G] nearest to amax / 6."""
+    largest_RG = np.max(np.abs(weight_RC.reshape(weight_RC.shape[0], -1, BLOCK)), axis=2) * scale
+    return _plain_codes(largest_RG).astype(np.uint8)
+
+
 def decode(packed: Packed, out: np.ndarray | None = None) -> np.ndarray:
     """float32 [R, C]: code * (scale / global_scale), each step rounded to float32 (as compressed-tensors does)."""
     rows, columns = packed.shape
@@ -162,9 +168,7 @@ def _scale_codes(values_EN: np.ndarray, weights_EN: np.ndarray | None, search: b
     largest_N = np.max(np.abs(values_EN), axis=0)
     if not np.isfinite(largest_N).all():
         raise ValueError("weights are not finite")
-    # A block of tiny weights beside a huge one: the smallest scale, so that the larger of them survive.
-    nearest_N = np.maximum(encode_e4m3(largest_N / np.float32(E2M1_MAX)), 1).astype(np.int16)
-    nearest_N[largest_N == 0] = 0
+    nearest_N = _plain_codes(largest_N)
     if not search:
         return nearest_N.astype(np.uint8)
     best_N, best_error_N = nearest_N.copy(), np.full(len(largest_N), np.inf, np.float32)
@@ -177,6 +181,13 @@ def _scale_codes(values_EN: np.ndarray, weights_EN: np.ndarray | None, search: b
         best_error_N = np.where(better_N, error_N, best_error_N)
     best_N[largest_N == 0] = 0
     return best_N.astype(np.uint8)
+
+
+def _plain_codes(largest: np.ndarray) -> np.ndarray:
+    # A block of tiny weights beside a huge one gets the smallest scale, so that the larger of them survive.
+    codes = np.maximum(encode_e4m3(largest / np.float32(E2M1_MAX)), 1).astype(np.int16)
+    codes[largest == 0] = 0
+    return codes
 
 
 def _squared_error(

@@ -1,0 +1,289 @@
+"""The decoder in numpy: tokens of several sequences in, next-token log-probabilities out (`text.decoding.LanguageModel`).
+
+    token ids --embed--> x_ND --[ + attention(norm(x)), + mlp(norm(x)) ] x layers--> norm --head--> log-probabilities
+
+All sequences' tokens stand below each other in one x_ND, without padding; only attention looks at one sequence at a
+time. Three kinds of work are told apart:
+
+  step    one token and perhaps a draft of each sequence. Every row goes through the matrices ALONE, as matrix times
+          vector, in blocks that stay in the cache until all rows have used them. So a row's numbers do not depend on how
+          many others there are: a draft never changes a greedy answer, nor does a neighbour in the batch, bit for bit. Up to
+          10 rows this is also the fastest way here (a matrix product first copies the matrix).
+  prompt  one sequence in chunks that always end at the same places (multiples of CHUNK_TOKENS), matrix products.
+  scoring several sequences at once, nothing kept.
+
+Speed of a step is the speed of memory: all weights are read once in float32. Native kernels on the packed 4-bit weights
+are the next thing to write; this is the reference that they will be held against.
+
+Letters: N rows (tokens of all sequences), T tokens of one sequence, S tokens seen, D residual width, K key heads, G query
+heads of one key head, H = K G, E head size, F width of the MLP, O outputs of any matrix, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from apprentice.core.errors import InputError
+from apprentice.engine.cache import Cache, PrefixStore
+from apprentice.engine.loader import Layer, Weights
+from apprentice.model import rope
+from apprentice.text.decoding import MAX_DRAFT, Feed, Output
+
+STEP_TOKENS = 1 + MAX_DRAFT
+"""Most tokens of one sequence that count as a step."""
+CHUNK_TOKENS = 128
+BLOCK_BYTES = 2 * 2**20
+"""Of a matrix, worked on with all rows before the next."""
+QUERY_BLOCK = 256
+HEAD_ROWS = 64
+"""Rows of log-probabilities computed at once in prompts and scoring."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """What the engine may use."""
+
+    max_sequences: int = 16
+    """Sequences worked on at a time, 1 to 256."""
+    prefix_cache_mib: int = 256
+    """Memory for beginnings of earlier prompts, 0 to 65536 MiB."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_sequences <= 256:
+            raise ValueError("max_sequences must be 1 to 256")
+        if not 0 <= self.prefix_cache_mib <= 65536:
+            raise ValueError("prefix_cache_mib must be 0 to 65536")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows [start, end) of x_ND: tokens of one sequence that go on behind `past` earlier ones."""
+
+    start: int
+    end: int
+    past: int
+    cache: Cache | None
+
+
+Observer = Callable[[str, np.ndarray], None]
+"""Is told (names of the matrices below `model.layers.N.`, their inputs x_ND) during a forward pass."""
+
+
+class NumpyModel:
+    """Weights that compute. Safe to use from several threads."""
+
+    def __init__(self, weights: Weights, config: EngineConfig = EngineConfig()) -> None:
+        self.weights, self.config = weights, weights.config
+        self.observer: Observer | None = None
+        self._prefixes = PrefixStore(config.prefix_cache_mib * 2**20, CHUNK_TOKENS)
+        self._cos_sin = rope.cos_sin(self.config, min(1024, self.config.max_positions))
+
+    @property
+    def max_positions(self) -> int:
+        return self.config.max_positions
+
+    def new_cache(self, capacity: int) -> Cache:
+        return Cache(self.config, capacity)
+
+    def forward(self, feeds: Sequence[Feed]) -> list[Output]:
+        steps = [i for i, feed in enumerate(feeds) if feed.cache is not None and len(feed.token_ids) <= STEP_TOKENS]
+        scored = [i for i, feed in enumerate(feeds) if feed.cache is None]
+        outputs: dict[int, Output] = {}
+        with np.errstate(over="ignore"):
+            for exact, together in ((True, steps), (False, scored)):
+                if together:
+                    outputs |= zip(together, self._together([feeds[i] for i in together], exact), strict=True)
+            for i, feed in enumerate(feeds):
+                if i not in outputs:
+                    outputs[i] = Output(self._prompt(feed))
+        return [outputs[i] for i in range(len(feeds))]
+
+    def _together(self, feeds: Sequence[Feed], exact: bool) -> list[Output]:
+        """One pass over all feeds."""
+        pieces, token_ids, wanted, at = [], [], [], 0
+        for feed in feeds:
+            cache = _own(feed.cache)
+            pieces.append(_Piece(at, at + len(feed.token_ids), 0 if cache is None else cache.length, cache))
+            token_ids += feed.token_ids
+            at += len(feed.token_ids)
+            wanted += range(at - feed.num_outputs, at)
+        hidden_ND = self._hidden(token_ids, pieces, exact)
+        log_probs_NV = self._log_probs(hidden_ND[wanted], exact)
+        cuts = np.cumsum([feed.num_outputs for feed in feeds])[:-1]
+        return [Output(part) for part in np.split(log_probs_NV, cuts)]
+
+    def _prompt(self, feed: Feed) -> np.ndarray:
+        """Log-probabilities of the last tokens of a prompt, fed chunk by chunk."""
+        cache = _own(feed.cache)
+        assert cache is not None
+        token_ids, at = feed.token_ids, 0
+        is_start = cache.length == 0
+        if is_start:
+            at = self._prefixes.restore(token_ids[: len(token_ids) - feed.num_outputs], cache)
+        kept: list[np.ndarray] = []
+        while at < len(token_ids):
+            end = min(len(token_ids), at + CHUNK_TOKENS - cache.length % CHUNK_TOKENS)
+            hidden_TD = self._hidden(token_ids[at:end], [_Piece(0, end - at, cache.length, cache)], exact=False)
+            first = max(len(token_ids) - feed.num_outputs - at, 0)
+            kept.append(hidden_TD[first:])
+            at = end
+        if is_start:
+            self._prefixes.keep(token_ids, cache)
+        # The row that is sampled from goes the way that rows of steps go.
+        return self._log_probs(np.concatenate(kept), exact=feed.num_outputs <= STEP_TOKENS)
+
+    def _hidden(self, token_ids: Sequence[int], pieces: Sequence[_Piece], exact: bool) -> np.ndarray:
+        """Normed hidden states [N, D]; the caches are longer by the tokens afterwards."""
+        ids_N = np.asarray(token_ids, np.int64)
+        if ids_N.size and (ids_N.min() < 0 or ids_N.max() >= self.config.vocab_size):
+            raise InputError(f"a token id is not in 0 to {self.config.vocab_size - 1}", hint="is it the model's own tokenizer?")
+        positions_N = np.concatenate([np.arange(piece.past, piece.past + piece.end - piece.start) for piece in pieces])
+        cos_NE, sin_NE = self._rope(positions_N)
+        for piece in pieces:
+            if piece.cache is not None:
+                piece.cache.reserve(piece.end - piece.start)
+        x_ND = self.weights.embedding_VD[ids_N]
+        for index, layer in enumerate(self.weights.layers):
+            x_ND += self._attention(index, layer, self._norm(x_ND, layer.input_norm_D), cos_NE, sin_NE, pieces, exact)
+            x_ND += self._mlp(index, layer, self._norm(x_ND, layer.mlp_norm_D), exact)
+        for piece in pieces:
+            if piece.cache is not None:
+                piece.cache.length += piece.end - piece.start
+        return self._norm(x_ND, self.weights.norm_D)
+
+    def _attention(
+        self, index: int, layer: Layer, x_ND: np.ndarray, cos_NE: np.ndarray, sin_NE: np.ndarray,
+        pieces: Sequence[_Piece], exact: bool,
+    ) -> np.ndarray:
+        c = self.config
+        self._observe(index, "self_attn.q_proj self_attn.k_proj self_attn.v_proj", x_ND)
+        qkv_NO = _product(x_ND, layer.qkv_OD, layer.qkv_bias_O, exact)
+        heads = c.num_heads + c.num_kv_heads
+        qk_NHE = qkv_NO[:, : heads * c.head_size].reshape(len(x_ND), heads, c.head_size)
+        if layer.q_norm_E is not None and layer.k_norm_E is not None:
+            q_NHE = self._norm(qk_NHE[:, : c.num_heads], layer.q_norm_E)
+            qk_NHE = np.concatenate([q_NHE, self._norm(qk_NHE[:, c.num_heads :], layer.k_norm_E)], axis=1)
+        qk_NHE = _rotate(qk_NHE, cos_NE, sin_NE)
+        qk_NHE[:, : c.num_heads] *= np.float32(c.head_size**-0.5)
+        v_NKE = qkv_NO[:, heads * c.head_size :].reshape(len(x_ND), c.num_kv_heads, c.head_size)
+        y_NHE = np.empty((len(x_ND), c.num_heads, c.head_size), np.float32)
+        for piece in pieces:
+            rows = slice(piece.start, piece.end)
+            k_KSE, v_KSE = qk_NHE[rows, c.num_heads :].transpose(1, 0, 2), v_NKE[rows].transpose(1, 0, 2)
+            if piece.cache is not None:
+                all_k_KSE, all_v_KSE = piece.cache.layer(index)
+                end = piece.past + piece.end - piece.start
+                all_k_KSE[:, piece.past : end], all_v_KSE[:, piece.past : end] = k_KSE, v_KSE
+                k_KSE, v_KSE = all_k_KSE[:, :end], all_v_KSE[:, :end]
+            _attend(qk_NHE[rows, : c.num_heads], k_KSE, v_KSE, piece.past, y_NHE[rows], 1 if exact else QUERY_BLOCK)
+        y_NQ = y_NHE.reshape(len(x_ND), -1)
+        self._observe(index, "self_attn.o_proj", y_NQ)
+        return _product(y_NQ, layer.output_DQ, layer.output_bias_D, exact)
+
+    def _mlp(self, index: int, layer: Layer, x_ND: np.ndarray, exact: bool) -> np.ndarray:
+        self._observe(index, "mlp.gate_proj mlp.up_proj", x_ND)
+        both_NF = _product(x_ND, layer.gate_up_FD, layer.gate_up_bias_F, exact)
+        gate_NF, up_NF = both_NF[:, : self.config.intermediate_size], both_NF[:, self.config.intermediate_size :]
+        inner_NF = np.negative(gate_NF)
+        np.exp(inner_NF, out=inner_NF)
+        inner_NF += 1
+        np.divide(gate_NF, inner_NF, out=inner_NF)
+        inner_NF *= up_NF
+        self._observe(index, "mlp.down_proj", inner_NF)
+        return _product(inner_NF, layer.down_DF, layer.down_bias_D, exact)
+
+    def _log_probs(self, hidden_ND: np.ndarray, exact: bool) -> np.ndarray:
+        logits_NV = np.empty((len(hidden_ND), self.config.vocab_size), np.float32)
+        step = len(hidden_ND) if exact else HEAD_ROWS
+        for start in range(0, len(hidden_ND), max(step, 1)):
+            part_NV = logits_NV[start : start + step]
+            _product(hidden_ND[start : start + step], self.weights.head_VD, None, exact, out=part_NV)
+            part_NV -= part_NV.max(axis=1, keepdims=True)
+            part_NV -= np.log(np.exp(part_NV).sum(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
+        return logits_NV
+
+    def _norm(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """RMSNorm over the last axis."""
+        factor = np.vecdot(x, x)
+        factor *= np.float32(1 / x.shape[-1])
+        factor += np.float32(self.config.norm_epsilon)
+        np.sqrt(factor, out=factor)
+        normed = x / factor[..., None]
+        normed *= weight
+        return normed
+
+    def _rope(self, positions_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines and sines [N, 1, E / 2]."""
+        needed = int(positions_N.max()) + 1
+        if needed > len(self._cos_sin[0]):
+            # Replaced as a whole: another thread sees the old table or the new one.
+            self._cos_sin = rope.cos_sin(self.config, min(max(needed, 2 * len(self._cos_sin[0])), self.config.max_positions))
+        cos_SE, sin_SE = self._cos_sin
+        return cos_SE[positions_N, None], sin_SE[positions_N, None]
+
+    def _observe(self, index: int, names: str, x_ND: np.ndarray) -> None:
+        if self.observer is not None:
+            for name in names.split():
+                self.observer(f"model.layers.{index}.{name}", x_ND)
+
+
+def _product(
+    x_ND: np.ndarray, weight_OD: np.ndarray, bias_O: np.ndarray | None, exact: bool, out: np.ndarray | None = None
+) -> np.ndarray:
+    """x W^T + b -> [N, O]. `exact`: each row by itself, so that it does not depend on the others."""
+    if out is None:
+        out = np.empty((len(x_ND), len(weight_OD)), np.float32)
+    if exact:
+        step = max(64, BLOCK_BYTES // (4 * weight_OD.shape[1]))
+        for start in range(0, len(weight_OD), step):
+            block_OD = weight_OD[start : start + step]
+            for row, x_D in enumerate(x_ND):
+                np.dot(block_OD, x_D, out=out[row, start : start + step])
+    else:
+        np.matmul(x_ND, weight_OD.T, out=out)
+    if bias_O is not None:
+        out += bias_O
+    return out
+
+
+def _rotate(x_NHE: np.ndarray, cos_NE: np.ndarray, sin_NE: np.ndarray) -> np.ndarray:
+    """Rotary positions: planes are (i, i + E / 2)."""
+    half = x_NHE.shape[-1] // 2
+    first, second = x_NHE[..., :half], x_NHE[..., half:]
+    rotated = np.empty_like(x_NHE)
+    np.multiply(first, cos_NE, out=rotated[..., :half])
+    rotated[..., :half] -= second * sin_NE
+    np.multiply(second, cos_NE, out=rotated[..., half:])
+    rotated[..., half:] += first * sin_NE
+    return rotated
+
+
+def _attend(
+    q_THE: np.ndarray, k_KSE: np.ndarray, v_KSE: np.ndarray, past: int, out_THE: np.ndarray, block: int
+) -> None:
+    """Causal attention of T tokens behind `past` others, `block` queries at a time. q carries the factor of the scores."""
+    count, num_heads, size = q_THE.shape
+    num_kv_heads = len(k_KSE)
+    group = num_heads // num_kv_heads
+    for start in range(0, count, block):
+        end = min(start + block, count)
+        n, seen = end - start, past + end
+        q_KME = q_THE[start:end].reshape(n, num_kv_heads, group, size).transpose(1, 2, 0, 3).reshape(num_kv_heads, -1, size)
+        scores_KMS = np.matmul(q_KME, k_KSE[:, :seen].transpose(0, 2, 1))
+        if n > 1:
+            above_NN = np.triu(np.full((n, n), -np.inf, np.float32), 1)
+            scores_KMS.reshape(num_kv_heads, group, n, seen)[..., seen - n :] += above_NN
+        scores_KMS -= scores_KMS.max(axis=-1, keepdims=True)
+        np.exp(scores_KMS, out=scores_KMS)
+        scores_KMS /= scores_KMS.sum(axis=-1, keepdims=True)
+        y_KME = np.matmul(scores_KMS, v_KSE[:, :seen])
+        y_KGNE = y_KME.reshape(num_kv_heads, group, n, size)
+        out_THE[start:end] = y_KGNE.transpose(2, 0, 1, 3).reshape(n, num_heads, size)
+
+
+def _own(cache: object) -> Cache | None:
+    assert cache is None or isinstance(cache, Cache)
+    return cache

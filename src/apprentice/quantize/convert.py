@@ -1,0 +1,241 @@
+"""A Hugging Face folder to NVFP4: the layout that our engine, compressed-tensors, transformers and vLLM read alike.
+
+    config.json + *.safetensors --convert()--> the same folder, matrices as `nvfp4-pack-quantized`, the rest as BF16
+
+Of each linear layer `M` these tensors are written (`kernels.nvfp4` has the arithmetic):
+
+    M.weight_packed        uint8 [out, in / 2]       two codes a byte, even column in the low nibble
+    M.weight_scale         float8_e4m3fn [out, in / 16]
+    M.weight_global_scale  float32 [1]               a divisor
+
+Runtimes fuse q, k, v and gate, up into one matrix product, which has room for one divisor: the members of such a group
+share it. Embeddings, head, norms and biases stay BF16, and so does a matrix whose width is no multiple of 16; the
+config's `ignore` names it. Only weights are quantized (`input_activations: null`, the preset NVFP4A16).
+
+No torch. One matrix is in memory at a time, cut into rows that all cores work on; the result does not depend on how.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apprentice.core import files, machine
+from apprentice.core.errors import InputError
+from apprentice.core.protocols import ProgressSink
+from apprentice.kernels import nvfp4
+from apprentice.model import tensor_files
+from apprentice.model.config import from_hugging_face, parameter_shapes, read_config, read_json
+from apprentice.quantize.card import write_card
+from apprentice.quantize.report import MatrixError, Report
+
+FORMAT = "nvfp4-pack-quantized"
+REPORT_FILE = "quantization_report.json"
+SHARD_BYTES = 4 * 2**30
+COPIED_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
+    "chat_template.jinja", "added_tokens.json", "vocab.json", "merges.txt", "LICENSE",
+)  # fmt: skip
+
+_FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+_ROWS_AT_ONCE = 256
+
+Infos = dict[str, tuple[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeConfig:
+    """How scales are chosen."""
+
+    search: bool = True
+    """Try the neighbours of amax / 6 for each block and keep the best; about four times as slow."""
+
+
+def convert(
+    source: Path, target: Path, config: QuantizeConfig = QuantizeConfig(), *,
+    importance: Mapping[str, np.ndarray] | None = None, progress: ProgressSink | None = None,
+) -> Report:
+    """Writes the quantized folder. `importance`: module -> mean square of each of its inputs (`calibration`).
+
+    Raises: InputError naming file and tensor where the source cannot be used."""
+    hugging_face = read_json(source / "config.json")
+    if hugging_face.get("quantization_config"):
+        raise InputError(f"{source}: already quantized", hint="give the folder that it was made from")
+    shapes = parameter_shapes(read_config(source))
+    found = tensor_files.open_folder(source)
+    tensor_files.check_shapes(found, shapes, source)
+    files.make_folder(target)
+    work = _Work(source, shapes, found, config, importance or {}, progress)
+    _write_weights(target, work.infos(), work.arrays())
+    files.write_json(target / "config.json", _quantized_config(hugging_face, work.ignored()))
+    for name in COPIED_FILES:
+        if (source / name).is_file():
+            files.copy_file(source / name, target / name)
+    report = work.report()
+    files.write_json(target / REPORT_FILE, report.to_dict())
+    write_card(source, target, report)
+    return report
+
+
+class _Work:
+    """The tensors of one checkpoint on their way."""
+
+    def __init__(
+        self, source: Path, shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, tensor_files.TensorFile],
+        config: QuantizeConfig, importance: Mapping[str, np.ndarray], progress: ProgressSink | None,
+    ) -> None:
+        self._source, self._shapes, self._found, self._config = source, shapes, found, config
+        self._importance, self._progress = importance, progress
+        self._divisors: dict[str, np.float32] = {}
+        self._errors: list[MatrixError] = []
+
+    def infos(self) -> Infos:
+        """Every tensor that will be written, in order."""
+        infos: Infos = {}
+        for name, shape in self._shapes.items():
+            if _is_quantized(name, shape):
+                rows, columns = shape
+                infos[name + "_packed"] = ("U8", (rows, columns // 2))
+                infos[name + "_scale"] = ("F8_E4M3", (rows, columns // nvfp4.BLOCK))
+                infos[name + "_global_scale"] = ("F32", (1,))
+            else:
+                infos[name] = ("BF16", shape)
+        return infos
+
+    def arrays(self) -> Iterator[np.ndarray]:
+        """The arrays that `infos` announces."""
+        matrices = sum(1 for name, shape in self._shapes.items() if _is_quantized(name, shape))
+        if self._progress is not None:
+            self._progress.stage("quantize", total=matrices, unit="matrices")
+        with ThreadPoolExecutor(min(machine.cores(), 8)) as pool:
+            for name, shape in self._shapes.items():
+                if not _is_quantized(name, shape):
+                    yield self._kept(name)
+                    continue
+                packed = self._quantize(name, pool)
+                if self._progress is not None:
+                    self._progress.advance(detail=name)
+                yield packed.codes
+                yield packed.scales
+                yield np.array([packed.global_scale], np.float32)
+
+    def ignored(self) -> list[str]:
+        """Linear layers that stay as they are."""
+        odd = [name for name, shape in self._shapes.items() if _is_linear(name) and not _is_quantized(name, shape)]
+        return ["lm_head", *(name.removesuffix(".weight") for name in odd)]
+
+    def report(self) -> Report:
+        before = sum(info.end - info.start for info in (self._found[name].tensors[name] for name in self._shapes))
+        after = sum(tensor_files.DTYPES[dtype].itemsize * int(np.prod(shape)) for dtype, shape in self.infos().values())
+        kept = tuple(name for name, shape in self._shapes.items() if not _is_quantized(name, shape))
+        return Report(matrices=tuple(self._errors), kept=kept, bytes_before=before, bytes_after=after)
+
+    def _kept(self, name: str) -> np.ndarray:
+        file = self._found[name]
+        array = file.array(name)
+        return array if file.tensors[name].dtype == "BF16" else tensor_files.to_bfloat16(self._weight(name))
+
+    def _weight(self, name: str) -> np.ndarray:
+        file = self._found[name]
+        try:
+            return tensor_files.to_float32(file.array(name), file.tensors[name].dtype)
+        except InputError as error:
+            raise InputError(f"{file.path}: tensor `{name}`: {error.message}", hint=error.hint) from None
+
+    def _quantize(self, name: str, pool: ThreadPoolExecutor) -> nvfp4.Packed:
+        weight_RC = self._weight(name)
+        divisor = self._divisor(name)
+        importance_C = self._importance.get(name.removesuffix(".weight"))
+
+        def part(start: int) -> tuple[nvfp4.Packed, float, float, float]:
+            rows_RC = weight_RC[start : start + _ROWS_AT_ONCE]
+            packed = nvfp4.encode(rows_RC, divisor, importance_C=importance_C, search=self._config.search)
+            lost_RC = np.subtract(nvfp4.decode(packed), rows_RC)
+            moved = np.count_nonzero(packed.scales != nvfp4.plain_scales(rows_RC, divisor))
+            return packed, _squares(lost_RC), _squares(rows_RC), moved
+
+        try:
+            parts = list(pool.map(part, range(0, len(weight_RC), _ROWS_AT_ONCE)))
+        except ValueError as error:
+            raise InputError(f"{self._found[name].path}: tensor `{name}`: {error}") from None
+        packed = nvfp4.Packed(
+            np.concatenate([part.codes for part, *_ in parts]), np.concatenate([part.scales for part, *_ in parts]), divisor
+        )
+        self._errors.append(
+            MatrixError(
+                name=name.removesuffix(".weight"),
+                rows=weight_RC.shape[0],
+                columns=weight_RC.shape[1],
+                squared_error=sum(error for _, error, _, _ in parts),
+                squared_weights=sum(weights for _, _, weights, _ in parts),
+                scales_moved=sum(moved for *_, moved in parts) / packed.scales.size,
+            )
+        )
+        return packed
+
+    def _divisor(self, name: str) -> np.float32:
+        group = _fused_with(name)
+        if group[0] not in self._divisors:
+            self._divisors[group[0]] = nvfp4.global_scale(*(self._weight(member) for member in group))
+        return self._divisors[group[0]]
+
+
+def quantization_config(ignored: list[str]) -> dict[str, Any]:
+    """The entry of config.json: keys that every reader knows, and no more."""
+    weights = {
+        "num_bits": 4, "type": "float", "symmetric": True, "group_size": nvfp4.BLOCK, "strategy": "tensor_group",
+        "dynamic": False,
+    }  # fmt: skip
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": FORMAT,
+        "quantization_status": "compressed",
+        "ignore": ignored,
+        "config_groups": {"group_0": group},
+    }
+
+
+def _quantized_config(hugging_face: dict[str, Any], ignored: list[str]) -> dict[str, Any]:
+    data = hugging_face | {"dtype": "bfloat16", "torch_dtype": "bfloat16"}
+    data["quantization_config"] = quantization_config(ignored)
+    from_hugging_face(data)
+    return data
+
+
+def _write_weights(target: Path, infos: Infos, arrays: Iterator[np.ndarray]) -> None:
+    cut = list(tensor_files.shards(infos, SHARD_BYTES))
+    if len(cut) == 1:
+        tensor_files.write(target / "model.safetensors", cut[0], arrays)
+        return
+    weight_map = {}
+    for number, shard in enumerate(cut, 1):
+        name = f"model-{number:05}-of-{len(cut):05}.safetensors"
+        tensor_files.write(target / name, shard, itertools.islice(arrays, len(shard)))
+        weight_map |= dict.fromkeys(shard, name)
+    files.write_json(target / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
+
+
+def _is_linear(name: str) -> bool:
+    return name.endswith("_proj.weight")
+
+
+def _is_quantized(name: str, shape: tuple[int, ...]) -> bool:
+    return _is_linear(name) and shape[1] % nvfp4.BLOCK == 0
+
+
+def _fused_with(name: str) -> list[str]:
+    """The matrices that share the divisor of this one, itself included, always in the same order."""
+    parent, module, _ = name.rsplit(".", 2)
+    group = next((group for group in _FUSED if module in group), (module,))
+    return [f"{parent}.{member}.weight" for member in group]
+
+
+def _squares(values: np.ndarray) -> float:
+    return float(np.square(values, dtype=np.float64).sum())
