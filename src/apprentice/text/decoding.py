@@ -17,6 +17,7 @@ An end-of-reply id of the tokenizer ends a generation like an id in `Request.sto
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -118,6 +119,18 @@ def score(
     return scores
 
 
+def _scoring_feed(model: LanguageModel, prompt: Sequence[int], target: Sequence[int]) -> Feed:
+    if not prompt:
+        raise InputError("cannot score after an empty prompt", hint="give at least one token")
+    tokens = [*prompt, *target[:-1]]
+    if len(tokens) > model.max_positions:
+        raise InputError(
+            f"prompt and target have {len(tokens)} tokens, the model reads {model.max_positions}",
+            hint="shorten the prompt or take a base with a longer context",
+        )
+    return Feed(tokens, len(target))
+
+
 def score_target(log_probs_TV: np.ndarray, target: Sequence[int], mixture: Mixture | None) -> Score:
     """The target's log-probabilities out of the rows that predict its tokens. The mixture is advanced over it."""
     by_model = log_probs_TV[np.arange(len(target)), np.asarray(target, dtype=np.int64)]
@@ -167,30 +180,20 @@ class TextStream:
         if any(not stop for stop in stop_texts):
             raise InputError("a stop text must not be empty")
         self._tokenizer, self._stop_texts, self._skip = tokenizer, tuple(stop_texts), skip
-        self._ids: list[int] = []
-        self._window = self._read = 0
+        self._characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
         self._texts: list[str] = []
         self.stopped = False
 
     def push(self, token_id: int) -> str:
         """The text that this token makes certain."""
-        self._ids.append(token_id)
-        known = self._tokenizer.decode(self._ids[self._window : self._read])
-        text = self._tokenizer.decode(self._ids[self._window :])
-        if len(text) <= len(known) or text.endswith("\ufffd"):
-            return ""
-        self._window, self._read = self._read, len(self._ids)
-        return self._certain(text[len(known) :])
+        return self._certain(self._characters.decode(self._tokenizer.token_bytes(token_id)))
 
     def finish(self) -> str:
         """The text held back, once no more tokens come."""
         if self.stopped:
             return ""
-        known = self._tokenizer.decode(self._ids[self._window : self._read])
-        text = self._tokenizer.decode(self._ids[self._window :])
-        self._window = self._read = len(self._ids)
-        new = self._certain(text[len(known) :])
+        new = self._certain(self._characters.decode(b"", final=True))
         held, self._held = ("", "") if self.stopped else (self._held, "")
         self._texts.append(held)
         return new + held
@@ -252,7 +255,7 @@ class _Sequence:
         self._constraint = PrefixConstraint(tokenizer, request.must_start_with) if request.must_start_with else None
         self._cache: SequenceCache | None = None
         self._chosen: list[_Chosen] = []
-        self._experts: list[int] | None = None
+        self._experts: list[int] = []
         self._draft: list[int] = []
         self._draft_limit = 4
         self._steps = 0
@@ -277,9 +280,9 @@ class _Sequence:
         start = self._cache.length - len(output.log_probs_TV)
         for row, log_probs_V in enumerate(output.log_probs_TV):
             chosen = self._choose(log_probs_V)
-            if output.experts_used_T is not None:
-                self._experts = [*(self._experts or []), int(output.experts_used_T[row])]
             self._accept(chosen, on_token)
+            if output.experts_used_T is not None:
+                self._experts.append(int(output.experts_used_T[row]))
             agreed = row < len(self._draft) and chosen.token_id == self._draft[row]
             if self.finish_reason is not None or not agreed:
                 self._adapt(row)
@@ -299,7 +302,7 @@ class _Sequence:
             finish_reason=self.finish_reason,
             top_log_probs=[c.top for c in self._chosen] if self.request.top_log_probs else [],
             steps=self._steps,
-            experts_used=self._experts,
+            experts_used=self._experts[: len(self._chosen)] or None,
         )
 
     def _propose(self) -> list[int]:
