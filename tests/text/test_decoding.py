@@ -221,7 +221,7 @@ def test_log_probs_are_of_the_mixture_and_model_log_probs_of_the_model() -> None
 
 def test_scores_are_those_of_one_sequence_at_a_time_whatever_the_batches() -> None:
     prompts = [[1, 2], [3], [4, 5, 6], [7]]
-    targets = [[8, 9], [10, 11, 12], [], [13]]
+    targets: list[list[int]] = [[8, 9], [10, 11, 12], [], [13]]
     alone = [decoding.score(FakeModel(noisy), [p], [t])[0] for p, t in zip(prompts, targets, strict=True)]
     for limit in (1, 4, 100):
         together = decoding.score(FakeModel(noisy), prompts, targets, tokens_per_forward=limit)

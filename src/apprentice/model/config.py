@@ -19,7 +19,7 @@ from apprentice.core.errors import HostileInputError, InputError
 
 Architecture = Literal["llama", "qwen2", "qwen3"]
 
-CLASS_NAMES: dict[str, str] = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+CLASS_NAMES: dict[Architecture, str] = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 MAX_JSON_BYTES = 64 * 2**20
 OTHER_ARCHITECTURE_HINT = (
     "this decoder reads Llama/SmolLM2, Qwen2/2.5 and Qwen3 checkpoints; choose a base of one of these families"
@@ -190,9 +190,7 @@ def from_hugging_face(data: dict[str, Any]) -> ModelConfig:
     """The keys of a `config.json` -> ModelConfig."""
     if "auto_map" in data:
         raise HostileInputError("`auto_map` asks to run code that comes with the checkpoint", hint=OTHER_ARCHITECTURE_HINT)
-    architecture = data.get("model_type")
-    if architecture not in CLASS_NAMES:
-        raise InputError(f"architecture {architecture!r} is not supported", hint=OTHER_ARCHITECTURE_HINT)
+    architecture = known_architecture(data.get("model_type"))
     _refuse_what_is_not_computed(data)
     hidden, heads = _whole(data, "hidden_size"), _whole(data, "num_attention_heads")
     theta, scaling = _rope(data)
@@ -219,6 +217,14 @@ def from_hugging_face(data: dict[str, Any]) -> ModelConfig:
         bos_id=_get(data, "bos_token_id", int, None),
         eos_ids=_token_ids(data.get("eos_token_id")),
     )
+
+
+def known_architecture(name: object) -> Architecture:
+    """Raises: InputError for an architecture that this decoder does not compute."""
+    for known in CLASS_NAMES:
+        if name == known:
+            return known
+    raise InputError(f"architecture {name!r:.80} is not supported", hint=OTHER_ARCHITECTURE_HINT)
 
 
 def to_hugging_face(config: ModelConfig, *, dtype: str = "float32") -> dict[str, Any]:

@@ -20,9 +20,8 @@ from apprentice.core import files
 from apprentice.core.errors import HostileInputError, InputError
 from apprentice.model import tensor_files
 from apprentice.model.config import (
-    CLASS_NAMES,
-    OTHER_ARCHITECTURE_HINT,
     ModelConfig,
+    known_architecture,
     parameter_shapes,
     to_hugging_face,
 )
@@ -69,9 +68,10 @@ def convert(gguf_path: Path, folder: Path) -> ModelConfig:
 
 def read_config(source: GgufFile) -> ModelConfig:
     """The shape of the model out of the metadata."""
-    architecture = source.metadata.get("general.architecture")
-    if architecture not in CLASS_NAMES:
-        raise InputError(f"{source.path}: architecture {architecture!r:.40} is not supported", hint=OTHER_ARCHITECTURE_HINT)
+    try:
+        architecture = known_architecture(source.metadata.get("general.architecture"))
+    except InputError as error:
+        raise InputError(f"{source.path}: {error.message}", hint=error.hint) from None
     if "rope_freqs.weight" in source.tensors or source.metadata.get(f"{architecture}.rope.scaling.type", "none") != "none":
         raise InputError(
             f"{source.path}: rope scaling in GGUF files is not supported", hint="take the model's safetensors folder"
@@ -118,16 +118,13 @@ def read_tokenizer(source: GgufFile, config: ModelConfig) -> Tokenizer:
             f"{source.path}: tokenizer {metadata.get('tokenizer.ggml.model')!r:.40} is not supported, only byte-level BPE",
             hint="take the model's safetensors folder",
         )
-    tokens, kinds = metadata.get("tokenizer.ggml.tokens"), metadata.get("tokenizer.ggml.token_type")
-    merges = metadata.get("tokenizer.ggml.merges")
-    if not all(isinstance(x, list) and x for x in (tokens, kinds, merges)) or len(tokens) != len(kinds):
-        raise HostileInputError(f"{source.path}: the tokenizer's lists are missing or of different lengths")
+    tokens, kinds, merges = (_list(source, f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "merges"))
+    if len(tokens) != len(kinds) or not all(isinstance(x, str) for x in (tokens[0], merges[0])):
+        raise HostileInputError(f"{source.path}: the tokenizer's lists are of different lengths or hold no text")
     if len(tokens) > config.vocab_size or len(set(tokens)) != len(tokens):
         raise HostileInputError(f"{source.path}: tokens are named twice or outnumber the embedding's rows")
     specials = {token: i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (_CONTROL, _USER_DEFINED)}
-    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
-    if any(len(pair) != 2 for pair in pairs):
-        raise HostileInputError(f"{source.path}: a merge of the tokenizer is no pair")
+    pairs = [(first, second) for first, _, second in (merge.partition(" ") for merge in merges)]
     names = {"bos_token": "bos_token_id", "eos_token": "eos_token_id", "unk_token": "unknown_token_id", "pad_token": "padding_token_id"}
     settings: dict[str, Any] = {"model_max_length": config.max_positions}
     for name, key in names.items():
@@ -141,6 +138,13 @@ def read_tokenizer(source: GgufFile, config: ModelConfig) -> Tokenizer:
         {token: i for i, token in enumerate(tokens)}, pairs, specials, metadata.get("tokenizer.ggml.pre", "gpt-2"),
         config=settings, eos_ids=config.eos_ids,
     )
+
+
+def _list(source: GgufFile, key: str) -> list[Any]:
+    value = source.metadata.get(key)
+    if not isinstance(value, list) or not value:
+        raise HostileInputError(f"{source.path}: metadata `{key}` is missing or no list")
+    return value
 
 
 def gguf_name(name: str) -> str:

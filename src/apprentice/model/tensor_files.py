@@ -149,7 +149,7 @@ def write(
         for (name, (dtype, shape)), array in zip(infos.items(), arrays, strict=True):
             if array.shape != shape or array.dtype != DTYPES[dtype]:
                 raise ValueError(f"{name}: {array.dtype} {array.shape} was announced as {dtype} {shape}")
-            stream.write(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+            stream.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def shards(
@@ -162,7 +162,8 @@ def shards(
         size = _num_bytes(dtype, shape)
         if shard and filled + size > max_bytes:
             yield shard
-            shard, filled = {}, 0
+            shard = {}
+            filled = 0
         shard[name] = (dtype, shape)
         filled += size
     yield shard

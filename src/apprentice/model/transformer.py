@@ -117,7 +117,8 @@ class Transformer(nn.Module):
         both at once, for sequences packed into a row that each go on from a cache. Positions count from the start of
         each sequence unless given."""
         if segments_BT is not None:
-            assert cache is None and pieces is None
+            assert cache is None
+            assert pieces is None
             pieces = find_pieces(segments_BT)
         elif cache is not None:
             assert pieces is None

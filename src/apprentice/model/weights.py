@@ -65,7 +65,7 @@ def save(
 ) -> None:
     """Writes a Hugging Face folder: config, weights, the tokenizer's files of `tokenizer_folder`, and a model card."""
     files.make_folder(folder)
-    state = {folder_name(name): parameter for name, parameter in model.named_parameters()}
+    state: dict[str, torch.Tensor] = {folder_name(name): parameter for name, parameter in model.named_parameters()}
     shapes = parameter_shapes(model.config)
     if state.keys() != shapes.keys():
         raise ValueError(f"leaves were swapped and not merged back: {sorted(state.keys() ^ shapes.keys())[:3]}")
@@ -119,7 +119,7 @@ def _write_shards(
     if len(cut) == 1:
         tensor_files.write(folder / "model.safetensors", cut[0], arrays(cut[0]))
         return
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shard in enumerate(cut, 1):
         name = f"model-{number:05}-of-{len(cut):05}.safetensors"
         tensor_files.write(folder / name, shard, arrays(shard))

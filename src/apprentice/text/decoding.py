@@ -111,7 +111,7 @@ def score(
     """log p(target | prompt), token by token. Several sequences share a forward pass up to the two limits."""
     mixtures = mixtures or [None] * len(prompts)
     feeds = [_scoring_feed(model, p, t) for p, t in zip(prompts, targets, strict=True)]
-    scores = [Score([], None if mixture is None else []) for mixture in mixtures]
+    scores = [Score(model_log_probs=[], mixture_log_probs=None if mixture is None else []) for mixture in mixtures]
     for batch in batches(feeds, tokens_per_forward, outputs_per_forward):
         outputs = model.forward([feeds[i] for i in batch])
         for i, output in zip(batch, outputs, strict=True):
@@ -150,7 +150,8 @@ def batches(feeds: Sequence[Feed], max_tokens: int, max_outputs: int) -> Iterato
     for i in sorted((i for i, feed in enumerate(feeds) if feed.num_outputs), key=lambda i: -len(feeds[i].token_ids)):
         if batch and (tokens + len(feeds[i].token_ids) > max_tokens or outputs + feeds[i].num_outputs > max_outputs):
             yield batch
-            batch, tokens, outputs = [], 0, 0
+            batch = []
+            tokens = outputs = 0
         batch.append(i)
         tokens += len(feeds[i].token_ids)
         outputs += feeds[i].num_outputs
