@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from apprentice.core.errors import InternalError
 from apprentice.eval import measures
 from apprentice.eval.measures import METRICS, Metric
 from apprentice.eval.samples import LINE, MEASURES, Row
@@ -176,11 +177,14 @@ class Comparison:
         return {name: value for name, value in found.items() if value is not None}
 
     def _pairs(self, a: str, b: str, metric: Metric) -> list[tuple[Row, Row]]:
-        """Rows of both arms at the same place, where the metric counts something. Both have the same denominator
-        except for metrics of what was generated, which have no difference."""
+        """Rows of both arms at the same place, where the metric counts something."""
+        if not metric.paired:
+            return []
         left, right = ({r.example: r for r in self._by_arm[arm] if r.measure == metric.measure} for arm in (a, b))
         pairs = [(left[example], right[example]) for example in sorted(left.keys() & right.keys())]
-        return [pair for pair in pairs if metric.denominator(pair[0]) and metric.denominator(pair[0]) == metric.denominator(pair[1])]
+        if any(metric.denominator(mine) != metric.denominator(theirs) for mine, theirs in pairs):
+            raise InternalError(f"arms `{a}` and `{b}` were not asked the same")
+        return [pair for pair in pairs if metric.denominator(pair[0])]
 
 
 def better(comparison: Comparison, new: str, old: str) -> bool:

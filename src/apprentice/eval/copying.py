@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rapidfuzz import fuzz, process
+from rapidfuzz import process
 
 from apprentice.eval.arms import Answer, Limits
 from apprentice.eval.replay import View
@@ -57,9 +57,11 @@ def predict(edit: Edit, lines: Sequence[str], earlier: Sequence[Edit]) -> list[s
     end = edit.start_line + len(edit.old)
     above, below = lines[max(0, edit.start_line - NEARBY_LINES) : edit.start_line], lines[end : end + NEARBY_LINES]
     candidates = earlier[max(0, len(earlier) - MAX_CANDIDATES) :][::-1]
+    if not candidates:
+        return None
     texts = [_compared(e.above[max(0, len(e.above) - NEARBY_LINES) :], e.old, e.below[:NEARBY_LINES]) for e in candidates]
-    found = process.extractOne(_compared(above, edit.old, below), texts, scorer=fuzz.ratio)
-    return None if found is None else transfer(candidates[found[2]], edit.old)
+    similarity = process.cdist([_compared(above, edit.old, below)], texts)[0]
+    return transfer(candidates[int(similarity.argmax())], edit.old)
 
 
 def transfer(earlier: Edit, old: Sequence[str]) -> list[str]:

@@ -32,6 +32,8 @@ class Metric:
     denominator: Callable[[Row], float]
     lower_is_better: bool
     title: str
+    paired: bool = True
+    """Both arms have the same denominator at a place, so that their difference means something."""
 
 
 METRICS = {
@@ -54,7 +56,7 @@ METRICS = {
                lower_is_better=False, title="delta chrF, 0 to 100"),
         Metric(name="reversal_ratio", measure=EDIT, numerator=lambda row: float(row.reversed_chars),
                denominator=lambda row: float(row.moved_chars), lower_is_better=True,
-               title="share of the suggested change that undoes what was just typed"),
+               paired=False, title="share of the suggested change that undoes what was just typed"),
     )
 }  # fmt: skip
 """Name -> metric."""

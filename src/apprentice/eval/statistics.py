@@ -66,7 +66,7 @@ class Commits:
     def ratio(self, numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
         """Sum over sum. Draws whose denominators sum to nothing are left out."""
         numerator_C, denominator_C = self._sums(numerators), self._sums(denominators)
-        value = _divide(numerator_C.sum(), denominator_C.sum())
+        value = float(_divide(numerator_C.sum(), denominator_C.sum()))
         if self.num_commits < 2 or not math.isfinite(value):
             return Estimate(value, None, None)
         drawn = [_divide(counts @ numerator_C, counts @ denominator_C) for counts in self._draws()]

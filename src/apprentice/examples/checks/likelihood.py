@@ -65,7 +65,8 @@ def marked_tokens(spans: Sequence[Span], offsets: Sequence[tuple[int, int]]) -> 
             changed_before[i + 1] = int(span.kind == "changed")
     for i in range(size):
         changed_before[i + 1] += changed_before[i]
-    marked, previous_end = [], 0
+    marked: list[bool] = []
+    previous_end = 0
     for start, end in offsets:
         start, end = min(start, previous_end), min(end, size)
         marked.append(end > start and changed_before[end] > changed_before[start])
