@@ -1,0 +1,122 @@
+"""Who wrote it: addresses, full names of a history's authors, user and host names. They are replaced, not counted on.
+
+Known names come from the caller (the identities of a git history) and from the machine, so they are found exactly and
+nothing is guessed from prose. Names of one word are left alone outside paths: half of them are words of programs.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ahocorasick
+
+_LOCAL = re.compile(rb"(?<![\w.+%/-])[A-Za-z0-9][\w.+%-]{0,63}\Z")
+_DOMAIN = re.compile(rb"@((?:[A-Za-z0-9-]{1,63}\.){1,6}([A-Za-z]{2,24}))(?![\w@-])")
+_TOP_LEVEL = frozenset(
+    b"com org net edu gov mil int info biz name dev app xyz online site tech cloud email systems software".split()
+)
+_NO_DOMAIN = frozenset(b"self cls np torch jnp tf math this super".split())
+_NO_COUNTRY = frozenset(b"py js ts rs go md sh rb so cc hh jl ml vb kt pl pm hs ex cs fs pt".split())
+"""Two letters that end file names more often than addresses (some are countries: addresses there are found if known)."""
+_NO_PERSON = re.compile(
+    rb"(?i)(?:[\w-]+\.)*(?:example|test|invalid|localhost)(?:\.\w+)?|(?:foo|bar|domain|company|host|server|email)\.(?:com|org|net)"
+)
+_HOMES = [
+    re.compile(folder + rb"([A-Za-z0-9][\w.-]{0,63})(?=[/\\\s\"'`:;,)\]]|\Z)")
+    for folder in (rb"/home/", rb"/Users/", rb":\\{1,2}(?i:users)\\{1,2}")
+]
+_NOBODY = frozenset(
+    b"user username users runner ubuntu vagrant me you name shared public default root docker app vscode circleci travis "
+    b"jovyan admin git guest test node build builder ci home runneradmin yourname foo bar alice bob someone".split()
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """Names that are certain."""
+
+    names: frozenset[str] = frozenset()
+    """Full names of people; those of one word are ignored."""
+    emails: frozenset[str] = frozenset()
+    logins: frozenset[str] = frozenset()
+    """User names, replaced in paths of home folders."""
+    hosts: frozenset[str] = frozenset()
+    homes: frozenset[str] = frozenset()
+
+    @classmethod
+    def here(cls, identities: Iterable[tuple[str, str]] = ()) -> Known:
+        """What this machine's user is called, and the (name, email) pairs of a history."""
+        pairs = list(identities)
+        return cls(
+            names=frozenset(name for name, _ in pairs),
+            emails=frozenset(email for _, email in pairs),
+            logins=frozenset({_login()} - {""}),
+            hosts=frozenset({socket.gethostname(), socket.gethostname().partition(".")[0]}),
+            homes=frozenset({str(Path.home())}),
+        )
+
+
+class People:
+    """Finds what names a person or a private machine."""
+
+    def __init__(self, known: Known = Known()) -> None:
+        self._automaton = ahocorasick.Automaton()
+        for name in known.names:
+            if len(name) >= 5 and " " in name.strip():
+                self._add(name.strip(), "person")
+        for email in known.emails:
+            if "@" in email.strip("@"):
+                self._add(email.strip(), "email")
+        for host in known.hosts:
+            if len(host) >= 6 and re.search(r"[\d.-]", host):
+                self._add(host, "host")
+        for home in known.homes:
+            if home.strip("/") not in ("", "root", "home", "tmp") and home.count("/") > 1:
+                self._add(home, "home")
+        self._any = len(self._automaton) > 0
+        if self._any:
+            self._automaton.make_automaton()
+        self._nobody = _NOBODY - {login.encode() for login in known.logins if len(login) >= 3 and login != "root"}
+
+    def find(self, data: bytes) -> Iterator[tuple[int, int, str]]:
+        if self._any:
+            for last, (length, kind) in self._automaton.iter(data.lower().decode("latin-1")):
+                start, end = last + 1 - length, last + 1
+                if not (_is_word(data[max(0, start - 1) : start]) or _is_word(data[end : end + 1])):
+                    yield start, end, kind
+        if b"@" in data:
+            for domain in _DOMAIN.finditer(data):
+                local = _LOCAL.search(data, max(0, domain.start() - 65), domain.start())
+                if local is not None and _is_address(local[0], domain[1], domain[2].lower()):
+                    yield local.start(), domain.end(), "email"
+        for home in _HOMES:
+            for match in home.finditer(data):
+                if match[1].lower() not in self._nobody:
+                    yield *match.span(1), "user"
+
+    def _add(self, text: str, kind: str) -> None:
+        word = text.encode("utf-8", "replace").lower().decode("latin-1")
+        self._automaton.add_word(word, (len(word), kind))
+
+
+def _is_word(byte: bytes) -> bool:
+    return byte.isalnum() or byte >= b"\x80"
+
+
+def _is_address(local: bytes, domain: bytes, top: bytes) -> bool:
+    if top not in _TOP_LEVEL and (len(top) != 2 or (top in _NO_COUNTRY and domain.count(b".") < 2)):
+        return False
+    return not (local == b"git" or domain.split(b".")[0].lower() in _NO_DOMAIN or _NO_PERSON.fullmatch(domain))
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return os.environ.get("USER", "")

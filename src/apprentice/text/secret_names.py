@@ -1,0 +1,150 @@
+"""Values behind telling names: `password = "..."`, `API_KEY=...`, `"token": "..."`, `--secret ...`, `<pwd>...</pwd>`.
+
+A name alone is no proof, for programs are full of `token = tokens[i]` and `password: str`. So the value must be a
+literal, and what a literal has to look like depends on how telling the name is (`secret` more than `key`), on what
+follows it in the identifier (`token_type`, `password_field` tell nothing) and on where it stands: a line `NAME=value` of an
+environment dump is believed sooner than an expression in code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from apprentice.text.secret_values import is_placeholder, looks_chosen, looks_random
+
+_MAX_NAME = 80
+_NAME_TAIL = re.compile(rb"[\w-]{0,60}")
+_TELLS_NOTHING = re.compile(
+    rb"(?i)[_-]?(?:types?|names?|fields?|files?|filename|path|ur[il]s?|dir|id|ids|headers?|len|length|size|prefix|suffix|format|"
+    rb"regex|pattern|hint|label|labels|policy|count|class|classes|hashers?|validators?|env|vars?|params?|arg|ttl|timeout|"
+    rb"expir\w*|age|column|index|idx|endpoint|errors?|messages?|msg|text|help|title|description|required|input|prompt|"
+    rb"ref|version|algorithm|alg|method|scope|scopes|status|state|kind|mode|strategy|provider|manager|service|store|"
+    rb"storage|backend|handler|factory|generator|func|function|callback|view|form|page|route|template|"
+    rb"izer|ize|izers|ization|ized|izing|s_per\w*|s)(?:_\w*)?"
+)
+_SEPARATOR = re.compile(
+    rb"(?:\\*[\"'`]|&quot;)?[\])]?"
+    rb"(?:[ \t]{0,8}:[ \t]{0,4}(?:str|bytes|String|string|&str|&'static str|const char ?\*|Optional\[str\]|str ?\| ?None)?"
+    rb"[ \t]{0,4}=(?!=)|[ \t]{0,8}(?:=>|:=|===?|!==?|=|:)|[ \t]{0,4}\\*[\"'`]?[ \t]{0,4},|\\*[\"'][ \t]+value[ \t]{0,4}=|>)"
+    rb"(?:[ \t]{0,8}\r?\n)?[ \t]{0,40}(?:\([ \t]{0,8}\r?\n?[ \t]{0,40})?"
+)
+_QUOTED = re.compile(rb"[rbfuRBFU@$]{0,2}(\\*(?:\"\"\"|'''|[\"'`])|&quot;)")
+_MORE = re.compile(rb"[ \t]*[+\\.&]?[ \t]*(?:\r?\n[ \t]*(?:[+\-> |#]{1,3}[ \t]*)?)?[+.&]?[ \t]*[rbfuRBFU]?([\"'`])")
+_BARE = re.compile(rb"[^\s\"'`<>,;(){}\[\]|\\]{4,512}")
+_AFTER_BARE = re.compile(rb"[ \t]*(?:$|[\r\n]|[,;#\"'`}\])<]|\\[nr\"]|//|&|\|)", re.MULTILINE)
+_WRAPPED = re.compile(rb"\r?\n([A-Za-z0-9+/_=-]{6,256})[ \t]*(?=\r?\n|\Z)")
+_ENVIRONMENT = re.compile(rb"(?:^|[\r\n\"'\0;]|\\n|[>$#] ?)[ \t]*(?:[-+>|][ \t]*)?"
+                          rb"(?:export |set |setx |declare -x |ENV |ARG |-e |--env |\$env:)?[ \t]*\Z")
+_LOWER_NAME = re.compile(rb"[a-z]")
+_OPTION = re.compile(rb"[= \t]{1,2}[\"']?([^\s\"'<>$\[\]{}()=-][^\s\"'<>\[\]{}()]{5,256})")
+_NETRC = re.compile(rb"[ \t]+(\S{4,256})")
+_SCHEME = re.compile(rb"(?i)(?:basic|bearer|digest) ")
+"""Judged by the rule for such headers."""
+_INTERPOLATED = re.compile(rb"\{[A-Za-z_][\w.\[\]()!:'\"]*\}|\$\{|%s|%\(|\$\w+\(|#\{")
+
+
+def value_behind(data: bytes, start: int, end: int, *, strong: bool) -> Iterator[tuple[int, int]]:
+    """Ranges of the secret value that the name at [start, end) introduces; none where it introduces none."""
+    line_start = data.rfind(b"\n", max(0, start - 400), start) + 1
+    name_start = start
+    while name_start > max(0, start - _MAX_NAME) and (data[name_start - 1 : name_start].isalnum() or data[name_start - 1] in b"_-."):
+        name_start -= 1
+    tail = _NAME_TAIL.match(data, end)
+    tail_end = tail.end() if tail else end
+    if strong and tail_end > end and _TELLS_NOTHING.fullmatch(data, end, tail_end):
+        strong = False
+    elif not strong and tail_end > end and not data[end:tail_end].startswith((b"_", b"-")):
+        return
+    before = data[line_start:name_start]
+    if name_start >= 2 and data[name_start : name_start + 2] == b"--":
+        yield from _option(data, tail_end, strong)
+    separator = _SEPARATOR.match(data, tail_end)
+    if separator is None:
+        if b"login" in before or b"machine" in before:
+            match = _NETRC.match(data, tail_end)
+            if match and not is_placeholder(match[1]):
+                yield match.span(1)
+        return
+    opening = _QUOTED.match(data, separator.end())
+    if opening is not None:
+        yield from _quoted(data, opening, strong, is_dump=_is_dump(data, before, name_start, tail_end, separator))
+    elif separator[0].strip()[:1] != b",":
+        is_dump = _is_dump(data, before, name_start, tail_end, separator)
+        yield from _bare(data, separator.end(), strong, is_dump=is_dump, is_tag=separator[0].startswith(b">"))
+
+
+def _is_dump(data: bytes, before: bytes, name_start: int, name_end: int, separator: re.Match[bytes]) -> bool:
+    """`NAME=value` at the beginning of a line, in capitals, without spaces: environment, dotenv, shell, Dockerfile."""
+    return (
+        separator[0].endswith(b"=")
+        and not _LOWER_NAME.search(data, name_start, name_end)
+        and _ENVIRONMENT.search(before) is not None
+    )
+
+
+def _quoted(data: bytes, opening: re.Match[bytes], strong: bool, *, is_dump: bool) -> Iterator[tuple[int, int]]:
+    quote = opening[1]
+    ranges = []
+    at, limit = opening.end(), min(len(data), opening.end() + 4096)
+    while True:
+        close = data.find(quote, at, limit)
+        if close < 0 or (b"\n" in data[at:close] and len(quote) < 3):
+            break
+        ranges.append((at, close))
+        more = _MORE.match(data, close + len(quote))
+        if more is None or more[1] != quote[-1:] or len(ranges) >= 16:
+            break
+        at = more.end()
+    value = b"".join(data[low:high] for low, high in ranges)
+    if (_INTERPOLATED.search(value) and not looks_random(value)) or _SCHEME.match(value):
+        return
+    shortest = 6 if strong else 16
+    chosen = looks_chosen(value, shortest=shortest) if strong else looks_random(value, shortest=16) or _is_hex_key(value)
+    if chosen or (strong and _is_hex_key(value)) or (is_dump and _believed_in_dump(value, strong)):
+        yield from ranges
+
+
+def _bare(data: bytes, start: int, strong: bool, *, is_dump: bool, is_tag: bool) -> Iterator[tuple[int, int]]:
+    match = _BARE.match(data, start)
+    if match is None:
+        return
+    value = match[0]
+    if is_tag and not data.startswith(b"<", match.end()):
+        return
+    if not is_tag and not _AFTER_BARE.match(data, match.end()):
+        return
+    if value.startswith((b"$", b"%", b"/", b"./", b"~", b"@", b"!", b"&", b"*", b"-", b"=")) and not looks_random(value):
+        return
+    if is_dump:
+        believed = _believed_in_dump(value, strong)
+    elif strong:
+        believed = (looks_chosen(value, shortest=8) and _mixed(value)) or _is_hex_key(value)
+        believed = believed or (is_tag and looks_chosen(value, shortest=5))
+    else:
+        believed = looks_random(value, shortest=16) or _is_hex_key(value)
+    if believed:
+        yield match.span()
+        wrapped = _WRAPPED.match(data, match.end())
+        if wrapped and _mixed(wrapped[1]) and looks_random(value + wrapped[1], shortest=16):
+            yield wrapped.span(1)
+
+
+def _option(data: bytes, name_end: int, strong: bool) -> Iterator[tuple[int, int]]:
+    match = _OPTION.match(data, name_end)
+    if match and (looks_chosen(match[1]) if strong else looks_random(match[1], shortest=16)) and _mixed(match[1]):
+        yield match.span(1)
+
+
+def _believed_in_dump(value: bytes, strong: bool) -> bool:
+    if is_placeholder(value) or re.fullmatch(rb"[\d.:]{1,10}|[a-z]{1,5}|/\S*|https?://\S*|[A-Z_]{1,24}|\S*\(\S*", value):
+        return False
+    return len(value) >= 6 if strong else len(value) >= 8 and _mixed(value)
+
+
+def _is_hex_key(value: bytes) -> bool:
+    return re.fullmatch(rb"[0-9a-fA-F]{24,128}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", value) is not None and len(set(value)) >= 8
+
+
+def _mixed(value: bytes) -> bool:
+    return re.search(rb"\d", value) is not None and re.search(rb"[A-Za-z]", value) is not None

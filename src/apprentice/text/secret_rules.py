@@ -1,0 +1,323 @@
+"""Our own rules for secrets: vendors' key forms, values behind telling names, keys in PEM, passwords in URLs, tokens.
+
+    bytes --Rules.find()--> Hits (start, end, kind)
+
+One pass of an Aho-Corasick automaton finds anchors (`ghp_`, `password`, `://`, `-----begin`, ...); each leads to a
+check of the few bytes around it. One pass of a regular expression finds long tokens; each is judged by its characters
+and, where it can be decoded to text, its content is read too. So the cost is that of two scans, whatever the number of
+rules. All patterns are bounded and start at a known place: hostile text costs linear time.
+
+Left out on purpose: hashes, UUIDs and embedded data without a telling name, and names of variables, which are no
+secrets. Kingfisher's rules, which `text.redaction` runs besides, cover the long tail of vendors.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import importlib.resources
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import ahocorasick
+
+from apprentice.text import secret_views
+from apprentice.text.secret_names import value_behind
+from apprentice.text.secret_values import is_placeholder, looks_chosen, looks_random
+
+
+class Hit(NamedTuple):
+    """Bytes [start, end) that must not be written."""
+
+    start: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyForm:
+    name: str
+    pattern: re.Pattern[bytes]
+    back: int
+    group: int
+
+
+_TOKEN = re.compile(rb"[A-Za-z0-9+/_-]{20,}={0,2}")
+_HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){12,}")
+_TWILIO = re.compile(rb"(?:SK|AC)[0-9a-f]{32}")
+_URL_LOGIN = re.compile(rb"://([^\s/@:\"'<>`?#\\]{0,256}):([^\s/@\"'<>`?#\\][^\s@/\"'<>`\\]{0,512})@(?=[A-Za-z0-9\[$%{<])")
+_URL_TOKEN = re.compile(rb"://([A-Za-z0-9_.~-]{16,256})@")
+_BEGIN = re.compile(rb"-----BEGIN[ ]?(?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
+_PUBLIC = re.compile(rb"-----BEGIN[ ]?(?:[A-Z0-9]+ ){0,4}(?:CERTIFICATE|PUBLIC KEY|SIGNATURE|MESSAGE|REQUEST|CRL|PARAMETERS)")
+_END = re.compile(rb"-----END[ A-Z0-9]{0,40}-----", re.IGNORECASE)
+_KEY_LINE = re.compile(rb"[^\n]{0,40}?[A-Za-z0-9+/=]{16,}[^\n]{0,12}(?:\n|\Z)|[^\nA-Za-z]{0,40}\n|[^\n]{0,8}[A-Za-z-]+: [^\n]*\n")
+_MAX_KEY_BYTES = 32_768
+_PUTTY = re.compile(rb"private-lines: *(\d{1,3})[\r\n]", re.IGNORECASE)
+_SCHEME = re.compile(rb"(?i:bearer|basic|token|digest|apikey|negotiate)[ \t]+(?:[A-Za-z]+[ \t]+)?([A-Za-z0-9._~+/=:-]{8,4096})")
+_JWK_PART = re.compile(rb"\\?[\"'](?:d|p|q|dp|dq|qi|k)\\?[\"']\s*:\s*\\?[\"']([A-Za-z0-9_-]{16,})")
+_PGPASS = re.compile(rb"^[\w.*-]+:(?:\d{2,5}|\*):[^:\s]+:[^:\s]+:(\S{3,})$", re.MULTILINE)
+_DIGEST_NAMES = (b"sha1-", b"sha256-", b"sha384-", b"sha512-", b"sha1:", b"sha256:", b"sha512:", b"md5:", b"blake2b:",
+                 b"sha256=", b"sha512=", b"md5=", b"base64,", b"ssh-rsa ", b"ssh-ed25519 ", b"ssh-dss ")
+MIN_URL_PASSWORD = 4
+"""Shorter ones are examples of the syntax of URLs."""
+_STRONG, _WEAK = 2, 1
+_NAMES = {
+    "password": _STRONG, "passwd": _STRONG, "passphrase": _STRONG, "passwort": _STRONG, "_pass": _STRONG, "pwd": _STRONG,
+    "secret": _STRONG, "api_key": _STRONG, "apikey": _STRONG, "api-key": _STRONG, "api key": _STRONG,
+    "access_key": _STRONG, "accesskey": _STRONG, "access-key": _STRONG, "private_key": _STRONG, "privatekey": _STRONG,
+    "private-key": _STRONG, "signing_key": _STRONG, "encryption_key": _STRONG, "master_key": _STRONG,
+    "credential": _STRONG, "access_token": _STRONG, "accesstoken": _STRONG, "access-token": _STRONG,
+    "auth_token": _STRONG, "authtoken": _STRONG, "auth-token": _STRONG, "refresh_token": _STRONG,
+    "token": _WEAK, "_auth": _WEAK, "auth_": _WEAK, '"auth"': _WEAK, "_key": _WEAK, "-key": _WEAK, "authorization": _WEAK,
+    "cookie": _WEAK, "session_id": _WEAK, "sessionid": _WEAK, "_pat": _WEAK, "_sid": _WEAK, "_dsn": _WEAK, "salt": _WEAK,
+    "webhook": _WEAK, "_cred": _WEAK, "passcode": _STRONG, "jwt": _WEAK, "license_key": _STRONG, "otp": _WEAK,
+}
+
+
+class Rules:
+    """Stateless once built; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._automaton = ahocorasick.Automaton()
+        anchors: dict[str, list[Callable[[bytes, int, int], Iterator[Hit]]]] = {}
+        for anchors_of_form, form in _key_forms():
+            for anchor in anchors_of_form:
+                anchors.setdefault(anchor, []).append(functools.partial(_key, form))
+        for name, strength in _NAMES.items():
+            anchors.setdefault(name, []).append(functools.partial(_named, strength == _STRONG, _kind_of(name)))
+        anchors.setdefault("://", []).append(_url)
+        anchors.setdefault("-----begin", []).append(_pem)
+        anchors.setdefault("private-lines:", []).append(_putty)
+        anchors.setdefault('kty', []).append(_jwk)
+        for scheme in ("bearer ", "basic ", "token "):
+            anchors.setdefault(scheme, []).append(_scheme)
+        for anchor, checks in anchors.items():
+            self._automaton.add_word(anchor, (len(anchor), tuple(checks)))
+        self._automaton.make_automaton()
+
+    def find(self, data: bytes) -> list[Hit]:
+        """Everything in `data` as it stands, in no order, overlaps included."""
+        hits = []
+        for last, (length, checks) in self._automaton.iter(data.lower().decode("latin-1")):
+            for check in checks:
+                hits.extend(check(data, last + 1 - length, last + 1))
+        if b":" in data:
+            hits.extend(Hit(*match.span(1), "password") for match in _PGPASS.finditer(data))
+        return hits
+
+    def tokens(self, data: bytes) -> list[tuple[int, int]]:
+        """Long stretches of the characters that keys are made of."""
+        return [match.span() for match in _TOKEN.finditer(data)]
+
+    def judge_tokens(self, data: bytes, tokens: list[tuple[int, int]]) -> list[Hit]:
+        """The tokens that are random, outside embedded data, digests and public keys."""
+        hits = []
+        public: list[tuple[int, int]] | None = None
+        for index, (start, end) in enumerate(tokens):
+            start += data[start - 1 : start] == b"\\"  # the letter of an escape such as `\n`
+            token = data[start:end]
+            if _TWILIO.fullmatch(token):
+                hits.append(Hit(start, end, "twilio-key"))
+            if end - start > 200 or not _is_random_token(token):
+                continue
+            if data[max(0, start - 12) : start].lower().endswith(_DIGEST_NAMES) or _in_data_block(data, tokens, index):
+                continue
+            if _says_something(data, start, end):
+                continue
+            public = public if public is not None else _public_regions(data)
+            if not any(low <= start < high for low, high in public):
+                hits.append(Hit(start, end, "token"))
+        return hits
+
+
+def decoded_views(data: bytes, tokens: list[tuple[int, int]]) -> Iterator[secret_views.View]:
+    """What base64 and hexadecimal in these tokens says, lines of one block read together."""
+    for block in _blocks(data, tokens):
+        text = b"".join(data[start:end] for start, end in block)
+        if len(text) >= 24 and _HEX.fullmatch(text.rstrip(b"=")[: len(text) // 2 * 2]):
+            yield from secret_views.hex_views(data, block)
+        elif len(text) >= 20 and not (text.islower() or text.isupper() or text.isdigit()):
+            yield from secret_views.base64_views(data, block)
+
+
+def _blocks(data: bytes, tokens: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    block: list[tuple[int, int]] = []
+    for start, end in tokens:
+        if block and not (start - block[-1][1] <= 48 and secret_views.JOIN.fullmatch(data, block[-1][1], start)):
+            yield block
+            block = []
+        block.append((start, end))
+    if block:
+        yield block
+
+
+def _is_random_token(token: bytes) -> bool:
+    if looks_random(token):
+        return True
+    # A key inside a path or a name: `prefix_` + key, `host/` + key.
+    parts = re.split(rb"[/_-]", token)
+    return len(parts) > 1 and any(len(part) >= 24 and looks_random(part, shortest=24) for part in parts)
+
+
+def _in_data_block(data: bytes, tokens: list[tuple[int, int]], index: int) -> bool:
+    """Whether it is a line of a wrapped file: three lines at least, all but the last of one length."""
+    first = last = index
+    while first > 0 and _is_next_line(data, tokens[first - 1], tokens[first]):
+        first -= 1
+    while last + 1 < len(tokens) and _is_next_line(data, tokens[last], tokens[last + 1]):
+        last += 1
+    lengths = {end - start for start, end in tokens[first:last]}
+    return last - first >= 2 and len(lengths) == 1 and lengths.pop() >= 40
+
+
+def _is_next_line(data: bytes, above: tuple[int, int], below: tuple[int, int]) -> bool:
+    gap = below[0] - above[1]
+    return 0 < gap <= 80 and data.count(b"\n", above[1], below[0]) == 1 and above[1] - above[0] >= below[1] - below[0]
+
+
+def _says_something(data: bytes, start: int, end: int) -> bool:
+    """Whether it is text in base64, which is searched on its own."""
+    return any(True for _ in secret_views.base64_views(data, [(start, end)]))
+
+
+def _public_regions(data: bytes) -> list[tuple[int, int]]:
+    regions = []
+    for match in _PUBLIC.finditer(data):
+        end = _END.search(data, match.end(), match.end() + _MAX_KEY_BYTES)
+        regions.append((match.start(), end.end() if end else match.end()))
+    return regions
+
+
+def _key(form: _KeyForm, data: bytes, start: int, end: int) -> Iterator[Hit]:
+    for at in range(max(0, start - form.back), start + 1):
+        if at > 0 and data[at - 1 : at].isalnum() and form.group == 0:
+            continue
+        match = form.pattern.match(data, at)
+        if match is not None and match.end() < end:
+            continue
+        at_line_end = match is None or data[match.end() : match.end() + 24].lstrip(b" \t\r\"'`\\,+.&;)n")[:1] in (b"\n", b"")
+        if at_line_end:
+            yield from _key_over_lines(form, data, at)
+        if match is not None and not is_placeholder(match[form.group]):
+            yield Hit(*match.span(form.group), form.name)
+            return
+
+
+def _key_over_lines(form: _KeyForm, data: bytes, start: int) -> Iterator[Hit]:
+    view = secret_views.joined(data, start)
+    match = form.pattern.match(view.data) if view is not None else None
+    while view is not None and match is not None and view.is_disguised(*match.span(form.group)):
+        places = view.to_source(*match.span(form.group))
+        low, high = places[-1]
+        # A pattern without a fixed length runs on into whatever word begins the next line: give such words back.
+        shorter = form.pattern.match(view.data, 0, match.end() - (high - low))
+        if shorter is None or _goes_on(data, low, high):
+            yield from (Hit(low, high, form.name) for low, high in places)
+            return
+        match = shorter
+
+
+def _goes_on(data: bytes, low: int, high: int) -> bool:
+    """Whether a piece at the beginning of a line looks like the rest of a key."""
+    piece, behind = data[low:high], data[high : high + 1]
+    return not (behind.isalnum() or behind in b"_.(=: ") and (piece.isupper() or any(48 <= byte < 58 for byte in piece))
+
+
+def _kind_of(name: str) -> str:
+    plain = re.sub("[^a-z]+", "-", name).strip("-")
+    return "password" if plain.startswith(("pass", "pwd")) else plain
+
+
+def _named(strong: bool, kind: str, data: bytes, start: int, end: int) -> Iterator[Hit]:
+    for low, high in value_behind(data, start, end, strong=strong):
+        yield Hit(low, high, kind)
+
+
+def _url(data: bytes, start: int, end: int) -> Iterator[Hit]:
+    match = _URL_LOGIN.match(data, start)
+    if match is not None:
+        value = match[2]
+        if len(value) >= MIN_URL_PASSWORD and not is_placeholder(value) and not value.startswith((b"$", b"{", b"<", b"%(", b"%s", b"[", b"*")):
+            yield Hit(*match.span(2), "password-in-url")
+        return
+    match = _URL_TOKEN.match(data, start)
+    if match is not None and (looks_random(match[1], shortest=16) or re.fullmatch(rb"[0-9a-f]{20,}", match[1])):
+        yield Hit(*match.span(1), "token-in-url")
+
+
+def _pem(data: bytes, start: int, end: int) -> Iterator[Hit]:
+    begin = _BEGIN.match(data, start)
+    if begin is None:
+        return
+    finish = _END.search(data, begin.end(), begin.end() + _MAX_KEY_BYTES)
+    following = data.find(b"-----BEGIN", begin.end(), begin.end() + _MAX_KEY_BYTES)
+    if finish is not None and (following < 0 or finish.start() < following):
+        body = data[begin.end() : finish.start()]
+        if len(re.sub(rb"[^A-Za-z0-9+/]", b"", body)) >= 16:
+            yield Hit(begin.start(), finish.end(), "private-key")
+        return
+    at = data.find(b"\n", begin.end(), begin.end() + 200) + 1
+    first = at
+    while at and at - begin.end() < _MAX_KEY_BYTES and (line := _KEY_LINE.match(data, at)) and line.end() > at:
+        at = line.end()
+    if at > first:
+        yield Hit(begin.start(), at - (data[at - 1 : at] == b"\n"), "private-key")
+    elif (rest := re.compile(rb"[A-Za-z0-9+/=\\nr\s]{40,}").match(data, begin.end())) is not None:
+        yield Hit(begin.start(), rest.end(), "private-key")
+
+
+def _putty(data: bytes, start: int, end: int) -> Iterator[Hit]:
+    match = _PUTTY.match(data, start)
+    if match is None:
+        return
+    at = match.end()
+    for _ in range(int(match[1])):
+        at = data.find(b"\n", at) + 1 or len(data)
+    yield Hit(match.end(), at - (data[at - 1 : at] == b"\n"), "private-key")
+
+
+def _jwk(data: bytes, start: int, end: int) -> Iterator[Hit]:
+    low = data.rfind(b"{", max(0, start - 4096), start)
+    high = data.find(b"}", end, end + 4096)
+    for match in _JWK_PART.finditer(data, max(low, 0), high if high >= 0 else min(len(data), end + 4096)):
+        yield Hit(*match.span(1), "private-key")
+
+
+def _scheme(data: bytes, start: int, end: int) -> Iterator[Hit]:
+    match = _SCHEME.match(data, start)
+    if match is None:
+        return
+    value = match[1].strip(b":=.") or match[1]
+    if data[start : start + 5].lower() == b"basic":
+        login = _decoded(match[1])
+        if b":" in login:
+            if not is_placeholder(login.partition(b":")[2]):
+                yield Hit(*match.span(1), "authorization")
+            return
+    if looks_random(value, shortest=16) or (looks_chosen(value, shortest=12) and _has_digit_and_letter(value)):
+        yield Hit(*match.span(1), "authorization")
+
+
+def _decoded(value: bytes) -> bytes:
+    try:
+        return base64.b64decode(value.rstrip(b"=") + b"=" * (-len(value.rstrip(b"=")) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _has_digit_and_letter(value: bytes) -> bool:
+    return bool(re.search(rb"\d", value) and re.search(rb"[A-Za-z]", value))
+
+
+@functools.cache
+def _key_forms() -> tuple[tuple[list[str], _KeyForm], ...]:
+    text = importlib.resources.files("apprentice.text").joinpath("vendor_keys.toml").read_text(encoding="utf-8")
+    forms = []
+    for row in tomllib.loads(text)["key"]:
+        pattern = re.compile(row["pattern"].encode())
+        forms.append((row["anchors"], _KeyForm(row["name"], pattern, row.get("back", 0), int(row.get("group", False)))))
+    return tuple(forms)

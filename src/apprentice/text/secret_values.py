@@ -1,0 +1,84 @@
+"""Does a value look like a secret? Judged by its characters alone; who asks brings the context.
+
+    value --is_placeholder()--> `changeme`, `${TOKEN}`, `os.environ["X"]`: stands for a secret that is elsewhere
+    value --looks_random()-->   drawn by a machine from a large alphabet: a key wherever it stands
+    value --looks_chosen()-->   could be a password that a person or a generator chose: a secret behind a telling name
+
+Random strings betray themselves by how often neighbours are of different kinds (lower, upper, digit): 62% in random
+base62, about 20% in identifiers, whose words keep together. Hashes in hexadecimal and UUIDs are no secrets without a
+telling name: source code is full of them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+
+_KINDS = bytes(
+    97 if 97 <= byte <= 122 else 65 if 65 <= byte <= 90 else 48 if 48 <= byte <= 57 else 46 for byte in range(256)
+)
+"""lower -> a, upper -> A, digit -> 0, anything else -> dot"""
+_HEX_OR_UUID = re.compile(rb"(?:0[xX])?[0-9a-fA-F]+(?:-[0-9a-fA-F]+)*")
+_SEQUENCES = (b"abcdefg", b"ABCDEFG", b"0123456", b"1234567", b"aAbBcC", b"AaBbCc", b"qwerty")
+_STANDS_FOR = re.compile(
+    rb"<[^<>]*>|\$\{.*|\$[A-Za-z_(].*|\{\{.*|\{[\w.:!]*\}|%\(\w+\)s|%[A-Za-z_]+%?|\[[\w .-]*\]|\*{3,}|\.{3,}|x{3,}|X{3,}|"
+    rb"(?i:none|null|nil|true|false|undefined|empty|optional|required|string|bytes|str|int|bool|any|self|default|"
+    rb"changeme|change[-_ ]?(?:me|it|this)|todo|fixme|redacted|masked|hidden|dummy|fake|invalid|"
+    rb"pass(?:word|wd|phrase|code)?|pwd|secret|token|key|api[-_]?key|credentials?|user(?:name)?|basic|bearer|"
+    rb"(?:an?|my|the|your|some|user|new|old|test|example|sample|wrong|bad|good|incorrect|correct)?[-_ ]?"
+    rb"(?:super[-_ ]?)?(?:pass(?:word|wd|phrase)?|secret|token|key|api[-_]?key|access[-_]?token|credentials?)"
+    rb"[-_ ]?(?:here|value|string|goes[-_ ]here|\d{1,3})?)"
+)
+_SPEAKS_OF = re.compile(rb"(?i)example|placeholder|change[-_]?me|your[-_]|<|\.\.\.|x{5,}|\*{3,}|redacted|dummy|insert[-_]")
+_CODE = re.compile(
+    rb"[A-Za-z_][\w]*(?:(?:\.|::|->)[A-Za-z_]\w*)+|"  # attribute access
+    rb"[a-z]+(?:[_-][a-z]+)*|[A-Z]+(?:_[A-Z]+)*|(?:[A-Z]?[a-z]+)(?:[A-Z][a-z]+)*\d?|"  # identifiers without digits
+    rb"[a-z]+(?:_[a-z]+)*_?\d{1,2}|"  # numbered identifiers
+    rb"(?:\.{0,2}/)?[\w.-]+(?:/[\w.{}-]+)+/?|[a-z][a-z+.-]*://.*|#?[0-9]+(?:\.[0-9]+)*%?"  # paths, URLs, numbers
+)
+
+
+def is_placeholder(value: bytes) -> bool:
+    """Whether the value only stands for a secret."""
+    return _STANDS_FOR.fullmatch(value) is not None or len(set(value)) <= 2
+
+
+def looks_random(value: bytes, *, shortest: int = 20) -> bool:
+    """Whether a machine drew it from a large alphabet. `looks_random(b"wJalrXUtnFEMI7K7MDENG0bPxRfiCY")`."""
+    core = value.rstrip(b"=")
+    if len(core) < shortest or _HEX_OR_UUID.fullmatch(core) or any(part in core for part in _SEQUENCES):
+        return False
+    kinds = core.translate(_KINDS)
+    digits, lower, upper = kinds.count(b"0"), kinds.count(b"a"), kinds.count(b"A")
+    if digits < 2 or digits > 0.6 * len(core) or not lower + upper:
+        return False
+    separators = len(core) - digits - lower - upper
+    both_cases = lower >= 3 and upper >= 3
+    if len(core.translate(None, b"0123456789abcdef")) <= 0.15 * len(core):
+        return False
+    if separators > (0.2 * len(core) if both_cases else 0):
+        return False
+    if not both_cases and (bool(lower and upper) or len(core) < shortest + 10 or digits < 4):
+        return False
+    pairs = [kinds[i : i + 2] for i in range(len(kinds) - 1) if b"." not in kinds[i : i + 2]]
+    changes = sum(pair[0] != pair[1] for pair in pairs) / max(1, len(pairs))
+    return changes >= (0.38 if both_cases else 0.25) and entropy(core) >= 3.5
+
+
+def looks_chosen(value: bytes, *, shortest: int = 6) -> bool:
+    """Whether it could be a password: mixed characters, no identifier, path, number, sentence or placeholder."""
+    if not shortest <= len(value) <= 512 or is_placeholder(value):
+        return False
+    if looks_random(value, shortest=16):
+        return True
+    if any(byte in b" \t\n" for byte in value) or _SPEAKS_OF.search(value) or _CODE.fullmatch(value):
+        return False
+    kinds = set(value.translate(_KINDS))
+    return len(kinds) >= 2 and len(set(value)) >= 4
+
+
+def entropy(value: bytes) -> float:
+    """Bits per byte."""
+    total = len(value)
+    return -sum(n / total * math.log2(n / total) for n in Counter(value).values())

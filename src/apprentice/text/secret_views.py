@@ -1,0 +1,233 @@
+"""The disguises of a secret: other readings of a text, each of which knows where its bytes stand in the source.
+
+    `\\u0041`, `\\n`, `\\"` of JSON and source code --> unescaped
+    `%41` of URLs                                 --> unescaped
+    `"QUtJQQ..."` base64, hexadecimal             --> decoded, where that gives text
+    `"AKIA" \\n "IOSF..."`, wrapped lines          --> joined
+
+Only the stretches that have a disguise are read again, with the lines they stand in, so ordinary code costs little.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bisect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MAX_ESCAPED_LINE = 1 << 20
+_UNPRINTABLE = bytes(byte for byte in range(256) if not (32 <= byte < 127 or byte in b"\t\n\r"))
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([0-7]{3})|(\r?\n[ \t]*)|(.))", re.DOTALL)
+_NAMED_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"0": b"\0"}
+_PERCENT = re.compile(rb"%([0-9a-fA-F]{2})")
+_ENTITY = re.compile(rb"&(?:#(\d{1,3})|#[xX]([0-9a-fA-F]{2})|(quot|amp|lt|gt|apos));")
+_ENTITIES = {b"quot": b'"', b"amp": b"&", b"lt": b"<", b"gt": b">", b"apos": b"'"}
+JOIN = re.compile(
+    rb"(?:\x1b\[[0-9;]*m)*\\*[\"'`]?,?(?:\\[nr])*[\"'`]?[ \t]*(?:\+|\\|\.|&|\.\.)?[ \t]*\r?\n"
+    rb"(?:[ \t]*(?:[+\-> |#*;%!]|//|\"\"\"){0,3})?[ \t]*(?:\+|\.|&)?[ \t]*[rbfuRBFU]?\\*[\"'`]?(?:\x1b\[[0-9;]*m)*"
+)
+"""What may stand between the halves of a string that goes on in the next line: quotes, an operator, a backslash, the
+marks of a diff, a quotation or a comment."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Bytes read out of a source. Piece i covers [starts[i], starts[i + 1]) of `data` and stands at
+    [sources[i], ends[i]) of the source; `exact[i]` where they are the same bytes."""
+
+    data: bytes
+    starts: list[int]
+    sources: list[int]
+    ends: list[int]
+    exact: list[bool]
+
+    def to_source(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The ranges of the source that [start, end) was read from, neighbours joined."""
+        ranges: list[tuple[int, int]] = []
+        index = bisect.bisect_right(self.starts, start) - 1
+        while index < len(self.starts) and self.starts[index] < end:
+            low, high = self.sources[index], self.ends[index]
+            if self.exact[index]:
+                low += max(0, start - self.starts[index])
+                high = min(high, self.sources[index] + end - self.starts[index])
+            if low < high:
+                if ranges and ranges[-1][1] == low:
+                    ranges[-1] = (ranges[-1][0], high)
+                else:
+                    ranges.append((low, high))
+            index += 1
+        return ranges
+
+    def is_disguised(self, start: int, end: int) -> bool:
+        """Whether [start, end) does not stand in the source as it is."""
+        first = bisect.bisect_right(self.starts, start) - 1
+        last = bisect.bisect_left(self.starts, end) - 1
+        return first != last or not self.exact[first]
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._view = View(b"", [], [], [], [])
+        self._length = 0
+
+    def add(self, part: bytes, source: int, end: int, *, exact: bool = False) -> None:
+        if part:
+            self._parts.append(part)
+            view = self._view
+            view.starts.append(self._length)
+            view.sources.append(source)
+            view.ends.append(end)
+            view.exact.append(exact)
+            self._length += len(part)
+
+    def copy(self, data: bytes, start: int, end: int) -> None:
+        self.add(data[start:end], start, end, exact=True)
+
+    def build(self) -> View:
+        view = self._view
+        return View(b"".join(self._parts), view.starts, view.sources, view.ends, view.exact)
+
+
+def unescaped(data: bytes) -> View | None:
+    """The lines that have backslash escapes, read as strings; None where there are none."""
+    return _replaced(data, b"\\", _ESCAPE, _escape)
+
+
+def percent_decoded(data: bytes) -> View | None:
+    """The lines that have `%41` escapes, read as URLs; None where there are none."""
+    return _replaced(data, b"%", _PERCENT, lambda match: bytes([int(match[1], 16)]))
+
+
+def entities_decoded(data: bytes) -> View | None:
+    """The lines that have `&quot;` entities, read as HTML; None where there are none."""
+    return _replaced(data, b"&", _ENTITY, _entity)
+
+
+def _replaced(data: bytes, sign: bytes, pattern: re.Pattern[bytes], meaning: object) -> View | None:
+    assert callable(meaning)
+    if sign not in data:
+        return None
+    builder = _Builder()
+    at = line_end = -1
+    for match in pattern.finditer(data):
+        start = match.start()
+        if start >= line_end:
+            if at >= 0:
+                builder.copy(data, at, line_end)
+                builder.add(b"\n", line_end, line_end)
+            line_start = max(data.rfind(b"\n", max(0, start - MAX_ESCAPED_LINE), start) + 1, line_end, 0)
+            at = line_start
+        builder.copy(data, at, start)
+        builder.add(meaning(match), start, match.end())
+        at = match.end()
+        if at > line_end:
+            found = data.find(b"\n", at)
+            line_end = len(data) if found < 0 else found
+    if at < 0:
+        return None
+    builder.copy(data, at, line_end)
+    return builder.build()
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    unicode, byte, octal, line_break, other = match.groups()
+    if unicode:
+        return chr(int(unicode, 16)).encode("utf-8", "surrogatepass")
+    if byte or octal:
+        return bytes([int(byte, 16) if byte else int(octal, 8) & 255])
+    if line_break:
+        return b""
+    return _NAMED_ESCAPES.get(other, other)
+
+
+def _entity(match: re.Match[bytes]) -> bytes:
+    if match[3]:
+        return _ENTITIES[match[3]]
+    return bytes([(int(match[1]) if match[1] else int(match[2], 16)) & 255])
+
+
+def joined(data: bytes, start: int, max_lines: int = 8, max_bytes: int = 4096) -> View | None:
+    """The text from `start` on with the line breaks inside strings taken out; None where the line does not go on."""
+    builder = _Builder()
+    at, limit, lines = start, min(len(data), start + max_bytes), 0
+    while lines < max_lines:
+        line_end = data.find(b"\n", at, limit)
+        if line_end < 0:
+            break
+        # The gap begins with the quote, operator or backslash in front of the line break.
+        gap = _gap_start(data, at, line_end)
+        match = JOIN.match(data, gap)
+        if match is None or match.end() <= line_end:
+            break
+        builder.copy(data, at, gap)
+        at = match.end()
+        lines += 1
+    if not lines:
+        return None
+    end = data.find(b"\n", at, limit)
+    builder.copy(data, at, end if end >= 0 else limit)
+    return builder.build()
+
+
+def _gap_start(data: bytes, start: int, line_end: int) -> int:
+    at = line_end
+    while at > start and data[at - 1] in b" \t\r+\\.&\"'`,":
+        at -= 1
+    if at - 1 > start and data[at - 1 : at] in (b"n", b"r") and data[at - 2 : at - 1] == b"\\" and at < line_end:
+        at -= 2
+    return at
+
+
+def base64_views(data: bytes, blocks: list[tuple[int, int]]) -> Iterator[View]:
+    """Readings as text of base64 that stands in these pieces (one behind the other, line breaks between)."""
+    text = b"".join(data[start:end] for start, end in blocks).rstrip(b"=").translate(_TO_STANDARD)
+    places = _positions(blocks)
+    for shift in range(4):
+        usable = (len(text) - shift) // 4 * 4
+        rest = text[shift + usable :]
+        if usable < 12:
+            return
+        try:
+            decoded = base64.b64decode(text[shift : shift + usable] + _padded(rest), validate=True)
+        except (binascii.Error, ValueError):
+            continue
+        if _is_text(decoded):
+            yield _coded_view(decoded, places, shift, digits=4, size=3)
+            return
+
+
+def hex_views(data: bytes, blocks: list[tuple[int, int]]) -> Iterator[View]:
+    """Readings as text of hexadecimal digits that stand in these pieces."""
+    text = b"".join(data[start:end] for start, end in blocks)
+    places = _positions(blocks)
+    for shift in range(2):
+        usable = (len(text) - shift) // 2 * 2
+        decoded = bytes.fromhex(text[shift : shift + usable].decode("ascii"))
+        if _is_text(decoded):
+            yield _coded_view(decoded, places, shift, digits=2, size=1)
+            return
+
+
+def _padded(rest: bytes) -> bytes:
+    return b"" if len(rest) < 2 else rest + b"=" * (4 - len(rest))
+
+
+def _is_text(decoded: bytes) -> bool:
+    return len(decoded) >= 8 and len(decoded.translate(None, _UNPRINTABLE)) >= 0.97 * len(decoded)
+
+
+def _positions(blocks: list[tuple[int, int]]) -> list[int]:
+    return [at for start, end in blocks for at in range(start, end)]
+
+
+def _coded_view(decoded: bytes, places: list[int], shift: int, *, digits: int, size: int) -> View:
+    builder = _Builder()
+    for index in range(0, len(decoded), size):
+        first = shift + index // size * digits
+        last = min(first + digits, len(places)) - 1
+        builder.add(decoded[index : index + size], places[first], places[last] + 1)
+    return builder.build()
