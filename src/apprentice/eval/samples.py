@@ -102,7 +102,7 @@ def read(folder: Path) -> Iterator[Row]:
     seconds = {tuple(key): value for *key, value in _timings(folder / TIMINGS)}
     decoder = msgspec.json.Decoder(Row)
     for name in (SAMPLES, WORKING):
-        for line in files.read_lines(folder / name):
+        for line in _whole_lines(folder / name):
             try:
                 row = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -111,9 +111,14 @@ def read(folder: Path) -> Iterator[Row]:
 
 
 def _timings(path: Path) -> Iterator[tuple[str, str, str, str, float]]:
-    for line in files.read_lines(path):
+    for line in _whole_lines(path):
         row = msgspec.json.decode(line)
         yield row["measure"], row["arm"], row["version"], row["example"], row["seconds"]
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """Bytes, because a line may be torn inside a character."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
 def _lines(rows: Iterable[object]) -> bytes:
