@@ -87,15 +87,7 @@ class Redactor:
         hits = self._direct(data, tokens)
         if not layers:
             return hits
-        for view in (secret_views.unescaped(data), secret_views.percent_decoded(data), secret_views.entities_decoded(data)):
-            if view is not None:
-                hits += [
-                    Hit(*place, hit.kind)
-                    for hit in self._secrets(view.data, layers - 1)
-                    if view.is_disguised(hit.start, hit.end)
-                    for place in view.to_source(hit.start, hit.end)
-                ]
-        for view in decoded_views(data, tokens):
+        for view in (*secret_views.rewritten(data), *decoded_views(data, tokens)):
             hits += [
                 Hit(*place, hit.kind)
                 for hit in self._secrets(view.data, layers - 1)

@@ -17,6 +17,7 @@ import base64
 import binascii
 import functools
 import importlib.resources
+import itertools
 import re
 import tomllib
 from collections.abc import Callable, Iterator
@@ -48,7 +49,6 @@ class _KeyForm:
 
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_-]{20,}={0,2}")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){12,}")
-_TWILIO = re.compile(rb"(?:SK|AC)[0-9a-f]{32}")
 _URL_LOGIN = re.compile(rb"://([^\s/@:\"'<>`?#\\]{0,256}):([^\s/@\"'<>`?#\\][^\s@/\"'<>`\\]{0,512})@(?=[A-Za-z0-9\[$%{<])")
 _URL_TOKEN = re.compile(rb"://([A-Za-z0-9_.~-]{16,256})@")
 _BEGIN = re.compile(rb"-----BEGIN[ ]?(?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
@@ -120,8 +120,6 @@ class Rules:
         for index, (start, end) in enumerate(tokens):
             start += data[start - 1 : start] == b"\\"  # the letter of an escape such as `\n`
             token = data[start:end]
-            if _TWILIO.fullmatch(token):
-                hits.append(Hit(start, end, "twilio-key"))
             if end - start > 200 or not _is_random_token(token):
                 continue
             if data[max(0, start - 12) : start].lower().endswith(_DIGEST_NAMES) or _in_data_block(data, tokens, index):
@@ -201,24 +199,30 @@ def _key(form: _KeyForm, data: bytes, start: int, end: int) -> Iterator[Hit]:
             continue
         at_line_end = match is None or data[match.end() : match.end() + 24].lstrip(b" \t\r\"'`\\,+.&;)n")[:1] in (b"\n", b"")
         if at_line_end:
-            yield from _key_over_lines(form, data, at)
+            yield from _key_over_lines(form, data, at, is_whole=match is not None)
         if match is not None and not is_placeholder(match[form.group]):
             yield Hit(*match.span(form.group), form.name)
             return
 
 
-def _key_over_lines(form: _KeyForm, data: bytes, start: int) -> Iterator[Hit]:
+def _key_over_lines(form: _KeyForm, data: bytes, start: int, *, is_whole: bool) -> Iterator[Hit]:
+    """The key with its rest in the next lines. `is_whole`: its first line alone would do."""
     view = secret_views.joined(data, start)
-    match = form.pattern.match(view.data) if view is not None else None
-    while view is not None and match is not None and view.is_disguised(*match.span(form.group)):
+    found: list[tuple[int, int]] = []
+    if view is None:
+        return
+    for first, end in itertools.pairwise([*view.starts[1:], len(view.data)]):
+        match = form.pattern.match(view.data, 0, end)
+        if match is None or match.end(form.group) <= first:
+            if found:
+                break
+            continue
         places = view.to_source(*match.span(form.group))
-        low, high = places[-1]
-        # A pattern without a fixed length runs on into whatever word begins the next line: give such words back.
-        shorter = form.pattern.match(view.data, 0, match.end() - (high - low))
-        if shorter is None or _goes_on(data, low, high):
-            yield from (Hit(low, high, form.name) for low, high in places)
-            return
-        match = shorter
+        # A pattern without a fixed length would run on into whatever word begins the next line.
+        if (is_whole or found) and not _goes_on(data, *places[-1]):
+            break
+        found = places
+    yield from (Hit(low, high, form.name) for low, high in found)
 
 
 def _goes_on(data: bytes, low: int, high: int) -> bool:

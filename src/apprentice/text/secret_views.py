@@ -14,7 +14,7 @@ import base64
 import binascii
 import bisect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MAX_ESCAPED_LINE = 1 << 20
@@ -24,10 +24,12 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([0-7]{3})|(\r?
 _NAMED_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"0": b"\0"}
 _PERCENT = re.compile(rb"%([0-9a-fA-F]{2})")
 _ENTITY = re.compile(rb"&(?:#(\d{1,3})|#[xX]([0-9a-fA-F]{2})|(quot|amp|lt|gt|apos));")
+_COLOUR = re.compile(rb"\x1b\[[0-9;?]{0,32}[A-Za-z]")
+_Meaning = Callable[[re.Match[bytes]], bytes]
 _ENTITIES = {b"quot": b'"', b"amp": b"&", b"lt": b"<", b"gt": b">", b"apos": b"'"}
 JOIN = re.compile(
-    rb"(?:\x1b\[[0-9;]*m)*\\*[\"'`]?,?(?:\\[nr])*[\"'`]?[ \t]*(?:\+|\\|\.|&|\.\.)?[ \t]*\r?\n"
-    rb"(?:[ \t]*(?:[+\-> |#*;%!]|//|\"\"\"){0,3})?[ \t]*(?:\+|\.|&)?[ \t]*[rbfuRBFU]?\\*[\"'`]?(?:\x1b\[[0-9;]*m)*"
+    rb"(?:\x1b\[[0-9;]*m)*\\*[\"'`]?,?(?:\\[nr])*[\"'`]?[ \t]*(?:\+|\\|\.|&|\.\.)?[ \t]*\\?\r?\n"
+    rb"(?:[ \t]*(?:[+\-> |#*;%!]|//|\"\"\"){0,3})?[ \t]*(?:\+|\.|&)?[ \t]*(?:[rbfuRBFU]{0,2}\\*[\"'`])?(?:\x1b\[[0-9;]*m)*"
 )
 """What may stand between the halves of a string that goes on in the next line: quotes, an operator, a backslash, the
 marks of a diff, a quotation or a comment."""
@@ -92,23 +94,15 @@ class _Builder:
         return View(b"".join(self._parts), view.starts, view.sources, view.ends, view.exact)
 
 
-def unescaped(data: bytes) -> View | None:
-    """The lines that have backslash escapes, read as strings; None where there are none."""
-    return _replaced(data, b"\\", _ESCAPE, _escape)
+def rewritten(data: bytes) -> Iterator[View]:
+    """The lines that have escapes of strings, of URLs, of HTML, or colours of a terminal, read without them."""
+    for sign, pattern, meaning in _REWRITES:
+        view = _replaced(data, sign, pattern, meaning)
+        if view is not None:
+            yield view
 
 
-def percent_decoded(data: bytes) -> View | None:
-    """The lines that have `%41` escapes, read as URLs; None where there are none."""
-    return _replaced(data, b"%", _PERCENT, lambda match: bytes([int(match[1], 16)]))
-
-
-def entities_decoded(data: bytes) -> View | None:
-    """The lines that have `&quot;` entities, read as HTML; None where there are none."""
-    return _replaced(data, b"&", _ENTITY, _entity)
-
-
-def _replaced(data: bytes, sign: bytes, pattern: re.Pattern[bytes], meaning: object) -> View | None:
-    assert callable(meaning)
+def _replaced(data: bytes, sign: bytes, pattern: re.Pattern[bytes], meaning: _Meaning) -> View | None:
     if sign not in data:
         return None
     builder = _Builder()
@@ -148,6 +142,14 @@ def _entity(match: re.Match[bytes]) -> bytes:
     if match[3]:
         return _ENTITIES[match[3]]
     return bytes([(int(match[1]) if match[1] else int(match[2], 16)) & 255])
+
+
+_REWRITES: tuple[tuple[bytes, re.Pattern[bytes], _Meaning], ...] = (
+    (b"\\", _ESCAPE, _escape),
+    (b"%", _PERCENT, lambda match: bytes([int(match[1], 16)])),
+    (b"&", _ENTITY, _entity),
+    (b"\x1b", _COLOUR, lambda match: b""),
+)
 
 
 def joined(data: bytes, start: int, max_lines: int = 8, max_bytes: int = 4096) -> View | None:
