@@ -1,0 +1,143 @@
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data" / "tools"
+STUB = r"""#!/usr/bin/env bash
+echo "$*" >>"$LOG"
+case "$*" in
+    *"sys.version_info < "*) exit "${OLD:-0}" ;;
+    *"import ensurepip"*) exit "${NO_VENV:-0}" ;;
+    *"print("*) echo 3.11 ;;
+    *"-m venv"*) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+    *"torch_choice.py installed"*) exit 1 ;;
+    *"torch_choice.py cuda"*) exit "${CUDA:-1}" ;;
+    *"-e ."*) exit "${BREAKS:-0}" ;;
+esac
+"""
+SetUp = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with stand-ins for every Python, which write down how they were called."""
+    for name in ("tools/set_up", "tools/torch_choice.py", "requirements/constraints.txt", "pyproject.toml"):
+        (tmp_path / "it" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "it" / name)
+    for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(STUB)
+        path.chmod(0o755)
+    return tmp_path / "it"
+
+
+def set_up(checkout: Path, mode: str = "run", *options: str, **environment: str) -> tuple[int, str, list[str]]:
+    """Exit code, what was said, and the calls of Python."""
+    log = checkout.parent / "log"
+    log.write_text("")
+    path = f"{checkout.parent / 'bin'}:/usr/bin:/bin"
+    done = subprocess.run(
+        [checkout / "tools" / "set_up", mode, *options],
+        env={"PATH": path, "LOG": str(log), **environment},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == ""
+    return done.returncode, done.stderr, log.read_text().splitlines()
+
+
+def test_size_and_time_are_said_first_and_the_second_call_ends_at_once(checkout: Path) -> None:
+    code, said, calls = set_up(checkout)
+    assert code == 0
+    assert said.splitlines()[0].startswith("set-up, once: 420 MB to download")
+    assert any("-e .[learn] " in call for call in calls)
+    assert any("fetch_base.py" in call for call in calls)
+    assert set_up(checkout) == (0, "", [])
+
+
+def test_tests_get_their_tools_and_a_named_base_is_not_fetched_twice(checkout: Path) -> None:
+    _, _, calls = set_up(checkout, "test", "--no-base")
+    assert any("-e .[learn,test] " in call for call in calls)
+    assert not any("fetch_base.py" in call for call in calls)
+
+
+def test_a_changed_requirement_is_installed_into_the_same_environment(checkout: Path) -> None:
+    set_up(checkout)
+    with (checkout / "requirements" / "constraints.txt").open("a") as stream:
+        stream.write("new==1\n")
+    code, _, calls = set_up(checkout)
+    assert code == 0
+    assert any("-e .[learn] " in call for call in calls)
+    assert not any("-m venv" in call for call in calls)
+
+
+def test_an_interrupted_set_up_begins_anew(checkout: Path) -> None:
+    assert set_up(checkout, BREAKS="1")[0] == 1
+    code, said, calls = set_up(checkout)
+    assert code == 0
+    assert "making it anew" in said
+    assert any("-m venv --clear" in call for call in calls)
+    assert set_up(checkout) == (0, "", [])
+
+
+def test_a_moved_checkout_begins_anew(checkout: Path) -> None:
+    set_up(checkout)
+    moved = checkout.rename(checkout.parent / "moved")
+    assert any("-m venv --clear" in call for call in set_up(moved)[2])
+
+
+def test_torch_comes_through_uv_only_where_pip_would_bring_cuda(checkout: Path) -> None:
+    calls = set_up(checkout, CUDA="0")[2]
+    uv = next(i for i, call in enumerate(calls) if "-m uv pip install" in call)
+    assert "--torch-backend cpu" in calls[uv]
+    assert "-m pip install -c requirements/constraints.txt uv" in calls[uv - 1]
+    assert uv < next(i for i, call in enumerate(calls) if "-e ." in call)
+
+
+def test_no_uv_where_pip_finds_a_cpu_build(checkout: Path) -> None:
+    assert not any("uv" in call.split() for call in set_up(checkout, CUDA="1")[2])
+
+
+def test_a_missing_venv_is_named_with_the_command_that_installs_it(checkout: Path) -> None:
+    code, said, _ = set_up(checkout, NO_VENV="1")
+    assert code == 2
+    assert "hint: `sudo apt install python3.11-venv`" in said
+
+
+def test_an_old_python_is_named_with_the_command_that_installs_a_newer(checkout: Path) -> None:
+    code, said, _ = set_up(checkout, OLD="1")
+    assert code == 2
+    assert "error: Python 3.11 or newer is needed" in said
+    assert "hint: `sudo apt install python3.11 python3.11-venv`" in said
+
+
+def choose(*words: str) -> int:
+    return subprocess.run([sys.executable, ROOT / "tools" / "torch_choice.py", *words], check=False, timeout=60).returncode
+
+
+def test_what_pip_would_install_tells_whether_cuda_comes_with_it() -> None:
+    assert choose("cuda", str(DATA / "torch-cuda.json")) == 0
+    assert choose("cuda", str(DATA / "torch-cpu.json")) == 1
+
+
+def test_another_version_of_torch_is_not_taken_for_the_wanted_one() -> None:
+    assert choose("installed", "0.0.1") == 1
+
+
+@pytest.mark.parametrize("script", ["run", "test", "tools/set_up", ".ci/run"])
+def test_the_scripts_are_executable_and_parse(script: str) -> None:
+    assert os.access(ROOT / script, os.X_OK)
+    subprocess.run(["bash", "-n", ROOT / script], check=True, timeout=60)
+
+
+def test_no_pin_names_a_host_or_a_cuda_package() -> None:
+    text = (ROOT / "requirements" / "constraints.txt").read_text()
+    pins = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all("==" in pin and "/" not in pin and "nvidia" not in pin and "+c" not in pin for pin in pins)
+    assert pins == sorted(pins, key=str.casefold)
