@@ -149,11 +149,12 @@ class ModelArm:
         if self.memory is None:
             return None
         place = cursor.place
-        start_line, line_start = before_healing(place, cursor.line_start, must_start_with)
+        line, line_start = before_healing(place, cursor.line_start, must_start_with)
+        # The old lines are gone when a line is completed: what is not there must not be brought back.
+        lines = [*place.lines[:line], *place.lines[place.end_line :]]
         return _memory(view, self.memory).mixture(
-            path=place.path, lines=place.lines, start_line=start_line, end_line=place.end_line, prompt_ids=prompt_ids,
-            line_start=line_start,
-        )  # fmt: skip
+            path=place.path, lines=lines, start_line=line, end_line=line, prompt_ids=prompt_ids, line_start=line_start
+        )
 
     def _shown(self, place: Place) -> Place:
         """What the prompt may show of the file."""

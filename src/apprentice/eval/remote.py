@@ -6,7 +6,7 @@ and the run goes on. Redirects are not followed (a server must not send our prom
 
 from __future__ import annotations
 
-import json
+import http.client
 import math
 import time
 import urllib.error
@@ -16,10 +16,33 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from apprentice.core.errors import ConfigError
 from apprentice.eval.arms import Answer
 
 MAX_ANSWER_BYTES = 4 << 20
+
+
+class _LogProbs(msgspec.Struct):
+    token_logprobs: list[float | None] | None = None
+
+
+class _Choice(msgspec.Struct):
+    text: str
+    finish_reason: str | None = None
+    logprobs: _LogProbs | None = None
+
+
+class _Usage(msgspec.Struct):
+    completion_tokens: int = 0
+
+
+class _Reply(msgspec.Struct):
+    """What is read of an answer; the rest is left alone."""
+
+    choices: list[_Choice]
+    usage: _Usage | None = None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -55,31 +78,32 @@ class Completions:
                 self.sleep(min(2.0**attempt, 10.0))
             try:
                 return _answer(self._post(body))
-            except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            except (OSError, http.client.HTTPException, ValueError, msgspec.MsgspecError) as error:
                 reason = f"{type(error).__name__}: {error}"[:200]
                 if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500 and error.code != 429:
                     break
         return Answer(text="", error=reason)
 
-    def _post(self, body: dict[str, Any]) -> Any:
+    def _post(self, body: dict[str, Any]) -> _Reply:
         headers = {"Content-Type": "application/json"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        request = urllib.request.Request(self.url.rstrip("/") + "/completions", json.dumps(body).encode(), headers)
+        request = urllib.request.Request(self.url.rstrip("/") + "/completions", msgspec.json.encode(body), headers)
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout_s) as response:
             raw = response.read(MAX_ANSWER_BYTES + 1)
         if len(raw) > MAX_ANSWER_BYTES:
             raise ValueError("the answer is too long")
-        return json.loads(raw)
+        return msgspec.json.decode(raw, type=_Reply)
 
 
-def _answer(reply: Any) -> Answer:
-    choice = reply["choices"][0]
-    token_log_probs = [x for x in ((choice.get("logprobs") or {}).get("token_logprobs") or []) if x is not None]
-    known = bool(token_log_probs) and all(isinstance(x, int | float) and math.isfinite(x) for x in token_log_probs)
+def _answer(reply: _Reply) -> Answer:
+    if not reply.choices:
+        raise ValueError("the answer holds no choice")
+    choice = reply.choices[0]
+    log_probs = [x for x in (choice.logprobs.token_logprobs if choice.logprobs else None) or [] if x is not None]
     return Answer(
-        text=str(choice["text"]),
-        tokens=int((reply.get("usage") or {}).get("completion_tokens") or 0),
-        confidence=math.fsum(token_log_probs) if known else None,
-        finished=choice.get("finish_reason") == "stop",
+        text=choice.text,
+        tokens=reply.usage.completion_tokens if reply.usage else len(log_probs),
+        confidence=math.fsum(log_probs) if log_probs and all(math.isfinite(x) for x in log_probs) else None,
+        finished=choice.finish_reason == "stop",
     )
