@@ -16,11 +16,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from apprentice.core.errors import InputError
+from apprentice.core.text_safety import shorten
 from apprentice.repository.process import GitProcess
 
 _NEUTRAL = Path(__file__).with_name("neutral")
@@ -60,8 +61,6 @@ class TreeEntry:
     path: bytes
     mode: str
     id: str
-    size: int
-    """Bytes; 0 for submodules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class Git:
         try:
             return self.resolve("HEAD")
         except InputError as error:
-            raise InputError(f"the repository `{self.path}` has no commits yet", hint="commit something first") from error
+            raise InputError(f"the repository `{_shown(str(self.path))}` has no commits yet", hint="commit something first") from error
 
     def resolve(self, revision: str) -> str:
         """Id of the commit that a name stands for. Raises: InputError."""
@@ -125,7 +124,7 @@ class Git:
             if _OBJECT_ID.fullmatch(commit):
                 return commit
         raise InputError(
-            f"`{self.path}` has no commit `{_shown(revision)}`", hint="give a branch, a tag or a commit id; see `git log`"
+            f"`{_shown(str(self.path))}` has no commit `{_shown(revision)}`", hint="give a branch, a tag or a commit id; see `git log`"
         )
 
     def is_ancestor(self, older: str, newer: str) -> bool:
@@ -143,7 +142,7 @@ class Git:
             if process.finish() != 0:
                 raise process.failure("the history cannot be read")
 
-    def diffs(self, pairs: Iterable[tuple[str, str | None]], *, renames: bool) -> Iterator[list[Change]]:
+    def diffs(self, pairs: Iterable[tuple[str, str | None]], *, renames: bool) -> Generator[list[Change]]:
         """For each (commit, the commit to compare it with or None for nothing): what is different in the first."""
         pairs = list(pairs)
         flags = ["-M"] if renames else ["--no-renames"]
@@ -161,11 +160,11 @@ class Git:
 
     def tree(self, commit: str) -> Iterator[TreeEntry]:
         """All files of a commit, in path order."""
-        with self._run("ls-tree", "-r", "-z", "-l", "--full-tree", _id(commit)) as process:
+        with self._run("ls-tree", "-r", "-z", "--full-tree", _id(commit)) as process:
             while (record := process.read_until(b"\0")) is not None:
                 facts, path = record.split(b"\t", 1)
-                mode, _, object_id, size = facts.decode("ascii").split()
-                yield TreeEntry(path, mode, object_id, 0 if size == "-" else int(size))
+                mode, _, object_id = facts.decode("ascii").split()
+                yield TreeEntry(path, mode, object_id)
             if process.finish() != 0:
                 raise process.failure("the tree cannot be read")
 
@@ -280,4 +279,4 @@ def _id(object_id: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]
+    return shorten(text, 300)

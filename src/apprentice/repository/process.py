@@ -11,12 +11,12 @@ import contextlib
 import os
 import selectors
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 
 from apprentice.core.errors import InputError, MissingPieceError
+from apprentice.core.text_safety import shorten
 
 SILENCE_S = 120.0
 """Longest wait for the next byte of a git process, in seconds."""
@@ -90,7 +90,7 @@ class GitProcess:
     ) -> None:
         self.name = "git " + next((word for word in arguments if not word.startswith("-")), "")
         self._silence_s = silence_s
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        self._complaint = bytearray()
         self._buffer = bytearray()
         self._at = 0
         self._feeder: threading.Thread | None = None
@@ -98,18 +98,21 @@ class GitProcess:
             self._process = subprocess.Popen(
                 command(arguments),
                 env=environment(extra_environment),
+                cwd=os.sep,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._errors,
+                stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            self._errors.close()
             raise MissingPieceError("`git` is not installed", hint="install git, for example `apt-get install git`") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        assert self._process.stderr is not None
+        self._stdin, self._stdout, self._stderr = self._process.stdin, self._process.stdout, self._process.stderr
+        self._listener = threading.Thread(target=self._listen, name=f"listen to {self.name}", daemon=True)
+        self._listener.start()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout, selectors.EVENT_READ)
 
@@ -126,13 +129,13 @@ class GitProcess:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        self._listener.join(5.0)
         if self._feeder is not None:
-            self._feeder.join()
-        for stream in (self._stdin, self._stdout):
+            self._feeder.join(5.0)
+        for stream in (self._stdin, self._stdout, self._stderr):
             with contextlib.suppress(OSError):
                 stream.close()
         self._selector.close()
-        self._errors.close()
 
     def send(self, data: bytes) -> None:
         """Write a request. A process that has ended shows at the next read."""
@@ -217,10 +220,15 @@ class GitProcess:
 
     def complaint(self) -> str:
         """The last words of the process on its error stream, one printable line."""
-        self._errors.seek(0)
-        text = self._errors.read(4096).decode("utf-8", "replace").strip()
+        if self._process.poll() is not None:
+            self._listener.join()
+        text = bytes(self._complaint).decode("utf-8", "replace").strip()
         line = text.splitlines()[-1] if text else ""
-        return "".join(c if c.isprintable() else "?" for c in line.removeprefix("fatal: "))[:500]
+        return shorten(line.removeprefix("fatal: "), 500)
+
+    def _listen(self) -> None:
+        while data := self._stderr.read(4096):
+            self._complaint = (self._complaint + data)[-4096:]
 
     def _advance(self, to: int) -> None:
         self._at = to

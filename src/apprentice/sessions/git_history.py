@@ -79,7 +79,7 @@ def read_history(
     name = writer.redact(repository or git.name)
     earlier = Earlier.find(writer.previous, name) if writer.previous else None
     window = next_window(git, head, config.limit_commits, earlier)
-    if earlier is not None and not window.links:
+    if earlier is not None and head == earlier.head:
         return None
     with git.objects() as objects:
         return _Reading(git, objects, writer, config, name).run(window, earlier, progress)
@@ -165,7 +165,7 @@ class _Reading:
             except Unusable as unusable:
                 self._writer.drop(f"tree: {unusable.reason}")
                 continue
-            total += entry.size
+            total += len(self._texts.text(entry.id))
             self._world[path] = text_id
             self._writer.add_tree(path, text_id)
 

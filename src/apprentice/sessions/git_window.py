@@ -31,12 +31,12 @@ class Window:
         links: list[CommitLink] = []
         merges = 0
         for link in git.commits(head, without=without):
-            if len(link.parents) > 1:
-                merges += 1
-                continue
-            links.append(link)
             if len(links) == limit:
                 break
+            if len(link.parents) > 1:
+                merges += 1
+            else:
+                links.append(link)
         return cls(head, without, links[::-1], merges)
 
     def start(self) -> str | None:

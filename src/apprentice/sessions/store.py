@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import heapq
+import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -145,6 +146,12 @@ class SessionsWriter:
                 self._flush_texts()
         return digest.hex()
 
+    def free_name(self, repository: str) -> str:
+        """The name, or with a number where a stream of this artifact has it already."""
+        taken = {stream.repository for stream in self._streams}
+        names = (repository if number == 1 else f"{repository}-{number}" for number in itertools.count(1))
+        return next(name for name in names if name not in taken)
+
     def start_stream(self, source: str, repository: str) -> Stream:
         """Begin a reading; what is added from now on belongs to it."""
         self._end_stream()
@@ -234,7 +241,8 @@ class SessionsWriter:
         assert self._events is not None
         if self._event_rows:
             self._events.write_table(pa.Table.from_pylist(self._event_rows, schema=_EVENT_SCHEMA))
-        self._event_rows, self._event_bytes = [], 0
+        self._event_rows.clear()
+        self._event_bytes = 0
 
     def _flush_texts(self) -> None:
         if not self._text_rows:
@@ -249,7 +257,8 @@ class SessionsWriter:
         self._text_rows.sort(key=lambda row: row[0])
         columns = [pa.array([row[1] for row in self._text_rows]), pa.array([row[2] for row in self._text_rows], pa.large_string())]
         self._texts.write_table(pa.Table.from_arrays(columns, schema=_TEXT_SCHEMA))
-        self._text_rows, self._text_bytes = [], 0
+        self._text_rows.clear()
+        self._text_bytes = 0
 
     def _write_table(self, name: str, schema: pa.Schema, rows: list[dict[str, str]]) -> None:
         with files.open_write(self._artifact.path(name)) as stream:
@@ -325,15 +334,16 @@ class Sessions:
 
     def summary(self) -> dict[str, Any]:
         """The object that `sessions read --json` prints."""
-        sources: dict[str, Any] = {}
+        sources: dict[str, Stream] = {}
         for stream in self.streams():
-            empty = {"files": 0, "sessions": 0, "events": {}, "kept_aside": {}, "dropped": {}}
-            source = sources.setdefault(stream.source, empty)
-            source["files"] += stream.files
-            source["sessions"] += stream.sessions
-            for name in ("events", "kept_aside", "dropped"):
-                source[name] = dict(Counter(source[name]) + Counter(getattr(stream, name)))
-        return {"sources": sources}
+            total = sources.setdefault(stream.source, Stream(source=stream.source, repository="", events_file="", files=0))
+            total.files += stream.files
+            total.sessions += stream.sessions
+            total.events = dict(Counter(total.events) + Counter(stream.events))
+            total.kept_aside = dict(Counter(total.kept_aside) + Counter(stream.kept_aside))
+            total.dropped = dict(Counter(total.dropped) + Counter(stream.dropped))
+        shown = ("files", "sessions", "events", "kept_aside", "dropped")
+        return {"sources": {name: {field: getattr(total, field) for field in shown} for name, total in sources.items()}}
 
     def _chain(self, streams: list[Stream]) -> Iterator[Session]:
         for stream in streams:
