@@ -80,6 +80,12 @@ def prune(folder: Path, *, resume_step: int, best_step: int | None) -> None:
             files.remove_tree(path, first=(STATE,))
 
 
+def remove_all(folder: Path) -> None:
+    """Once the trained weights are saved elsewhere."""
+    for path in sorted(folder.glob("step-*")):
+        files.remove_tree(path, first=(STATE,))
+
+
 def weights_path(folder: Path, step: int) -> Path:
     """The trained weights as they were after a step that has a checkpoint."""
     return folder / f"step-{step:06d}" / WEIGHTS

@@ -117,8 +117,8 @@ class PackedSequence:
     """uint8, places in KINDS."""
     segments_T: np.ndarray
     """int32, rising from 0."""
-    num_rows: int
-    """Rows that end in this sequence."""
+    rows_T: np.ndarray
+    """int32, the number of the row that each token belongs to."""
 
     def __len__(self) -> int:
         return len(self.token_ids_T)
@@ -153,8 +153,8 @@ def pack(
     filler = _Filler(config.sequence_tokens, np.array(tokenizer.encode(SEPARATOR), np.int32), config.form == "stream")
     if seed is not None and config.form == "stream":
         filler.shorten_first(random.Random(seed).randint(0, config.sequence_tokens // 2))
-    for row in rows:
-        filler.add(row_tokens(row, tokenizer, config))
+    for number, row in enumerate(rows):
+        filler.add(row_tokens(row, tokenizer, config), number)
     return filler.finish()
 
 
@@ -195,19 +195,19 @@ class _Filler:
     def shorten_first(self, by: int) -> None:
         self._limit = self._capacity - by
 
-    def add(self, row: Tokens) -> None:
+    def add(self, row: Tokens, number: int) -> None:
         room = self._limit - self._size - (len(self._separator) if self._new_segment else 0)
         if len(row.token_ids) > room and self._num_rows:
             self._close()
             room = self._limit - len(self._separator)
         at, overlap = 0, 0
         while len(row.token_ids) - at > room - overlap:
-            self._put(row, at - overlap, at + room - overlap, at)
+            self._put(row, number, at - overlap, at + room - overlap, at)
             at += room - overlap
             self._close()
             room = self._limit - len(self._separator)
             overlap = min(room // 4, at)
-        self._put(row, at - overlap, len(row.token_ids), at)
+        self._put(row, number, at - overlap, len(row.token_ids), at)
         self._num_rows += 1
         self._new_segment = not self._stream
 
@@ -216,27 +216,27 @@ class _Filler:
             self._close()
         return self._done
 
-    def _put(self, row: Tokens, start: int, end: int, fresh: int) -> None:
+    def _put(self, row: Tokens, number: int, start: int, end: int, fresh: int) -> None:
         """Tokens [start, end) of the row; those in front of `fresh` were in an earlier sequence and carry no loss."""
         if self._new_segment:
             self._segment += 1
-            self._append(self._separator, np.full(len(self._separator), CONTEXT, np.uint8))
+            self._append(self._separator, np.full(len(self._separator), CONTEXT, np.uint8), number)
             self._new_segment = False
         kinds = row.kinds[start:end].copy()
         kinds[: fresh - start] = CONTEXT
-        self._append(row.token_ids[start:end], kinds)
+        self._append(row.token_ids[start:end], kinds, number)
 
-    def _append(self, token_ids: np.ndarray, kinds: np.ndarray) -> None:
-        self._parts.append((token_ids, kinds, np.full(len(token_ids), self._segment, np.int32)))
+    def _append(self, token_ids: np.ndarray, kinds: np.ndarray, number: int) -> None:
+        segments, rows = (np.full(len(token_ids), value, np.int32) for value in (self._segment, number))
+        self._parts.append((token_ids, kinds, segments, rows))
         self._size += len(token_ids)
 
     def _open(self) -> None:
-        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._parts: list[tuple[np.ndarray, ...]] = []
         self._size, self._num_rows, self._segment, self._new_segment = 0, 0, -1, True
 
     def _close(self) -> None:
-        token_ids, kinds, segments = (np.concatenate(part) for part in zip(*self._parts, strict=True))
-        self._done.append(PackedSequence(token_ids, kinds, segments, self._num_rows))
+        self._done.append(PackedSequence(*(np.concatenate(part) for part in zip(*self._parts, strict=True))))
         self._limit = self._capacity
         self._open()
 

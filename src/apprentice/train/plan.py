@@ -1,0 +1,181 @@
+"""The plan of a training run: written down before the first step, followed by every resumed one.
+
+    sequences, budget or steps, a measured step --make()--> Plan --> plan.json
+
+A budget becomes a number of steps after a short calibration. They train on the NEWEST sequences, in their order, since old
+work says less about the next; where the budget reaches further than the data, whole rounds come last. Then the clock
+wins over the plan (`Course`): if the machine turns slower than the calibration was, older sequences that are still to
+come are skipped, the schedule runs to its end and the run ends in time. With given steps no clock is read at all, and
+the result is the same bit for bit however often the run is killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from apprentice.core import files
+from apprentice.core.errors import InputError
+from apprentice.train.numerics import Numerics
+from apprentice.train.packing import PackedSequence
+
+PLAN = "plan.json"
+SLACK = 0.1
+"""A run may be behind its plan by this part before data is skipped: it will catch up or not, and noise is no reason."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What will be done."""
+
+    num_steps: int
+    budget_s: float | None
+    """Seconds for steps, held-out measurements and checkpoints together; None: the steps were given."""
+    order: list[int]
+    """Numbers of sequences in the order of training, `sequences_per_step` at a time."""
+    sequences_per_step: int
+    sequence_tokens: int
+    """Longest sequence."""
+    num_tokens: int
+    """Tokens of all steps together."""
+    numerics: Numerics
+    step_s: float
+    """Calibrated seconds of a step; 0 where nothing was measured."""
+    heldout: list[int]
+    """Numbers of the held-out sequences that are measured."""
+    fingerprint: str
+    """Of the sequences: a resumed run must see the same."""
+
+
+@dataclass(slots=True)
+class Course:
+    """Where a run is on its plan. Part of every checkpoint."""
+
+    step: int = 0
+    cursor: int = 0
+    """Place in `Plan.order` of the next sequence."""
+    progress: float = 0.0
+    """Part of the schedule that is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the next step does: read from the clock once, then written down, so that a resumed run repeats it."""
+
+    cursor: int
+    remaining: int
+    """Steps still to come, this one included."""
+
+    def midpoint(self, course: Course) -> float:
+        """Progress in the middle of the step: neither the first nor the last step is one of rate 0."""
+        return course.progress + (1 - course.progress) / self.remaining / 2
+
+    def follow(self, course: Course) -> None:
+        """Move on by this step."""
+        course.progress += (1 - course.progress) / self.remaining
+        course.step += 1
+
+
+def make(
+    sequences: Sequence[PackedSequence], heldout: Sequence[PackedSequence], *, numerics: Numerics, per_step: int,
+    steps: int | None, budget_s: float | None, step_s: float, heldout_share: float, heldout_tokens: int,
+    heldout_points: int, max_rounds: int, order: Literal["time", "shuffled"], seed: int,
+) -> Plan:
+    """`step_s`: seconds of one step of `per_step` full sequences (ignored with `steps`). `heldout_share` of the budget is
+    for `heldout_points` measurements of at most `heldout_tokens` each."""
+    longest = max(len(sequence) for sequence in sequences)
+    chosen = choose_heldout(heldout, heldout_tokens)
+    if steps is None and budget_s is not None and heldout:
+        # A forward pass takes about a third of a step.
+        token_s = step_s / (per_step * longest) / 3
+        chosen = choose_heldout(heldout, min(heldout_tokens, int(heldout_share * budget_s / heldout_points / token_s)))
+        budget_for_steps = budget_s - heldout_points * token_s * sum(len(heldout[i]) for i in chosen)
+    else:
+        budget_for_steps = budget_s
+    most = max_rounds * len(sequences) // per_step
+    if steps is not None:
+        num_steps = steps
+    elif budget_for_steps is None:
+        num_steps = most
+    else:
+        num_steps = min(most, int(budget_for_steps / max(step_s, 1e-9)))
+    places = _order(sequences, num_steps * per_step, order, seed)
+    return Plan(
+        num_steps=num_steps,
+        budget_s=None if steps is not None else budget_s,
+        order=places,
+        sequences_per_step=per_step,
+        sequence_tokens=longest,
+        num_tokens=sum(len(sequences[i]) for i in places),
+        numerics=numerics,
+        step_s=round(step_s, 4),
+        heldout=chosen,
+        fingerprint=fingerprint([*sequences, *heldout]),
+    )
+
+
+def decide(plan: Plan, course: Course, *, left_s: float, step_s: float) -> Decision | None:
+    """The next step, or None where the run is over. `left_s`: seconds left for steps; `step_s`: what one takes."""
+    remaining = plan.num_steps - course.step
+    cursor = course.cursor
+    if plan.budget_s is not None:
+        remaining = (len(plan.order) - cursor) // plan.sequences_per_step
+        possible = int(left_s / max(step_s, 1e-9))
+        if possible < (1 - SLACK) * remaining or left_s <= 0:
+            possible = max(possible, 0)
+            cursor += (remaining - possible) * plan.sequences_per_step
+            remaining = possible
+    return Decision(cursor, remaining) if remaining > 0 else None
+
+
+def choose_heldout(heldout: Sequence[PackedSequence], max_tokens: int) -> list[int]:
+    """Newest sequences first, as many as fit, at least one; in the order of time."""
+    chosen: list[int] = []
+    for i in reversed(range(len(heldout))):
+        max_tokens -= len(heldout[i])
+        if max_tokens < 0 and chosen:
+            break
+        chosen.append(i)
+    return chosen[::-1]
+
+
+def fingerprint(sequences: Sequence[PackedSequence]) -> str:
+    """A hash of what would be trained on."""
+    digest = hashlib.sha256()
+    for sequence in sequences:
+        for array in (sequence.token_ids_T, sequence.kinds_T, sequence.segments_T):
+            digest.update(len(array).to_bytes(8, "little") + array.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def write(folder: Path, plan: Plan) -> None:
+    """Before training."""
+    files.write_json(folder / PLAN, msgspec.to_builtins(plan))
+
+
+def read(folder: Path) -> Plan | None:
+    """The plan of an interrupted run, if there is one."""
+    path = folder / PLAN
+    if not path.exists():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Plan)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"`{path}` cannot be read: {error}", hint=f"remove `{folder}` to train from the start") from error
+
+
+def _order(sequences: Sequence[PackedSequence], count: int, order: str, seed: int) -> list[int]:
+    rounds = math.ceil(count / len(sequences)) if count else 0
+    places: list[int] = []
+    for _ in range(rounds):
+        places += range(len(sequences))
+    places = places[len(places) - count :]
+    if order == "shuffled":
+        random.Random(seed).shuffle(places)
+    return places

@@ -1,0 +1,379 @@
+"""Supervised fine-tuning: a base and examples in, a checkpoint that has learned them out.
+
+    rows --pack--> sequences --+
+    base --load--> model ------+--> calibrate --> plan.json --> Trainer --> best held-out point --> checkpoint artifact
+
+The artifact is a Hugging Face folder (for `lora` with the adapter in PEFT's layout beside the merged weights) whose
+manifest says what it was made from: hashes of base and examples, tokens learned by author, commits and people seen, the
+held-out curve and which point of it this is. `training/` keeps the plan and the log of every step; both hold timings and
+lie outside the content hash.
+
+Killed at any moment, the same command goes on: before the plan is written from the start, then from the last checkpoint,
+then from the saved weights. With `steps` the resulting artifact is the same bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+import numpy as np
+import torch
+
+from apprentice.core import artifacts, config, files
+from apprentice.core.errors import InputError
+from apprentice.core.protocols import ProgressSink, Tokenizer
+from apprentice.model import weights
+from apprentice.model.transformer import Transformer
+from apprentice.train import checkpoints, losses, numerics
+from apprentice.train import plan as plans
+from apprentice.train.loop import LoopConfig, Outcome, Trainer
+from apprentice.train.metrics import Log, Metrics
+from apprentice.train.numerics import Arithmetic, Numerics
+from apprentice.train.optimizer import OptimizerConfig
+from apprentice.train.packing import KINDS, LossWeights, PackedSequence, PackingConfig, collate, pack
+from apprentice.train.packing import Row as PackingRow
+
+KIND = "checkpoint"
+VERSION = 1
+"""Of this stage: another number makes older checkpoints stale."""
+TRAINING = "training"
+OUTCOME = "outcome.json"
+CALIBRATION_TOKENS = 256
+LEARNED_KINDS = ("changed", "copied", "end")
+_LICENCE = re.compile(r"^license:\s*([\w.-]{1,64})\s*$", re.MULTILINE)
+
+
+class Row(PackingRow, Protocol):
+    """An example: what packing reads, and where it comes from."""
+
+    @property
+    def author(self) -> str: ...
+    @property
+    def person(self) -> str: ...
+    @property
+    def commit(self) -> str: ...
+    @property
+    def repository(self) -> str: ...
+    @property
+    def time(self) -> float: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SftConfig:
+    """Every knob of fine-tuning."""
+
+    weights: Literal["full", "upper", "lora"] = "full"
+    """What is trained: all weights, the upper part of the layers with frozen embedding, or low-rank adapters."""
+    upper_part: float = 0.5
+    """`upper`: part of the layers that is trained, above 0, at most 1."""
+    lora_rank: int = 16
+    """`lora`: rank of the adapters, 1 to 512."""
+    lora_alpha: float = 32.0
+    """`lora`: adapters are scaled by alpha / rank, above 0."""
+    kinds: tuple[str, ...] = ("next_edit",)
+    """Kinds of examples that are read. In the form `stream` two kinds show the same edit twice, the second for free."""
+    order: Literal["time", "shuffled"] = "time"
+    """Order of the sequences; the edits inside one are always in the order of time."""
+    seed: int = 0
+    """Moves the cuts of the stream, shuffles, and initialises adapters."""
+    arithmetic: Literal["auto", "fp32", "fp32-onednn", "bf16"] = "auto"
+    """`auto`: measured at the start; with given steps it follows from what the CPU says of itself."""
+    threads: int = 0
+    """0: measured at the start; with given steps all cores."""
+    packing: PackingConfig = field(default_factory=PackingConfig)
+    loss: LossWeights = field(default_factory=LossWeights)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self) -> None:
+        if self.weights not in ("full", "upper", "lora"):
+            raise ValueError("weights must be `full`, `upper` or `lora`")
+        if not 0 < self.upper_part <= 1:
+            raise ValueError("upper_part must be above 0 and at most 1")
+        if not 1 <= self.lora_rank <= 512 or not 0 < self.lora_alpha < float("inf"):
+            raise ValueError("lora_rank must be from 1 to 512, lora_alpha above 0")
+        if self.threads < 0 or not self.kinds:
+            raise ValueError("threads must be 0 or more, kinds must name at least one")
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Packed sequences and what they were packed from."""
+
+    rows: Sequence[Row]
+    sequences: list[PackedSequence]
+    heldout: list[PackedSequence]
+    dropped: dict[str, int]
+    """Reason -> sequences or examples left out."""
+
+
+def train(
+    base: Path, train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, out: Path, *,
+    sft: SftConfig, parents: Mapping[str, str], progress: ProgressSink, steps: int | None = None,
+    budget_s: float | None = None, clock: Callable[[], float] = time.monotonic,
+) -> artifacts.Manifest:
+    """Train and write the artifact, or go on where an interrupted run stopped. Rows come in the order of time.
+
+    `steps` wins over `budget_s`; with neither, `loop.max_rounds` over all rows. Raises: InputError where there is nothing
+    to learn, UserError where nothing was trained."""
+    started = clock()
+    whole = {"sft": config.to_dict(sft), "steps": steps, "budget_s": None if steps is not None else budget_s}
+    if artifacts.is_finished(out) and artifacts.read(out, kind=KIND).made_from(
+        version=VERSION, parents=parents, config=whole
+    ):
+        return artifacts.read(out, kind=KIND)
+    files.make_folder(out.parent)
+    with files.lock(out), artifacts.create(
+        out, kind=KIND, version=VERSION, resume=True, parents=parents, config=whole
+    ) as writer:
+        folder = writer.path(f"{TRAINING}/{plans.PLAN}").parent
+        data = prepare(train_rows, heldout_rows, tokenizer, sft)
+        outcome = _read_outcome(folder)
+        if outcome is None:
+            numerics.tune_process()
+            model = _load(base, sft)
+            plan = plans.read(folder) or _make_plan(model, data, sft, steps, budget_s, folder, progress)
+            if plan.fingerprint != plans.fingerprint([*data.sequences, *data.heldout]):
+                raise InputError(
+                    f"`{folder}` belongs to a run on other examples", hint=f"remove `{out}` to train from the start"
+                )
+            trainer = Trainer(
+                model, data.sequences, data.heldout, plan, sft.loss.table(), folder, config=sft.loop,
+                optimizer_config=sft.optimizer, progress=progress, clock=clock, already_s=clock() - started,
+                flops_per_token=_flops_per_token(model, sft),
+            )
+            outcome = trainer.run()
+            if not trainer.load_best(outcome):
+                progress.note("no held-out point was better than the base: the checkpoint is the base, unchanged")
+                model = _load(base, sft)
+            _save(model, out, base, sft, outcome, parents)
+            Log.tidy(folder)
+            files.write_json(folder / OUTCOME, msgspec.to_builtins(outcome))
+        checkpoints.remove_all(folder)
+        plan = plans.read(folder)
+        assert plan is not None
+        return writer.finish(
+            seed=sft.seed,
+            counts=_counts(plan, data, outcome),
+            dropped=data.dropped,
+            extra=_facts(plan, data, outcome, sft, folder),
+            volatile=(f"{TRAINING}/*",),
+        )
+
+
+def prepare(
+    train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, sft: SftConfig
+) -> Data:
+    """Pack the rows. Raises: InputError where no token would carry loss."""
+    rows = [row for row in train_rows if row.kind in sft.kinds]
+    if not rows:
+        raise InputError(
+            f"no examples of kind {' or '.join(sft.kinds)} to train on",
+            hint="give a repository with more history, or other `kinds`",
+        )
+    packed = pack(rows, tokenizer, sft.packing, seed=sft.seed)
+    sequences = [sequence for sequence in packed if (sft.loss.table()[sequence.kinds_T[1:]] > 0).any()]
+    if not any(np.isin(sequence.kinds_T, _learned_kinds(sft)).any() for sequence in sequences):
+        raise InputError(
+            f"none of the {len(rows):,} examples has a target token that carries loss: training would teach nothing",
+            hint="raise `loss.changed` above 0; if it is, the examples have no spans over their targets",
+        )
+    heldout = pack([row for row in heldout_rows if row.kind in sft.kinds], tokenizer, sft.packing)
+    reasons = {"sequence without loss": len(packed) - len(sequences), "other kind": len(train_rows) - len(rows)}
+    return Data(rows, sequences, heldout, {reason: count for reason, count in reasons.items() if count})
+
+
+def base_hash(folder: Path) -> str:
+    """The content hash of a base, for `parents`: its manifest's, or that of its files."""
+    if artifacts.is_finished(folder):
+        return artifacts.read(folder).hash
+    digest = hashlib.sha256()
+    for path in sorted([folder / "config.json", *folder.glob("*.safetensors"), *folder.glob("tokenizer*.json")]):
+        if path.is_file():
+            with path.open("rb") as stream:
+                digest.update(path.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def select_weights(model: Transformer, sft: SftConfig) -> None:
+    """Freeze what is not trained."""
+    if sft.weights == "lora":
+        from apprentice.model import adapter
+
+        adapter.attach(model, rank=sft.lora_rank, alpha=sft.lora_alpha, seed=sft.seed)
+    elif sft.weights == "upper":
+        model.embed_tokens.weight.requires_grad_(False)
+        model.lm_head.weight.requires_grad_(False)
+        num_frozen = round(len(model.layers) * (1 - sft.upper_part))
+        for layer in model.layers[:num_frozen]:
+            layer.requires_grad_(False)
+
+
+def _load(base: Path, sft: SftConfig) -> Transformer:
+    model = weights.load(base)
+    select_weights(model, sft)
+    return model
+
+
+def _make_plan(
+    model: Transformer, data: Data, sft: SftConfig, steps: int | None, budget_s: float | None, folder: Path,
+    progress: ProgressSink,
+) -> plans.Plan:
+    """Calibrate, plan and write the plan."""
+    arithmetic: Arithmetic | None = None if sft.arithmetic == "auto" else sft.arithmetic
+    per_step = sft.loop.batch_sequences * sft.loop.accumulate
+    if steps is not None:
+        chosen, step_s = numerics.fixed(arithmetic, sft.threads or None), 0.0
+    else:
+        progress.stage("measure the machine")
+        chosen = _calibrate(model, data, sft, arithmetic)
+        step_s = _time_step(model, data, sft, chosen, per_step)
+    plan = plans.make(
+        data.sequences, data.heldout, numerics=chosen, per_step=per_step, steps=steps, budget_s=budget_s, step_s=step_s,
+        heldout_share=sft.loop.heldout_share, heldout_tokens=sft.loop.heldout_tokens,
+        heldout_points=sft.loop.heldout_points + 1, max_rounds=sft.loop.max_rounds, order=sft.order, seed=sft.seed,
+    )
+    plans.write(folder, plan)
+    progress.note(
+        f"plan: {plan.num_steps:,} steps, {plan.num_tokens:,} tokens of {sum(map(len, data.sequences)):,}, "
+        f"{chosen.arithmetic} on {chosen.threads} threads, about {step_s:.2f} s a step"
+    )
+    return plan
+
+
+def _calibrate(model: Transformer, data: Data, sft: SftConfig, arithmetic: Arithmetic | None) -> Numerics:
+    """The fastest numerics on a short real sequence."""
+    batch = collate([_cut(max(data.sequences, key=len), CALIBRATION_TOKENS)])
+    table = np.ones(len(KINDS), np.float32)
+
+    def loss_of(matmul: torch.dtype) -> torch.Tensor:
+        return losses.batch_loss(model, batch, table, float(batch.num_tokens), matmul=matmul)
+
+    return numerics.measure(model, loss_of, arithmetic=arithmetic, threads=sft.threads or None)
+
+
+def _time_step(model: Transformer, data: Data, sft: SftConfig, chosen: Numerics, per_step: int) -> float:
+    """Seconds of a mean step: one real forward and backward without an update, the second time it is done."""
+    table, size = sft.loss.table(), sft.loop.batch_sequences
+    longest = sorted(data.sequences, key=len)[-size:]
+    batch = collate(longest)
+    took = 0.0
+    with numerics.applied(model, chosen):
+        for _ in range(2):
+            start = time.perf_counter()
+            losses.batch_loss(model, batch, table, losses.total_weight([batch], table), matmul=chosen.matmul).backward()
+            took = time.perf_counter() - start
+            model.zero_grad(set_to_none=True)
+    mean_tokens = sum(map(len, data.sequences)) / len(data.sequences)
+    return 1.04 * took * per_step * mean_tokens / batch.num_tokens
+
+
+def _cut(sequence: PackedSequence, length: int) -> PackedSequence:
+    arrays = (sequence.token_ids_T, sequence.kinds_T, sequence.segments_T, sequence.rows_T)
+    return PackedSequence(*(array[:length] for array in arrays))
+
+
+def _flops_per_token(model: Transformer, sft: SftConfig) -> float:
+    """Forward, backward through what lies above the lowest trained weight, and gradients of trained weights."""
+    whole = model.config.num_parameters
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    through = whole if sft.weights != "upper" else trained + model.embed_tokens.weight.numel()
+    return 2.0 * (whole + through + trained)
+
+
+def _save(
+    model: Transformer, out: Path, base: Path, sft: SftConfig, outcome: Outcome, parents: Mapping[str, str]
+) -> None:
+    if sft.weights == "lora":
+        from apprentice.model import adapter
+
+        adapter.save(model, out / "adapter", base=str(base.name))
+        adapter.merge(model)
+    weights.save(model, out, tokenizer_folder=base, card=_card(base, sft, outcome, parents))
+
+
+def _card(base: Path, sft: SftConfig, outcome: Outcome, parents: Mapping[str, str]) -> str:
+    """The model card: where it comes from and under which terms."""
+    found = None
+    if (base / "README.md").is_file():
+        found = _LICENCE.search((base / "README.md").read_text(encoding="utf-8", errors="replace")[: 1 << 20])
+    licence = f"license: {found[1]}\n" if found else ""
+    lines = [f"- {role}: `{content_hash}`" for role, content_hash in sorted(parents.items())]
+    curve = [f"| {point.step} | {point.bits:.4f} |" for point in outcome.curve]
+    table = ["| step | bits per changed token |", "|---|---|", *curve] if curve else ["Nothing was held out."]
+    return (
+        f"---\n{licence}library_name: transformers\ntags: [apprentice, code]\n---\n"
+        f"# A coding model that learned from a repository's own history\n\n"
+        f"Fine-tuned by Apprentice (`{sft.weights}` weights, {outcome.num_steps:,} steps, {outcome.tokens:,} tokens). It "
+        f"may repeat what it was trained on: share it with those who may read that repository.\n\n"
+        f"Made from (content hashes):\n\n" + "\n".join(lines) + "\n\nHeld-out newer edits:\n\n" + "\n".join(table) + "\n"
+        + ("\nThe base's licence holds for this model too.\n" if found else "\nThe base names no licence: look it up.\n")
+    )
+
+
+def _learned_kinds(sft: SftConfig) -> list[int]:
+    """Kinds of target tokens that carry loss, as places in KINDS."""
+    table = sft.loss.table()
+    return [KINDS.index(kind) for kind in LEARNED_KINDS if table[KINDS.index(kind)] > 0]
+
+
+def _trained_on(plan: plans.Plan, folder: Path, last_step: int) -> list[int]:
+    """Numbers of the sequences that the weights have seen: what the clock skipped is not among them."""
+    cursors = [entry.cursor for entry in Log.read(folder) if isinstance(entry, Metrics) and entry.step <= last_step]
+    return [number for cursor in cursors for number in plan.order[cursor : cursor + plan.sequences_per_step]]
+
+
+def _counts(plan: plans.Plan, data: Data, outcome: Outcome) -> dict[str, int]:
+    return {
+        "examples": len(data.rows),
+        "sequences": len(data.sequences),
+        "steps": outcome.num_steps,
+        "tokens": outcome.tokens,
+        "heldout_sequences": len(plan.heldout),
+    }
+
+
+def _facts(plan: plans.Plan, data: Data, outcome: Outcome, sft: SftConfig, folder: Path) -> dict[str, Any]:
+    """What the report shows and lineage needs."""
+    learned: Counter[str] = Counter()
+    seen: set[int] = set()
+    places = _learned_kinds(sft)
+    last_step = outcome.num_steps if outcome.best_step is None else outcome.best_step
+    for number in _trained_on(plan, folder, last_step):
+        sequence = data.sequences[number]
+        seen.update(np.unique(sequence.rows_T).tolist())
+        for row, count in Counter(sequence.rows_T[np.isin(sequence.kinds_T, places)].tolist()).items():
+            learned[data.rows[row].author] += count
+    rows = [data.rows[i] for i in sorted(seen)]
+    return {
+        "weights": sft.weights,
+        "best_step": outcome.best_step,
+        "stopped_early": outcome.stopped_early,
+        "heldout_bits_per_changed_token": [[point.step, point.bits] for point in outcome.curve],
+        "learned_tokens": dict(sorted(learned.items())),
+        "repositories": sorted({row.repository for row in rows}),
+        "commits": len({row.commit for row in rows}),
+        "people": sorted({row.person for row in rows if row.person}),
+        "first_edit": min((row.time for row in rows), default=None),
+        "last_edit": max((row.time for row in rows), default=None),
+        "arithmetic": plan.numerics.arithmetic,
+        "threads": plan.numerics.threads,
+    }
+
+
+def _read_outcome(folder: Path) -> Outcome | None:
+    path = folder / OUTCOME
+    if not path.exists():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Outcome)
+    except msgspec.DecodeError as error:
+        raise InputError(f"`{path}` cannot be read: {error}", hint=f"remove `{folder.parent}` to train again") from error

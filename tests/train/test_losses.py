@@ -1,0 +1,122 @@
+"""The loss in chunks against torch's own, values and gradients; small batches against one large one."""
+
+import numpy as np
+import pytest
+import torch
+
+from apprentice.train import losses
+from apprentice.train.packing import CHANGED, LossWeights, PackingConfig, collate, pack
+
+
+def _case(count=300, width=24, words=500):
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(count, width, generator=random).requires_grad_()
+    head = torch.nn.Linear(width, words, bias=False)
+    with torch.no_grad():
+        head.weight.normal_(generator=random)
+    targets = torch.randint(0, words, (count,), generator=random)
+    weights = torch.rand(count, generator=random)
+    return x, head, targets, weights
+
+
+def test_chunks_give_the_loss_and_gradients_of_cross_entropy():
+    x, head, targets, weights = _case()
+    losses.reference_nll(head(x), targets, weights).backward()
+    wanted = (x.grad.clone(), head.weight.grad.clone())
+    x.grad = head.weight.grad = None
+    value = losses.weighted_nll(x, head, targets, weights)
+    value.backward()
+    assert value.item() == pytest.approx(losses.reference_nll(head(x), targets, weights).item(), rel=1e-6)
+    torch.testing.assert_close(x.grad, wanted[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(head.weight.grad, wanted[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_factor_behind_the_loss_reaches_the_gradients():
+    x, head, targets, weights = _case()
+    losses.weighted_nll(x, head, targets, weights).backward()
+    whole = x.grad.clone()
+    x.grad = head.weight.grad = None
+    (losses.weighted_nll(x, head, targets, weights) / 4).backward()
+    torch.testing.assert_close(x.grad, whole / 4)
+
+
+def test_bfloat16_products_stay_within_their_precision():
+    x, head, targets, weights = _case()
+    exact = losses.weighted_nll(x, head, targets, weights)
+    exact.backward()
+    wanted = x.grad.clone()
+    x.grad = head.weight.grad = None
+    rough = losses.weighted_nll(x, head, targets, weights, matmul=torch.bfloat16)
+    rough.backward()
+    assert rough.item() == pytest.approx(exact.item(), rel=5e-3)
+    # 8 bits of mantissa, and logits of size 20 move by up to 0.06 before the softmax.
+    assert ((x.grad - wanted).norm() / wanted.norm()).item() < 0.03
+
+
+def test_a_frozen_head_gets_no_gradient_and_x_does():
+    x, head, targets, weights = _case()
+    head.weight.requires_grad_(False)
+    losses.weighted_nll(x, head, targets, weights).backward()
+    assert head.weight.grad is None
+    assert x.grad.abs().sum() > 0
+
+
+def test_a_head_that_is_no_plain_product_takes_the_plain_way():
+    x, head, targets, weights = _case()
+    swapped = torch.nn.Sequential(head)
+    assert losses.weighted_nll(x, swapped, targets, weights).item() == pytest.approx(
+        losses.weighted_nll(x, head, targets, weights).item(), rel=1e-6
+    )
+
+
+def _gradients(model, batches, table):
+    total = losses.total_weight(batches, table)
+    value = 0.0
+    for batch in batches:
+        loss = losses.batch_loss(model, batch, table, total, matmul=torch.float32)
+        loss.backward()
+        value += loss.item()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    return value, gradients
+
+
+@pytest.mark.parametrize("form", ["stream", "rows"])
+def test_eight_accumulated_batches_of_one_equal_one_batch_of_eight(debug_model, make_rows, tokenizer, form):
+    table = LossWeights().table()
+    sequences = pack(make_rows(24), tokenizer, PackingConfig(form=form, sequence_tokens=1100))[:8]
+    assert len(sequences) == 8
+    assert len({len(s) for s in sequences}) > 1
+    one_by_one = _gradients(debug_model, [collate([s]) for s in sequences], table)
+    at_once = _gradients(debug_model, [collate(sequences)], table)
+    assert one_by_one[0] == pytest.approx(at_once[0], rel=1e-5)
+    for name, gradient in at_once[1].items():
+        torch.testing.assert_close(one_by_one[1][name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_packed_rows_have_the_loss_of_rows_alone(debug_model, make_rows, tokenizer):
+    table = LossWeights().table()
+    rows = make_rows(5)
+    config = PackingConfig(form="rows", sequence_tokens=16384)
+    packed = collate(pack(rows, tokenizer, config))
+    assert packed.segments_BT is not None
+    alone = [collate(pack([row], tokenizer, config)) for row in rows]
+    total = losses.total_weight([packed], table)
+    with torch.no_grad():
+        together = losses.batch_loss(debug_model, packed, table, total, matmul=torch.float32).item()
+        apart = sum(losses.batch_loss(debug_model, b, table, total, matmul=torch.float32).item() for b in alone)
+    assert together == pytest.approx(apart, rel=1e-5)
+
+
+def test_likelihood_counts_changed_tokens_only(debug_model, make_rows, tokenizer):
+    batch = collate(pack(make_rows(3), tokenizer, PackingConfig(sequence_tokens=8192)))
+    likelihood = losses.changed_likelihood(debug_model, batch)
+    assert likelihood.num_tokens == int((batch.kinds_BT == CHANGED).sum())
+    # Random weights know nothing: about a uniform guess among 273 tokens.
+    assert likelihood.bits_per_token == pytest.approx(np.log2(273), abs=0.6)
+
+
+def test_a_batch_without_changed_tokens_says_so(debug_model, make_rows, tokenizer):
+    batch = collate(pack(make_rows(1), tokenizer, PackingConfig()))
+    batch.kinds_BT[batch.kinds_BT == CHANGED] = 0
+    assert losses.changed_likelihood(debug_model, batch).num_tokens == 0
