@@ -19,7 +19,8 @@ REPOSITORY = "r"
 @pytest.fixture
 def works() -> list[Work]:
     """20 commits, each changing two places of one file: the first in part, the second by adding lines."""
-    made, text = [], "".join(f"line_{i} = alpha_{i} + beta_{i * i}\n\n\n\n" for i in range(20))
+    made: list[Work] = []
+    text = "".join(f"line_{i} = alpha_{i} + beta_{i * i}\n\n\n\n" for i in range(20))
     for i in range(20):
         now = text.replace(f"alpha_{i} +", f"gamma_{i} * delta_{i * 7} -") + f"\ndef f_{i}(a_{i * 3}):\n    pass\n"
         changed = [FileWork("m.py", split_lines(text), hunks("m.py", text, now))]

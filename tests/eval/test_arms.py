@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,7 +38,8 @@ def _view(memory: Any = None, before: str = BEFORE, after: str = AFTER) -> View:
 
 
 def _arm(generator: Any, tokenizer: Any = BYTES, **values: Any) -> ModelArm:
-    return ModelArm(**{"name": "base", "generator": generator, "tokenizer": tokenizer, "source": "w", **values})
+    arm = ModelArm(name="base", generator=generator, tokenizer=tokenizer, source="w")
+    return replace(arm, **values)
 
 
 def _place(view: View) -> Any:
@@ -157,8 +160,6 @@ def _merging() -> Tokenizer:
         vocab_size=400, show_progress=False, initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()
     )
     model.train_from_iterator(["def f(self):\n    return self.value\n\n    x = 1\n"] * 50, trainer)
-    import json
-
     return Tokenizer(json.loads(model.to_str()))
 
 

@@ -36,7 +36,7 @@ def test_a_ratio_of_sums_gives_the_interval_of_scipys_paired_bootstrap() -> None
     gaps = sizes * random_.normal(-0.1, 0.5, 60)
     found = Commits([f"c{i}" for i in range(60)], Resampling(draws=20_000, seed=0)).ratio(list(gaps), list(sizes))
     theirs = scipy.stats.bootstrap(
-        (gaps, sizes), lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, n_resamples=20_000,
+        (gaps, sizes), _ratio_of_sums, paired=True, n_resamples=20_000,
         method="percentile", vectorized=True, rng=np.random.default_rng(7),
     )  # fmt: skip
     tolerance = 0.08 * theirs.standard_error
@@ -51,12 +51,13 @@ def test_clustered_rows_equal_a_slow_loop_over_resampled_commits() -> None:
     denominators = [float(source.randrange(1, 9)) for _ in commits]
     found = Commits(commits, Resampling(draws=20_000, seed=4)).ratio(numerators, denominators)
     above, below = _sums(commits, numerators), _sums(commits, denominators)
-    names, drawn = sorted(above), []
+    names = sorted(above)
+    drawn: list[float] = []
     for _ in range(20_000):
         chosen = source.choices(names, k=len(names))
         drawn.append(sum(above[name] for name in chosen) / sum(below[name] for name in chosen))
     drawn.sort()
-    spread = np.std(drawn)
+    spread = float(np.std(drawn))
     assert found.low == pytest.approx(drawn[500], abs=0.1 * spread)
     assert found.high == pytest.approx(drawn[19_499], abs=0.1 * spread)
     flat = Commits([str(i) for i in range(90)], Resampling(draws=20_000, seed=4)).ratio(numerators, denominators)
@@ -65,6 +66,10 @@ def test_clustered_rows_equal_a_slow_loop_over_resampled_commits() -> None:
 
 def _effect(commit: str) -> float:
     return int(commit[1:]) - 5.5
+
+
+def _ratio_of_sums(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    return a.sum(axis) / b.sum(axis)
 
 
 def _sums(commits: list[str], values: list[float]) -> dict[str, float]:
@@ -124,7 +129,8 @@ def test_the_surest_are_ranked_anew_in_each_draw() -> None:
     confidences = [source.choice([-1.0, -2.0, -3.5, -math.inf, source.random()]) for _ in commits]
     hits = [float(source.random() < 0.4) for _ in commits]
     found = Commits(commits, Resampling(draws=4000, seed=3)).surest(confidences, hits)
-    names, drawn = sorted(set(commits)), []
+    names = sorted(set(commits))
+    drawn: list[float] = []
     for _ in range(4000):
         chosen = source.choices(names, k=len(names))
         rows = [(c, h) for name in chosen for k, c, h in zip(commits, confidences, hits, strict=True) if k == name]

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from apprentice.core.fakes import ByteTokenizer
 from apprentice.examples.build import Built, ExamplesConfig, build
-from apprentice.examples.work import Work
+from apprentice.examples.work import FileWork, Work, after
 
 Make = Callable[..., Work]
 
 
 def _works(make_work: Make, count: int, repository: str = "r") -> list[Work]:
     """Each commit changes a line of one file and a lock file, in its own words."""
-    works, text = [], "".join(f"line_{i} = alpha_{i} + beta_{i * i}\n\n\n\n" for i in range(count))
+    works: list[Work] = []
+    text = "".join(f"line_{i} = alpha_{i} + beta_{i * i}\n\n\n\n" for i in range(count))
     for i in range(count):
         now = text.replace(f"alpha_{i} +", f"gamma_{i} * delta_{i * 7} -")
         files = {"m.py": (text, now), "a.lock": (f"{i}\n", f"{i + 1}\n")}
@@ -91,12 +93,11 @@ def test_no_works_give_no_examples() -> None:
 
 
 @pytest.mark.parametrize("values", [{"near_duplicate": 0.0}, {"near_duplicate": 1.5}, {"max_target_tokens": 0}])
-def test_values_out_of_range_are_refused(values: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         ExamplesConfig(**values)
 
 
-def _texts(file) -> tuple[str, str]:
-    from apprentice.examples.work import after
-
-    return tuple("".join(line + "\n" for line in lines) for lines in (file.before, after(file)))
+def _texts(file: FileWork) -> tuple[str, str]:
+    before, now = ("".join(line + "\n" for line in lines) for lines in (file.before, after(file)))
+    return before, now

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from apprentice.examples.history import History
 from apprentice.examples.work import after, moments
-from apprentice.sessions.events import Author, Commit, EditEvent, Move, Note, Provenance, Session
+from apprentice.sessions.events import AnyEvent, Author, Commit, EditEvent, Move, Note, Provenance, Session
 from apprentice.text.edits import hunks, split_lines
 
 
@@ -39,7 +39,7 @@ class _Store:
         author = Author(kind=kind, person="person-1")  # type: ignore[arg-type]
         common = {"session_id": name, "time": float(len(self.all)), "author": author, "repository": "r", "revision": name}
         where = Provenance("git", name)
-        events: list = [Note(id=f"{name}-n", kind="commit_message", text="secret intent", provenance=where, **common)]
+        events: list[AnyEvent] = [Note(id=f"{name}-n", kind="commit_message", text="secret intent", provenance=where, **common)]
         for path, (before, now) in files.items():
             events.append(
                 EditEvent(id=f"{name}-{path}", path=path, before_id=None if before is None else self.put(before),

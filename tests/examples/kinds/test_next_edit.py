@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from apprentice.core.fakes import ByteTokenizer
-from apprentice.examples.example import NEXT_EDIT
+from apprentice.examples.example import NEXT_EDIT, Example
 from apprentice.examples.kinds.next_edit import next_edit
 from apprentice.examples.work import FileWork, Work, moments
 from apprentice.repository.prompt import PromptConfig
@@ -11,7 +11,7 @@ BEFORE = "import os\n\n\ndef f(a):\n    return a\n\n\nprint(f(1))\n"
 AFTER = "import os\nimport sys\n\n\ndef f(a):\n    return a\n\n\nprint(f(1, 'ß😀'))\n"
 
 
-def _examples() -> list:
+def _examples() -> list[Example]:
     edits = hunks("m.py", BEFORE, AFTER)
     work = Work(commit="c1", time=5.0, author="developer", person="p", session="s", repository="r",
                 files=[FileWork("m.py", split_lines(BEFORE), edits)])  # fmt: skip
