@@ -1,16 +1,16 @@
 """Documents of tokens in; for any context, the places whose preceding tokens agree with it longest out.
 
-    add(tokens) ... remove(document) ... nearest(context, count) -> Matches(next tokens, match lengths, places)
+    add(tokens) ... remove(document) ... view() --nearest(context, count)--> Matches(next tokens, match lengths, places)
 
 A place is a position in a document; what stands in front of it, read BACKWARDS, is its key. Places are sorted by key
 (a suffix array of the reversed text), so the places that share the longest suffix with a context are neighbours of
 the spot where the context would be inserted: one binary search over bytes, then a look to the left and to the right.
 Nothing is counted beforehand: every match length is there at once, and leaving out a file costs a mask.
 
-Growth: each addition makes a small sorted segment, and a segment is merged with its neighbour unless that one is
-at least twice as large. So an edit is in the index at once, a lookup visits few segments, and no token is sorted more often than
-the logarithm of the size. Removed documents are masked, and dropped at the next merge. Segments never change, so a
-`View` of the index at one moment costs next to nothing: what is added later is not seen through it.
+Growth: each addition makes a small sorted segment, and a segment is merged with its neighbour unless that one is at
+least twice as large. So an edit is in the index at once, a lookup visits few segments, and no token is sorted more
+often than the logarithm of the size. Removed documents are masked, and dropped at the next merge. Segments never
+change, so a `View` of the index at one moment costs next to nothing: what is added later is not seen through it.
 
 What is left out: matches longer than `MAX_MATCH` tokens compare as equal, and a lookup gives up on a side after
 `MAX_WINDOW` places that are left out.
@@ -21,7 +21,7 @@ Source: Manber and Myers 1993 (prefix doubling); O'Neil et al. 1996 (log-structu
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ MAX_MATCH = 32
 MAX_WINDOW = 4096
 """Places looked at on one side of the spot, in each segment."""
 SMALL = 2048
-"""Tokens below which segments are always merged."""
+"""Places below which segments are always merged."""
 NO_GROUP = -1
 _REMOVED = -2
 _OFFSETS = np.arange(MAX_MATCH)
@@ -58,20 +58,25 @@ NOTHING = Matches(_EMPTY, _EMPTY, _EMPTY, _EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
-class _Document:
+class Document:
+    """Some text as tokens."""
+
     tokens: np.ndarray
-    first: int
-    """Tokens in front of this position are context only: they are never a place."""
+    """int32"""
+    first: int = 0
+    """Tokens in front of this position are context only: they are never found as what comes next."""
+    group: int = NO_GROUP
+    """Documents of a group can be left out of a lookup."""
 
 
 class Index:
     """Grows and shrinks by documents. Document numbers rise and are never used again."""
 
     def __init__(self) -> None:
-        self._documents: dict[int, _Document] = {}
+        self._documents: dict[int, Document] = {}
         self._segments: list[_Segment] = []
         self._groups = np.full(64, _REMOVED, np.int32)
-        self._next_document = 0
+        self._next_number = 0
         self._num_tokens = 0
 
     @property
@@ -80,49 +85,50 @@ class Index:
         return self._num_tokens
 
     @property
-    def documents(self) -> list[int]:
-        return list(self._documents)
+    def documents(self) -> Mapping[int, Document]:
+        """Number -> document, in the order of addition, without the removed ones."""
+        return self._documents
 
     def add(self, tokens: Sequence[int] | np.ndarray, *, first: int = 0, group: int = NO_GROUP) -> int:
-        """The new document's number. Its tokens from `first` on can be found; `group` can be left out of lookups."""
-        return self.add_all([(tokens, first, group)])[0]
+        """The new document's number."""
+        return self.add_all([Document(np.asarray(tokens, np.int32), first, group)])[0]
 
-    def add_all(self, documents: Iterable[tuple[Sequence[int] | np.ndarray, int, int]]) -> list[int]:
-        """Many (tokens, first, group) at once: one sort for all."""
-        numbers = [self._register(*document) for document in documents]
+    def add_all(self, documents: Iterable[Document]) -> list[int]:
+        """The new documents' numbers: one sort for all."""
+        numbers = [self._register(document) for document in documents]
         self._insert(_Segment(numbers, self._documents))
         return numbers
 
-    def remove(self, document: int) -> None:
+    def restore(self, documents: Iterable[Document], keys: np.ndarray) -> list[int]:
+        """`add_all` to an empty index without sorting: `keys` as `compact` gave them for the same documents.
+        Raises: ValueError where they are not keys of these documents."""
+        numbers = [self._register(document) for document in documents]
+        self._segments = [_Segment(numbers, self._documents, keys)]
+        return numbers
+
+    def compact(self) -> np.ndarray:
+        """Merge all segments into one; its keys in their order, which `restore` takes."""
+        self._segments = [_Segment(list(self._documents), self._documents)]
+        return self._segments[0].keys
+
+    def remove(self, number: int) -> None:
         """Raises: KeyError where there is no such document."""
-        self._num_tokens -= len(self._documents.pop(document).tokens)
-        self._groups[document] = _REMOVED
-
-    def tokens(self, document: int) -> np.ndarray:
-        """A document's tokens, int32."""
-        return self._documents[document].tokens
-
-    def first(self, document: int) -> int:
-        return self._documents[document].first
-
-    def group(self, document: int) -> int:
-        return int(self._groups[document])
-
-    def nearest(self, context: Sequence[int], count: int, *, without_group: int | None = None) -> Matches:
-        """`View.nearest` of the index as it is now."""
-        return self.view().nearest(context, count, without_group=without_group)
+        self._num_tokens -= len(self._documents.pop(number).tokens)
+        self._groups[number] = _REMOVED
 
     def view(self) -> View:
         """The index as it is now, whatever is added or removed later."""
-        return View(tuple(self._segments), self._groups[: self._next_document].copy())
-    def _register(self, tokens: Sequence[int] | np.ndarray, first: int, group: int) -> int:
-        number = self._next_document
-        self._next_document += 1
+        segments = tuple(segment for segment in self._segments if len(segment))
+        return View(segments, self._groups[: self._next_number].copy(), self._documents)
+
+    def _register(self, document: Document) -> int:
+        number = self._next_number
+        self._next_number += 1
         if number == len(self._groups):
             self._groups = np.concatenate([self._groups, np.full(len(self._groups), _REMOVED, np.int32)])
-        self._documents[number] = _Document(np.asarray(tokens, np.int32), first)
-        self._groups[number] = group
-        self._num_tokens += len(tokens)
+        self._documents[number] = document
+        self._groups[number] = document.group
+        self._num_tokens += len(document.tokens)
         return number
 
     def _insert(self, segment: _Segment) -> None:
@@ -141,51 +147,49 @@ class View:
 
     segments: tuple[_Segment, ...]
     groups: np.ndarray
+    documents: Mapping[int, Document]
+    """Shared with the index: a document removed since is missing."""
 
     def nearest(self, context: Sequence[int], count: int, *, without_group: int | None = None) -> Matches:
         """The `count` places that agree with the end of `context` longest, at least one token. Where more places than
         that agree equally long, which of them are taken is arbitrary (but always the same)."""
         query = np.asarray(context[-MAX_MATCH:], np.int64)[::-1] + 1
-        if not len(query):
+        if not len(query) or not self.segments:
             return NOTHING
-        found = [
-            segment.nearest(query, count, self.groups, without_group) for segment in self.segments if len(segment)
-        ]
-        if not found:
-            return NOTHING
+        found = [segment.nearest(query, count, self.groups, without_group) for segment in self.segments]
         places, lengths, documents, tokens = (np.concatenate(column) for column in zip(*found, strict=True))
         best = np.lexsort((places, -documents, -lengths))[:count]
         return Matches(tokens[best], lengths[best], documents[best], places[best])
+
+    def following(self, document: int, position: int, count: int) -> list[int]:
+        """Up to `count` tokens of a document from a position on; none where the document has been removed."""
+        found = self.documents.get(document)
+        return [] if found is None else found.tokens[position : position + count].tolist()
 
 
 class _Segment:
     """Some documents, written backwards one after the other, and the order of their places. Never changes."""
 
-    def __init__(self, numbers: list[int], documents: dict[int, _Document]) -> None:
+    def __init__(self, numbers: list[int], documents: Mapping[int, Document], keys: np.ndarray | None = None) -> None:
         self.numbers = numbers
-        sizes = np.array([len(documents[n].tokens) + 1 for n in numbers], np.int64)
-        starts = np.cumsum(sizes) - sizes
-        size = int(sizes.sum())
-        text = np.zeros(size, np.int64)  # 0 stands in front of each document; tokens are raised by one
-        is_place = np.ones(size, bool)
-        for number, start, length in zip(numbers, starts.tolist(), sizes.tolist(), strict=True):
-            text[start + 1 : start + length] = documents[number].tokens.astype(np.int64) + 1
-            is_place[start : start + 2 + max(0, documents[number].first - 1)] = False
-            is_place[start + 2 : start + 1 + max(1, documents[number].first)] = False
-        self._backwards = np.concatenate([text[::-1], np.zeros(MAX_MATCH, np.int64)]).astype(np.int32)
+        text, starts, is_place = _concatenate([documents[n] for n in numbers])
+        self._backwards = np.concatenate([text[::-1], np.zeros(MAX_MATCH, np.int32)])
         self._bytes = self._backwards.astype(">u4").tobytes()
-        rank = _rank(self._backwards)
-        at = np.flatnonzero(is_place)
-        keys = size - at  # the key of the place `at` starts at the token in front of it, read backwards
-        order = np.argsort(rank[keys], kind="stable")
-        self._keys = keys[order].astype(np.int32)
-        self._key_bytes = memoryview((self._keys * 4).astype(np.int64))
-        owner = np.repeat(np.arange(len(numbers)), sizes)[at[order]]
+        # The key of the place `at` starts at the token in front of it, read backwards.
+        all_keys = len(text) - np.flatnonzero(is_place)
+        if keys is None:
+            order = np.argsort(_rank(self._backwards)[all_keys], kind="stable")
+            keys = all_keys[order].astype(np.int32)
+        elif not np.array_equal(np.sort(keys), np.sort(all_keys)):
+            raise ValueError("the keys do not belong to these documents")
+        self.keys = keys
+        self._key_bytes = memoryview(keys.astype(np.int64) * 4)
+        owner = np.searchsorted(starts, len(text) - keys, side="right") - 1
         self._documents = np.array(numbers, np.int32)[owner] if numbers else _EMPTY
-        self._places = (at[order] - starts[owner] - 1).astype(np.int32) if numbers else _EMPTY
+        self._places = (len(text) - keys - starts[owner] - 1).astype(np.int32) if numbers else _EMPTY
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.keys)
 
     def nearest(
         self, query: np.ndarray, count: int, groups: np.ndarray, without_group: int | None
@@ -197,7 +201,7 @@ class _Segment:
         left = self._side(spot, -1, count, groups, without_group)
         right = self._side(spot, 1, count, groups, without_group)
         at = np.concatenate([left, right])
-        keys = self._keys[at]
+        keys = self.keys[at]
         same = self._backwards[keys[:, None] + _OFFSETS[: len(query)]] == query
         lengths = np.where(same.all(axis=1), len(query), same.argmin(axis=1)).astype(np.int32)
         keep = lengths > 0
@@ -217,6 +221,19 @@ class _Segment:
             if len(rows) >= count or high - low < window or window >= MAX_WINDOW:
                 return rows[:count] if step > 0 else rows[-count:]
             window *= 4
+
+
+def _concatenate(documents: list[Document]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One text with a 0 in front of each document (tokens are raised by one), where each starts, and what is a place:
+    every token from `first` on that has a token in front of it."""
+    sizes = np.array([len(document.tokens) + 1 for document in documents], np.int64)
+    starts = np.cumsum(sizes) - sizes
+    text = np.zeros(int(sizes.sum()), np.int32)
+    is_place = np.zeros(len(text), bool)
+    for document, start, size in zip(documents, starts.tolist(), sizes.tolist(), strict=True):
+        text[start + 1 : start + size] = document.tokens + 1
+        is_place[start + 1 + max(document.first, 1) : start + size] = True
+    return text, starts, is_place
 
 
 def _rank(text: np.ndarray) -> np.ndarray:

@@ -1,0 +1,168 @@
+"""What a repository and its edits say next, known a second after it was written and without training.
+
+    files, edits --tokens--> two indexes --+
+    the file at hand, without the region --+--> MemoryMixture --> mixed probabilities, drafts for speculative decoding
+    the region's own lines ----------------+--> Resemblances (`complete --why`)
+
+Four sources, each trusted as far as the gate says: the file at hand, the repository's other files, every earlier edit
+(also those of this file), and the very lines that are to be replaced, where the prompt shows them.
+
+Undelete trap: the file holds the line that is about to change and would predict it with near certainty. So the
+region's lines are left out of the file, and the file's path out of the repository. The region itself has a say as a
+source of its own, with a weight of its own: copying is what most tokens of an edit do, and the gate is told when
+another source says just what stands there already. For a completion the old lines are not shown, and it has no say.
+
+What is stored is text: token ids decode to it. Only redacted text may be handed in, and a memory is as secret as the
+repository. Left out: several people's memories in one, forgetting of old edits, retrieval for the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from apprentice.core.protocols import Tokenizer
+from apprentice.memory.gate import Gate
+from apprentice.memory.index import MAX_MATCH, Document, Index
+from apprentice.memory.mixture import MemoryMixture, Recorder, Source
+from apprentice.memory.resemblance import Origin, Resemblance, resemblances
+from apprentice.text.edits import END_MARK, NEW_MARK, Edit, render_target
+
+CONTEXT_LINES = 40
+"""Lines above the region that are surely more than MAX_MATCH tokens, unless most are empty."""
+REGION_CONTEXT_LINES = 3
+_TAIL_TOKENS = 16
+"""Tokens in which NEW_MARK can be recognized at the end of a prompt."""
+
+
+class Memory:
+    """Of one repository. Mixtures see the memory as it was when they were made."""
+
+    def __init__(self, tokenizer: Tokenizer, gate: Gate | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.gate = gate or Gate.default()
+        self.repository = Index()
+        self.edits = Index()
+        self._groups: dict[str, int] = {}
+        self._files: dict[str, int] = {}
+        self._file_origins: dict[int, Origin] = {}
+        self._edit_origins: dict[int, Origin] = {}
+
+    @property
+    def num_tokens(self) -> int:
+        return self.repository.num_tokens + self.edits.num_tokens
+
+    @property
+    def paths(self) -> list[str]:
+        """Files of the repository that are known."""
+        return list(self._files)
+
+    def with_gate(self, gate: Gate) -> Memory:
+        """The same memory, growing together with this one, under another gate: for another model."""
+        other = Memory(self.tokenizer, gate)
+        other.__dict__.update({**self.__dict__, "gate": gate})
+        return other
+
+    def set_file(self, path: str, text: str) -> None:
+        """A file of the repository as it stands now."""
+        self.set_files({path: text})
+
+    def set_files(self, texts: Mapping[str, str]) -> None:
+        """Many files at once, which is faster than one by one."""
+        documents = {path: Document(self._tokens("\n" + text), 0, self._group(path)) for path, text in texts.items()}
+        for path, number in zip(documents, self.repository.add_all(documents.values()), strict=True):
+            self.remove_file(path)
+            self._files[path] = number
+            self._file_origins[number] = Origin(path, 0, {})
+
+    def remove_file(self, path: str) -> None:
+        """Forget a file; nothing happens where it is not known. Its edits stay."""
+        if path in self._files:
+            number = self._files.pop(path)
+            self.repository.remove(number)
+            del self._file_origins[number]
+
+    def add_edit(self, edit: Edit, provenance: Mapping[str, Any]) -> None:
+        """`provenance`: what is known of where it comes from (JSON values); `explain` shows its `commit`."""
+        self.add_edits([(edit, provenance)])
+
+    def add_edits(self, edits: Iterable[tuple[Edit, Mapping[str, Any]]]) -> None:
+        """Many edits at once, oldest first, which is faster than one by one."""
+        documents, origins = [], []
+        for edit, provenance in edits:
+            above = self._tokens(_block(edit.above))
+            target = self._tokens("".join(piece.text for piece in render_target(edit.old, edit.new)))
+            documents.append(Document(np.concatenate([above, target]), len(above), self._group(edit.path)))
+            origins.append(Origin(edit.path, edit.start_line - len(edit.above), dict(provenance)))
+        self._edit_origins.update(zip(self.edits.add_all(documents), origins, strict=True))
+
+    def mixture(
+        self, *, path: str, lines: Sequence[str], start_line: int, end_line: int, prompt_ids: Sequence[int],
+        line_start: str = "",
+    ) -> MemoryMixture:  # fmt: skip
+        """For a suggestion that replaces lines [start_line, end_line) of a file as it stands.
+
+        `prompt_ids` ending in NEW_MARK ask for a whole replacement; all others for a completion, whose first line
+        starts with `line_start` (what the healed prompt still shows of it)."""
+        return MemoryMixture(*self._at(path, lines, start_line, end_line, prompt_ids, line_start), self.gate)
+
+    def recorder(
+        self, *, path: str, lines: Sequence[str], start_line: int, end_line: int, prompt_ids: Sequence[int],
+        line_start: str = "",
+    ) -> Recorder:  # fmt: skip
+        """A mixture that changes nothing and gathers `records` for `Gate.fit`."""
+        return Recorder(*self._at(path, lines, start_line, end_line, prompt_ids, line_start), self.gate)
+
+    def explain(
+        self, *, path: str, lines: Sequence[str], start_line: int, end_line: int, new_text: str, limit: int = 5
+    ) -> list[Resemblance]:
+        """Places and commits that a suggestion resembles, the longest resemblance first: in the same file outside the
+        region, in other files, in earlier edits. `new_text` replaces lines [start_line, end_line)."""
+        context = self._tokens(_block(lines[max(0, start_line - CONTEXT_LINES) : start_line]))
+        file, origins = self._file(path, lines, start_line, end_line)
+        places = [
+            (Source(self.edits.view()), self._edit_origins),
+            (Source(file.view()), origins),
+            (Source(self.repository.view(), self._groups.get(path)), self._file_origins),
+        ]
+        return resemblances(self.tokenizer, places, context.tolist(), self._tokens("\n" + new_text).tolist(), limit)
+
+    def _at(
+        self, path: str, lines: Sequence[str], start_line: int, end_line: int, prompt_ids: Sequence[int], line_start: str
+    ) -> tuple[list[Source | None], list[int]]:
+        replaces = self.tokenizer.decode(prompt_ids[-_TAIL_TOKENS:]).endswith(NEW_MARK)
+        context = _block(lines[max(0, start_line - CONTEXT_LINES) : start_line]) + ("" if replaces else "\n" + line_start)
+        region = Index()
+        if replaces:
+            above = self._tokens(_block(lines[max(0, start_line - REGION_CONTEXT_LINES) : start_line]))
+            old = self._tokens(_block([*lines[start_line:end_line], END_MARK]))
+            region.add(np.concatenate([above, old]), first=len(above))
+        sources = [
+            Source(self._file(path, lines, start_line, end_line)[0].view()),
+            Source(self.repository.view(), self._groups.get(path)),
+            Source(self.edits.view()),
+            Source(region.view()) if replaces else None,
+        ]
+        return sources, self._tokens(context)[-MAX_MATCH:].tolist()
+
+    def _file(
+        self, path: str, lines: Sequence[str], start_line: int, end_line: int
+    ) -> tuple[Index, dict[int, Origin]]:
+        """The file at hand without the region."""
+        index = Index()
+        above, below = _block(lines[:start_line]), _block(lines[end_line:])
+        numbers = index.add_all([Document(self._tokens(above)), Document(self._tokens(below))])
+        return index, dict(zip(numbers, [Origin(path, 0, {}), Origin(path, end_line, {})], strict=True))
+
+    def _tokens(self, text: str) -> np.ndarray:
+        return np.array(self.tokenizer.encode(text), np.int32)
+
+    def _group(self, path: str) -> int:
+        return self._groups.setdefault(path, len(self._groups))
+
+
+def _block(lines: Sequence[str]) -> str:
+    """Each line behind a line break, as in targets: so indentation is cut into tokens the same way everywhere."""
+    return "".join("\n" + line for line in lines)

@@ -1,0 +1,182 @@
+"""The memory's second opinion on the next token of ONE suggestion.
+
+    context --lookup in each source--> Opinions --Gate--> shares --> share x model + sum of share x opinion
+       ^                                                                                 |
+       └────────────────────────────── advance(token chosen) <───────────────────────────┘
+
+An opinion is a distribution over the tokens that followed the most similar places: each place votes with a weight that
+grows with the length of its match, so a single long match outvotes many short ones and still leaves them something.
+The context is code (the lines above and the replacement so far), never a prompt with its marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from apprentice.memory.gate import FEATURES, SOURCES, Gate, Records
+from apprentice.memory.index import MAX_MATCH, Matches, View
+
+PLACES = 64
+"""Most similar places asked for in each source."""
+SHARPNESS = 2.0
+"""A match longer by one token weighs exp(SHARPNESS) times as much ..."""
+SATURATION = 16
+"""... up to this length."""
+MIN_DRAFT_MATCH = 2
+HIT_DECAY = 0.8
+FLOOR = -15.0
+"""Log-probabilities below are no further news to the gate."""
+REGION = SOURCES.index("region")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where to look, and what not to look at there."""
+
+    view: View
+    without_group: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a source says comes next."""
+
+    tokens: np.ndarray
+    shares: np.ndarray
+    """Of each of the tokens; they sum to 1."""
+    best: int
+    """Index of the likeliest of the tokens."""
+    length: int
+    """Of the longest match."""
+    count: int
+    """Places that match so long, PLACES at most."""
+    matches: Matches
+
+    @property
+    def best_token(self) -> int:
+        return int(self.tokens[self.best])
+
+    def chance(self, token_id: int) -> float:
+        """Its share, 0 where the source does not know it."""
+        return float(self.shares[self.tokens == token_id].sum())
+
+
+def opinion(matches: Matches) -> Opinion | None:
+    """The votes of the places, counted; None where there are none."""
+    if not len(matches):
+        return None
+    lengths = np.minimum(matches.lengths, SATURATION)
+    votes = np.exp(SHARPNESS * (lengths - lengths[0]))
+    tokens, voted = np.unique(matches.tokens, return_inverse=True)
+    shares = np.bincount(voted, votes) / votes.sum()
+    longest = int(matches.lengths[0])
+    return Opinion(tokens, shares, int(shares.argmax()), longest, int((matches.lengths == longest).sum()), matches)
+
+
+class MemoryMixture:
+    """Implements `core.protocols.Mixture`. `sources`: one for each of `gate.SOURCES`, None where it has no say."""
+
+    def __init__(self, sources: Sequence[Source | None], context: Sequence[int], gate: Gate) -> None:
+        self._sources, self._gate = sources, gate
+        self._context = list(context[-MAX_MATCH:])
+        self._hits_S = np.zeros(len(SOURCES))
+        self._known: list[Opinion | None] | None = None
+
+    def mix(self, log_probs_V: np.ndarray) -> np.ndarray:
+        opinions = self.opinions()
+        present_S = np.array([opinion is not None for opinion in opinions])
+        if not present_S.any():
+            return log_probs_V
+        shares = self._gate.shares(self.features(opinions, log_probs_V), present_S)
+        heard = [(o.tokens, o.shares * share) for o, share in zip(opinions, shares[1:], strict=True) if o is not None]
+        tokens, where = np.unique(np.concatenate([tokens for tokens, _ in heard]), return_inverse=True)
+        votes = np.bincount(where, np.concatenate([votes for _, votes in heard]))
+        mixed_V = log_probs_V + np.float32(np.log(max(shares[0], 1e-30)))
+        with np.errstate(divide="ignore"):  # a share can be too small for a float
+            mixed_V[tokens] = np.logaddexp(mixed_V[tokens], np.log(votes))
+        return mixed_V
+
+    def advance(self, token_id: int) -> None:
+        for source, known in enumerate(self.opinions()):
+            if known is not None:
+                hit = 1.0 if known.best_token == token_id else -1.0
+                self._hits_S[source] = HIT_DECAY * self._hits_S[source] + (1 - HIT_DECAY) * hit
+        self._context = [*self._context[1 - MAX_MATCH :], token_id]
+        self._known = None
+
+    def draft(self, max_tokens: int) -> list[int]:
+        """How the text went on at the place with the longest match."""
+        heard = [(o, s) for o, s in zip(self.opinions(), self._sources, strict=True) if o is not None and s is not None]
+        strongest = max(heard, key=lambda pair: (pair[0].length, pair[0].shares[pair[0].best]), default=None)
+        if strongest is None or strongest[0].length < MIN_DRAFT_MATCH:
+            return []
+        matches = strongest[0].matches
+        place = int(np.flatnonzero(matches.tokens == strongest[0].best_token)[0])
+        return strongest[1].view.following(int(matches.documents[place]), int(matches.positions[place]), max_tokens)
+
+    def opinions(self) -> list[Opinion | None]:
+        """Of each source, on the token that comes next."""
+        if self._known is None:
+            self._known = [
+                None
+                if source is None
+                else opinion(source.view.nearest(self._context, PLACES, without_group=source.without_group))
+                for source in self._sources
+            ]
+        return self._known
+
+    def features(self, opinions: Sequence[Opinion | None], log_probs_V: np.ndarray) -> np.ndarray:
+        """What the gate looks at, a row for each source; zeros where it has no opinion."""
+        known_V = np.maximum(log_probs_V, -60.0)
+        entropy = -float(np.dot(np.exp(known_V), known_V))
+        features_SF = np.zeros((len(SOURCES), len(FEATURES)), np.float32)
+        region = opinions[REGION]
+        for source, known in enumerate(opinions):
+            if known is None:
+                continue
+            log_prob = float(known_V[known.best_token])
+            repeats = source != REGION and region is not None and region.best_token == known.best_token
+            features_SF[source] = (
+                1.0, np.log1p(known.length), np.log1p(known.count), known.shares[known.best], entropy,
+                max(log_prob, FLOOR), np.exp(log_prob), self._hits_S[source], repeats,
+            )  # fmt: skip
+        return features_SF
+
+
+class Recorder(MemoryMixture):
+    """Leaves the model's opinion as it is, and notes what the gate would have seen at each token that came."""
+
+    def __init__(self, sources: Sequence[Source | None], context: Sequence[int], gate: Gate) -> None:
+        super().__init__(sources, context, gate)
+        self._log_probs_V: np.ndarray | None = None
+        self._rows: list[tuple[np.ndarray, list[bool], list[float], float]] = []
+
+    def mix(self, log_probs_V: np.ndarray) -> np.ndarray:
+        self._log_probs_V = log_probs_V
+        return log_probs_V
+
+    def advance(self, token_id: int) -> None:
+        """Notes the token if `mix` was asked about it."""
+        if self._log_probs_V is not None:
+            opinions = self.opinions()
+            chances = [0.0 if o is None else o.chance(token_id) for o in opinions]
+            features_SF = self.features(opinions, self._log_probs_V)
+            present = [o is not None for o in opinions]
+            self._rows.append((features_SF, present, chances, float(self._log_probs_V[token_id])))
+            self._log_probs_V = None
+        super().advance(token_id)
+
+    @property
+    def records(self) -> Records:
+        """One for each token that came, in order."""
+        features, present, chances, log_probs = zip(*self._rows, strict=True) if self._rows else ([], [], [], [])
+        shape = (len(self._rows), len(SOURCES))
+        return Records(
+            np.array(features, np.float32).reshape(*shape, len(FEATURES)),
+            np.array(present, bool).reshape(shape),
+            np.array(chances, np.float32).reshape(shape),
+            np.array(log_probs, np.float32),
+        )
