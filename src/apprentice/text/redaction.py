@@ -65,7 +65,7 @@ class Redactor:
 
     def redact(self, text: str) -> tuple[str, dict[str, int]]:
         data = text.encode("utf-8", "surrogatepass")
-        hits = _merged(data, self.find(data))
+        hits = _merged(self.find(data))
         if not hits:
             return text, {}
         parts, at = [], 0
@@ -77,6 +77,8 @@ class Redactor:
 
     def find(self, data: bytes) -> list[Hit]:
         """Everything that must not be written, overlaps included."""
+        if b"<" in data:
+            data = _PLACEHOLDER.sub(_mask, data)
         hits = self._secrets(data, MAX_LAYERS)
         if self._people is not None:
             hits += [Hit(*found) for found in self._people.find(data)]
@@ -121,7 +123,7 @@ def rescan(folder: Path, redactor: Redactor | None = None) -> list[Finding]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
         for line, text in rescanning.texts_of(path):
             data = text.encode("utf-8", "surrogatepass")
-            for hit in _merged(data, scanner.find(data)):
+            for hit in _merged(scanner.find(data)):
                 findings.append(Finding(path, line + data.count(b"\n", 0, hit.start), hit.kind))
     return findings
 
@@ -196,12 +198,11 @@ def _rank(kind: str) -> int:
     return 0 if kind in _PERSONAL else 1 if kind in _GENERIC else 2
 
 
-def _merged(data: bytes, hits: list[Hit]) -> list[Hit]:
-    """Without overlaps, in order, named by the most telling rule; what is a placeholder already is no hit."""
-    shown = [match.span() for match in _PLACEHOLDER.finditer(data)] if b"<" in data else []
+def _merged(hits: list[Hit]) -> list[Hit]:
+    """Without overlaps, in order, named by the most telling rule."""
     merged: list[Hit] = []
     for hit in sorted(set(hits)):
-        if hit.start >= hit.end or any(low <= hit.start and hit.end <= high for low, high in shown):
+        if hit.start >= hit.end:
             continue
         if merged and hit.start < merged[-1].end:
             last = merged[-1]
@@ -209,4 +210,9 @@ def _merged(data: bytes, hits: list[Hit]) -> list[Hit]:
             merged[-1] = Hit(last.start, max(last.end, hit.end), kind)
         else:
             merged.append(hit)
-    return [hit for hit in merged if _PLACEHOLDER.fullmatch(data, hit.start, hit.end) is None]
+    return merged
+
+
+def _mask(placeholder: re.Match[bytes]) -> bytes:
+    """No name in a placeholder must be taken for a name in front of a value."""
+    return b"<" + b"?" * (len(placeholder[0]) - 2) + b">"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from apprentice.text.secret_values import is_placeholder, looks_chosen, looks_random
+from apprentice.text.secret_values import changes_of_kind, is_placeholder, looks_chosen, looks_random
 
 _MAX_NAME = 80
 _NAME_TAIL = re.compile(rb"[\w-]{0,60}")
@@ -30,17 +30,17 @@ _SEPARATOR = re.compile(
     rb"(?:[ \t]{0,8}\r?\n)?[ \t]{0,40}(?:\([ \t]{0,8}\r?\n?[ \t]{0,40})?"
 )
 _QUOTED = re.compile(rb"[rbfuRBFU@$]{0,2}(\\*(?:\"\"\"|'''|[\"'`])|&quot;)")
-_MORE = re.compile(rb"[ \t]*[+\\.&]?[ \t]*(?:\r?\n[ \t]*(?:[+\-> |#]{1,3}[ \t]*)?)?[+.&]?[ \t]*[rbfuRBFU]?([\"'`])")
+_MORE = re.compile(rb"[ \t]*[+\\.&]?[ \t]*(?:\r?\n(?=[ \t+\->|#])[ \t]*(?:[+\-> |#]{1,3}[ \t]*)?)?[+.&]?[ \t]*[rbfuRBFU]?([\"'`])")
 _BARE = re.compile(rb"[^\s\"'`<>,;(){}\[\]|\\]{4,512}")
 _AFTER_BARE = re.compile(rb"[ \t]*(?:$|[\r\n]|[,;#\"'`}\])<]|\\[nr\"]|//|&|\|)", re.MULTILINE)
 _WRAPPED = re.compile(rb"\r?\n([A-Za-z0-9+/_=-]{6,256})[ \t]*(?=\r?\n|\Z)")
-_ENVIRONMENT = re.compile(rb"(?:^|[\r\n\"'\0;]|\\n|[>$#] ?)[ \t]*(?:[-+>|][ \t]*)?"
-                          rb"(?:export |set |setx |declare -x |ENV |ARG |-e |--env |\$env:)?[ \t]*\Z")
+_ENVIRONMENT = re.compile(rb"(?:^|[\s\"'\0;>$#|+-]|\\n|\$env:)\Z")
 _LOWER_NAME = re.compile(rb"[a-z]")
 _OPTION = re.compile(rb"[= \t]{1,2}[\"']?([^\s\"'<>$\[\]{}()=-][^\s\"'<>\[\]{}()]{5,256})")
 _NETRC = re.compile(rb"[ \t]+(\S{4,256})")
 _SCHEME = re.compile(rb"(?i)(?:basic|bearer|digest) ")
 """Judged by the rule for such headers."""
+_SHORT_TOKEN = re.compile(rb"(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9_-]{10,}")
 _INTERPOLATED = re.compile(rb"\{[A-Za-z_][\w.\[\]()!:'\"]*\}|\$\{|%s|%\(|\$\w+\(|#\{")
 
 
@@ -75,9 +75,9 @@ def value_behind(data: bytes, start: int, end: int, *, strong: bool) -> Iterator
 
 
 def _is_dump(data: bytes, before: bytes, name_start: int, name_end: int, separator: re.Match[bytes]) -> bool:
-    """`NAME=value` at the beginning of a line, in capitals, without spaces: environment, dotenv, shell, Dockerfile."""
+    """`NAME=value` in capitals and without spaces: environment, dotenv, shell, Dockerfile. Or `NAME: value` of YAML."""
     return (
-        separator[0].endswith(b"=")
+        (separator[0] == b"=" or (separator[0].strip() == b":" and not before.strip(b" \t#+->|")))
         and not _LOWER_NAME.search(data, name_start, name_end)
         and _ENVIRONMENT.search(before) is not None
     )
@@ -100,7 +100,7 @@ def _quoted(data: bytes, opening: re.Match[bytes], strong: bool, *, is_dump: boo
     if (_INTERPOLATED.search(value) and not looks_random(value)) or _SCHEME.match(value):
         return
     shortest = 6 if strong else 16
-    chosen = looks_chosen(value, shortest=shortest) if strong else looks_random(value, shortest=16) or _is_hex_key(value)
+    chosen = looks_chosen(value, shortest=shortest) if strong else _is_token(value)
     if chosen or (strong and _is_hex_key(value)) or (is_dump and _believed_in_dump(value, strong)):
         yield from ranges
 
@@ -112,12 +112,12 @@ def _bare(data: bytes, start: int, strong: bool, *, is_dump: bool, is_tag: bool)
     value = match[0]
     if is_tag and not data.startswith(b"<", match.end()):
         return
-    if not is_tag and not _AFTER_BARE.match(data, match.end()):
+    if not (is_tag or is_dump or _AFTER_BARE.match(data, match.end())):
         return
     if value.startswith((b"$", b"%", b"/", b"./", b"~", b"@", b"!", b"&", b"*", b"-", b"=")) and not looks_random(value):
         return
     if is_dump:
-        believed = _believed_in_dump(value, strong)
+        believed = _believed_in_dump(value, strong) and (_mixed(value) or data[start - 1 : start] == b"=")
     elif strong:
         believed = (looks_chosen(value, shortest=8) and _mixed(value)) or _is_hex_key(value)
         believed = believed or (is_tag and looks_chosen(value, shortest=5))
@@ -140,6 +140,12 @@ def _believed_in_dump(value: bytes, strong: bool) -> bool:
     if is_placeholder(value) or re.fullmatch(rb"[\d.:]{1,10}|[a-z]{1,5}|/\S*|https?://\S*|[A-Z_]{1,24}|\S*\(\S*", value):
         return False
     return len(value) >= 6 if strong else len(value) >= 8 and _mixed(value)
+
+
+def _is_token(value: bytes) -> bool:
+    if looks_random(value, shortest=12) or _is_hex_key(value):
+        return True
+    return _SHORT_TOKEN.fullmatch(value) is not None and looks_chosen(value) and changes_of_kind(value) >= 0.3
 
 
 def _is_hex_key(value: bytes) -> bool:

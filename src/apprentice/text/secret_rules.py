@@ -48,6 +48,9 @@ class _KeyForm:
 
 
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_-]{20,}={0,2}")
+_WORD = re.compile(rb"[A-Z][a-z]{2,}")
+_DIGITS = re.compile(rb"[0-9][^0-9]*[0-9]")
+_SHORT_LINE = re.compile(rb"[A-Za-z0-9+/_-]{1,60}={0,2}(?![A-Za-z0-9+/_-])")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){12,}")
 _URL_LOGIN = re.compile(rb"://([^\s/@:\"'<>`?#\\]{0,256}):([^\s/@\"'<>`?#\\][^\s@/\"'<>`\\]{0,512})@(?=[A-Za-z0-9\[$%{<])")
 _URL_TOKEN = re.compile(rb"://([A-Za-z0-9_.~-]{16,256})@")
@@ -62,11 +65,13 @@ _JWK_PART = re.compile(rb"\\?[\"'](?:d|p|q|dp|dq|qi|k)\\?[\"']\s*:\s*\\?[\"']([A
 _PGPASS = re.compile(rb"^[\w.*-]+:(?:\d{2,5}|\*):[^:\s]+:[^:\s]+:(\S{3,})$", re.MULTILINE)
 _DIGEST_NAMES = (b"sha1-", b"sha256-", b"sha384-", b"sha512-", b"sha1:", b"sha256:", b"sha512:", b"md5:", b"blake2b:",
                  b"sha256=", b"sha512=", b"md5=", b"base64,", b"ssh-rsa ", b"ssh-ed25519 ", b"ssh-dss ")
+MAX_BLOCK_BYTES = 1 << 20
+"""Of wrapped base64 that is read as one."""
 MIN_URL_PASSWORD = 4
 """Shorter ones are examples of the syntax of URLs."""
 _STRONG, _WEAK = 2, 1
 _NAMES = {
-    "password": _STRONG, "passwd": _STRONG, "passphrase": _STRONG, "passwort": _STRONG, "_pass": _STRONG, "pwd": _STRONG,
+    "password": _STRONG, "passwd": _STRONG, "passphrase": _STRONG, "passwort": _STRONG, "_pass": _STRONG, "-pass": _STRONG, "pwd": _STRONG,
     "secret": _STRONG, "api_key": _STRONG, "apikey": _STRONG, "api-key": _STRONG, "api key": _STRONG,
     "access_key": _STRONG, "accesskey": _STRONG, "access-key": _STRONG, "private_key": _STRONG, "privatekey": _STRONG,
     "private-key": _STRONG, "signing_key": _STRONG, "encryption_key": _STRONG, "master_key": _STRONG,
@@ -89,6 +94,7 @@ class Rules:
                 anchors.setdefault(anchor, []).append(functools.partial(_key, form))
         for name, strength in _NAMES.items():
             anchors.setdefault(name, []).append(functools.partial(_named, strength == _STRONG, _kind_of(name)))
+        anchors.setdefault("pass", []).append(_ends_in_pass)
         anchors.setdefault("://", []).append(_url)
         anchors.setdefault("-----begin", []).append(_pem)
         anchors.setdefault("private-lines:", []).append(_putty)
@@ -120,7 +126,7 @@ class Rules:
         for index, (start, end) in enumerate(tokens):
             start += data[start - 1 : start] == b"\\"  # the letter of an escape such as `\n`
             token = data[start:end]
-            if end - start > 200 or not _is_random_token(token):
+            if end - start > 200 or token.isalpha() or not _DIGITS.search(token) or not _is_random_token(token):
                 continue
             if data[max(0, start - 12) : start].lower().endswith(_DIGEST_NAMES) or _in_data_block(data, tokens, index):
                 continue
@@ -134,7 +140,8 @@ class Rules:
 
 def decoded_views(data: bytes, tokens: list[tuple[int, int]]) -> Iterator[secret_views.View]:
     """What base64 and hexadecimal in these tokens says, lines of one block read together."""
-    for block in _blocks(data, tokens):
+    coded = [place for place in tokens if not data[slice(*place)].islower() or _HEX.fullmatch(data, *place)]
+    for block in _blocks(data, coded):
         text = b"".join(data[start:end] for start, end in block)
         if len(text) >= 24 and _HEX.fullmatch(text.rstrip(b"=")[: len(text) // 2 * 2]):
             yield from secret_views.hex_views(data, block)
@@ -144,21 +151,40 @@ def decoded_views(data: bytes, tokens: list[tuple[int, int]]) -> Iterator[secret
 
 def _blocks(data: bytes, tokens: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     block: list[tuple[int, int]] = []
+    size = 0
     for start, end in tokens:
-        if block and not (start - block[-1][1] <= 48 and secret_views.JOIN.fullmatch(data, block[-1][1], start)):
-            yield block
-            block = []
+        if block and (size > MAX_BLOCK_BYTES or not _is_joined(data, block[-1][1], start)):
+            yield _with_last_line(data, block)
+            block, size = [], 0
         block.append((start, end))
+        size += end - start
     if block:
-        yield block
+        yield _with_last_line(data, block)
+
+
+def _is_joined(data: bytes, end: int, start: int) -> bool:
+    return start - end <= 48 and b"\n" in data[end:start] and secret_views.JOIN.fullmatch(data, end, start) is not None
+
+
+def _with_last_line(data: bytes, block: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The last line of a wrapped text may be too short for a token."""
+    start, end = block[-1]
+    gap = secret_views.JOIN.match(data, end) if end - start >= 40 and data[end - 1 : end] != b"=" else None
+    rest = _SHORT_LINE.match(data, gap.end()) if gap is not None else None
+    return [*block, rest.span()] if rest is not None else block
 
 
 def _is_random_token(token: bytes) -> bool:
-    if looks_random(token):
-        return True
-    # A key inside a path or a name: `prefix_` + key, `host/` + key.
+    if b"-" not in token and b"_" not in token and looks_random(token):
+        return not _made_of_words(token)
+    # Names and paths have separators; a key among them, or one in URL-safe base64, has a long piece without any.
     parts = re.split(rb"[/_-]", token)
-    return len(parts) > 1 and any(len(part) >= 24 and looks_random(part, shortest=24) for part in parts)
+    return any(looks_random(part, shortest=16) and not _made_of_words(part) for part in parts if len(parts) > 1)
+
+
+def _made_of_words(token: bytes) -> bool:
+    """`Wav2Vec2FeatureExtractor`: capitalized words cover most of it. Of random base62 they cover a quarter."""
+    return sum(len(word) for word in _WORD.findall(token)) >= 0.6 * len(token)
 
 
 def _in_data_block(data: bytes, tokens: list[tuple[int, int]], index: int) -> bool:
@@ -241,6 +267,12 @@ def _named(strong: bool, kind: str, data: bytes, start: int, end: int) -> Iterat
         yield Hit(low, high, kind)
 
 
+def _ends_in_pass(data: bytes, start: int, end: int) -> Iterator[Hit]:
+    """`dbpass`, `PostgresPass`; `_pass` has a rule of its own, and `pass`, `bypassed` are words."""
+    if start > 0 and data[start - 1 : start].isalpha() and not (data[end : end + 1].isalnum() or data[end : end + 1] in (b"_", b"-")):
+        yield from _named(True, "password", data, start, end)
+
+
 def _url(data: bytes, start: int, end: int) -> Iterator[Hit]:
     match = _URL_LOGIN.match(data, start)
     if match is not None:
@@ -293,7 +325,7 @@ def _jwk(data: bytes, start: int, end: int) -> Iterator[Hit]:
 
 def _scheme(data: bytes, start: int, end: int) -> Iterator[Hit]:
     match = _SCHEME.match(data, start)
-    if match is None:
+    if match is None or (data[start : start + 5].lower() == b"token" and b"uthorization" not in data[max(0, start - 24) : start]):
         return
     value = match[1].strip(b":=.") or match[1]
     if data[start : start + 5].lower() == b"basic":

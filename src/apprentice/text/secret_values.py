@@ -61,9 +61,8 @@ def looks_random(value: bytes, *, shortest: int = 20) -> bool:
         return False
     if not both_cases and (bool(lower and upper) or len(core) < shortest + 10 or digits < 4):
         return False
-    pairs = [kinds[i : i + 2] for i in range(len(kinds) - 1) if b"." not in kinds[i : i + 2]]
-    changes = sum(pair[0] != pair[1] for pair in pairs) / max(1, len(pairs))
-    return changes >= (0.38 if both_cases else 0.25) and entropy(core) >= 3.5
+    least_entropy = min(3.5, 0.8 * math.log2(len(core)))
+    return changes_of_kind(core) >= (0.38 if both_cases else 0.25) and entropy(core) >= least_entropy
 
 
 def looks_chosen(value: bytes, *, shortest: int = 6) -> bool:
@@ -76,6 +75,13 @@ def looks_chosen(value: bytes, *, shortest: int = 6) -> bool:
         return False
     kinds = set(value.translate(_KINDS))
     return len(kinds) >= 2 and len(set(value)) >= 4
+
+
+def changes_of_kind(value: bytes) -> float:
+    """Share of neighbouring letters and digits that are of different kinds, 0 to 1."""
+    kinds = value.translate(_KINDS)
+    pairs = [kinds[i : i + 2] for i in range(len(kinds) - 1) if b"." not in kinds[i : i + 2]]
+    return sum(pair[0] != pair[1] for pair in pairs) / max(1, len(pairs))
 
 
 def entropy(value: bytes) -> float:
