@@ -13,7 +13,7 @@ from pathlib import Path
 from apprentice.core.errors import InputError
 from apprentice.core.protocols import Mixture, Request, Sample, Score
 from apprentice.engine.loader import load_weights
-from apprentice.engine.model import EngineConfig, NumpyModel
+from apprentice.engine.model import DEFAULTS, EngineConfig, NumpyModel
 from apprentice.text import decoding
 from apprentice.text.tokenizer import Tokenizer
 
@@ -21,11 +21,11 @@ from apprentice.text.tokenizer import Tokenizer
 class Engine:
     """Implements `core.protocols.Generator`."""
 
-    def __init__(self, model: NumpyModel, tokenizer: Tokenizer, config: EngineConfig = EngineConfig()) -> None:
+    def __init__(self, model: NumpyModel, tokenizer: Tokenizer, config: EngineConfig = DEFAULTS) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
     @classmethod
-    def load(cls, folder: Path, config: EngineConfig = EngineConfig(), *, memory_bytes: int | None = None) -> Engine:
+    def load(cls, folder: Path, config: EngineConfig = DEFAULTS, *, memory_bytes: int | None = None) -> Engine:
         """A quantized or a plain Hugging Face folder. Raises: InputError naming the file that cannot be used."""
         tokenizer = Tokenizer.load(folder)
         weights = load_weights(folder, memory_bytes=memory_bytes)

@@ -215,7 +215,8 @@ def _layer(reader: _Reader, config: ModelConfig, index: int) -> Layer:
     gate_up = [f"{at}mlp.{name}_proj" for name in ("gate", "up")]
     qkv_OD = reader.stacked([name + ".weight" for name in qkv])
     gate_up_FD = reader.stacked([name + ".weight" for name in gate_up])
-    assert qkv_OD is not None and gate_up_FD is not None
+    assert qkv_OD is not None
+    assert gate_up_FD is not None
     return Layer(
         input_norm_D=reader.read(at + "input_layernorm.weight"),
         qkv_OD=qkv_OD,

@@ -5,10 +5,9 @@
 All sequences' tokens stand below each other in one x_ND, without padding; only attention looks at one sequence at a
 time. Three kinds of work are told apart:
 
-  step    one token and perhaps a draft of each sequence. Every row goes through the matrices ALONE, as matrix times
-          vector, in blocks that stay in the cache until all rows have used them. So a row's numbers do not depend on how
-          many others there are: a draft never changes a greedy answer, nor does a neighbour in the batch, bit for bit. Up to
-          10 rows this is also the fastest way here (a matrix product first copies the matrix).
+  step    one token and perhaps a draft of each sequence. Every row goes through the matrices ALONE (`kernels.products`),
+          so its numbers do not depend on how many others there are: a draft never changes a greedy answer, nor does a
+          neighbour in the batch, bit for bit.
   prompt  one sequence in chunks that always end at the same places (multiples of CHUNK_TOKENS), matrix products.
   scoring several sequences at once, nothing kept.
 
@@ -21,22 +20,23 @@ heads of one key head, H = K G, E head size, F width of the MLP, O outputs of an
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from apprentice.core import machine
 from apprentice.core.errors import InputError
 from apprentice.engine.cache import Cache, PrefixStore
 from apprentice.engine.loader import Layer, Weights
+from apprentice.kernels.products import Workers, product, use_one_blas_thread
 from apprentice.model import rope
 from apprentice.text.decoding import MAX_DRAFT, Feed, Output
 
 STEP_TOKENS = 1 + MAX_DRAFT
 """Most tokens of one sequence that count as a step."""
 CHUNK_TOKENS = 128
-BLOCK_BYTES = 2 * 2**20
-"""Of a matrix, worked on with all rows before the next."""
 QUERY_BLOCK = 256
 HEAD_ROWS = 64
 """Rows of log-probabilities computed at once in prompts and scoring."""
@@ -50,12 +50,19 @@ class EngineConfig:
     """Sequences worked on at a time, 1 to 256."""
     prefix_cache_mib: int = 256
     """Memory for beginnings of earlier prompts, 0 to 65536 MiB."""
+    threads: int = 0
+    """Threads that compute, 1 to 1024; 0 = one for each core that this process may use."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_sequences <= 256:
             raise ValueError("max_sequences must be 1 to 256")
         if not 0 <= self.prefix_cache_mib <= 65536:
             raise ValueError("prefix_cache_mib must be 0 to 65536")
+        if not 0 <= self.threads <= 1024:
+            raise ValueError("threads must be 0 to 1024")
+
+
+DEFAULTS = EngineConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +82,12 @@ Observer = Callable[[str, np.ndarray], None]
 class NumpyModel:
     """Weights that compute. Safe to use from several threads."""
 
-    def __init__(self, weights: Weights, config: EngineConfig = EngineConfig()) -> None:
+    def __init__(self, weights: Weights, config: EngineConfig = DEFAULTS) -> None:
         self.weights, self.config = weights, weights.config
         self.observer: Observer | None = None
+        use_one_blas_thread()
+        self._workers = Workers(config.threads or machine.cores())
+        weakref.finalize(self, self._workers.close)
         self._prefixes = PrefixStore(config.prefix_cache_mib * 2**20, CHUNK_TOKENS)
         self._cos_sin = rope.cos_sin(self.config, min(1024, self.config.max_positions))
 
@@ -120,6 +130,7 @@ class NumpyModel:
         cache = _own(feed.cache)
         assert cache is not None
         token_ids, at = feed.token_ids, 0
+        cache.reserve(len(token_ids))
         is_start = cache.length == 0
         if is_start:
             at = self._prefixes.restore(token_ids[: len(token_ids) - feed.num_outputs], cache)
@@ -160,7 +171,7 @@ class NumpyModel:
     ) -> np.ndarray:
         c = self.config
         self._observe(index, "self_attn.q_proj self_attn.k_proj self_attn.v_proj", x_ND)
-        qkv_NO = _product(x_ND, layer.qkv_OD, layer.qkv_bias_O, exact)
+        qkv_NO = self._product(x_ND, layer.qkv_OD, layer.qkv_bias_O, exact)
         heads = c.num_heads + c.num_kv_heads
         qk_NHE = qkv_NO[:, : heads * c.head_size].reshape(len(x_ND), heads, c.head_size)
         if layer.q_norm_E is not None and layer.k_norm_E is not None:
@@ -181,11 +192,11 @@ class NumpyModel:
             _attend(qk_NHE[rows, : c.num_heads], k_KSE, v_KSE, piece.past, y_NHE[rows], 1 if exact else QUERY_BLOCK)
         y_NQ = y_NHE.reshape(len(x_ND), -1)
         self._observe(index, "self_attn.o_proj", y_NQ)
-        return _product(y_NQ, layer.output_DQ, layer.output_bias_D, exact)
+        return self._product(y_NQ, layer.output_DQ, layer.output_bias_D, exact)
 
     def _mlp(self, index: int, layer: Layer, x_ND: np.ndarray, exact: bool) -> np.ndarray:
         self._observe(index, "mlp.gate_proj mlp.up_proj", x_ND)
-        both_NF = _product(x_ND, layer.gate_up_FD, layer.gate_up_bias_F, exact)
+        both_NF = self._product(x_ND, layer.gate_up_FD, layer.gate_up_bias_F, exact)
         gate_NF, up_NF = both_NF[:, : self.config.intermediate_size], both_NF[:, self.config.intermediate_size :]
         inner_NF = np.negative(gate_NF)
         np.exp(inner_NF, out=inner_NF)
@@ -193,17 +204,27 @@ class NumpyModel:
         np.divide(gate_NF, inner_NF, out=inner_NF)
         inner_NF *= up_NF
         self._observe(index, "mlp.down_proj", inner_NF)
-        return _product(inner_NF, layer.down_DF, layer.down_bias_D, exact)
+        return self._product(inner_NF, layer.down_DF, layer.down_bias_D, exact)
 
     def _log_probs(self, hidden_ND: np.ndarray, exact: bool) -> np.ndarray:
         logits_NV = np.empty((len(hidden_ND), self.config.vocab_size), np.float32)
         step = len(hidden_ND) if exact else HEAD_ROWS
         for start in range(0, len(hidden_ND), max(step, 1)):
             part_NV = logits_NV[start : start + step]
-            _product(hidden_ND[start : start + step], self.weights.head_VD, None, exact, out=part_NV)
+            product(self._workers, hidden_ND[start : start + step], self.weights.head_VD, part_NV, each_row=exact)
             part_NV -= part_NV.max(axis=1, keepdims=True)
             part_NV -= np.log(np.exp(part_NV).sum(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
         return logits_NV
+
+    def _product(
+        self, x_ND: np.ndarray, weight_OD: np.ndarray, bias_O: np.ndarray | None, exact: bool
+    ) -> np.ndarray:
+        """x W^T + b -> [N, O]. `exact`: each row by itself."""
+        out_NO = np.empty((len(x_ND), len(weight_OD)), np.float32)
+        product(self._workers, x_ND, weight_OD, out_NO, each_row=exact)
+        if bias_O is not None:
+            out_NO += bias_O
+        return out_NO
 
     def _norm(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """RMSNorm over the last axis."""
@@ -228,25 +249,6 @@ class NumpyModel:
         if self.observer is not None:
             for name in names.split():
                 self.observer(f"model.layers.{index}.{name}", x_ND)
-
-
-def _product(
-    x_ND: np.ndarray, weight_OD: np.ndarray, bias_O: np.ndarray | None, exact: bool, out: np.ndarray | None = None
-) -> np.ndarray:
-    """x W^T + b -> [N, O]. `exact`: each row by itself, so that it does not depend on the others."""
-    if out is None:
-        out = np.empty((len(x_ND), len(weight_OD)), np.float32)
-    if exact:
-        step = max(64, BLOCK_BYTES // (4 * weight_OD.shape[1]))
-        for start in range(0, len(weight_OD), step):
-            block_OD = weight_OD[start : start + step]
-            for row, x_D in enumerate(x_ND):
-                np.dot(block_OD, x_D, out=out[row, start : start + step])
-    else:
-        np.matmul(x_ND, weight_OD.T, out=out)
-    if bias_O is not None:
-        out += bias_O
-    return out
 
 
 def _rotate(x_NHE: np.ndarray, cos_NE: np.ndarray, sin_NE: np.ndarray) -> np.ndarray:
