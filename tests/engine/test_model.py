@@ -51,7 +51,8 @@ def all_log_probs(model: NumpyModel, token_ids: Sequence[int]) -> np.ndarray:
 def fed(model: NumpyModel, token_ids: Sequence[int], parts: Sequence[int]) -> np.ndarray:
     """At every position, fed through a cache in parts of the given sizes."""
     cache = model.new_cache(len(token_ids))
-    outputs, at = [], 0
+    outputs: list[np.ndarray] = []
+    at = 0
     for count in parts:
         outputs.append(model.forward([Feed(token_ids[at : at + count], count, cache)])[0].log_probs_TV)
         at += count

@@ -105,7 +105,8 @@ class PrefixStore:
 
     def _keys(self, token_ids: Sequence[int]) -> list[bytes]:
         """The chain of hashes at the end of each whole chunk."""
-        ids, key, keys = np.asarray(token_ids, np.int64), b"", []
+        ids, key = np.asarray(token_ids, np.int64), b""
+        keys: list[bytes] = []
         for start in range(0, len(ids) - self._chunk_tokens + 1, self._chunk_tokens):
             key = hashlib.sha256(key + ids[start : start + self._chunk_tokens].tobytes()).digest()
             keys.append(key)

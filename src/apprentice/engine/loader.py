@@ -11,6 +11,7 @@ NVFP4 is widened by table (`kernels.nvfp4`), about half a second for 100 million
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +74,7 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
     reader.check(config.tie_embeddings)
     _check_memory(folder, config, memory_bytes)
     with ThreadPoolExecutor(min(machine.cores(), 8)) as pool:
-        layers = list(pool.map(lambda index: _layer(reader, config, index), range(config.num_layers)))
+        layers = list(pool.map(functools.partial(_layer, reader, config), range(config.num_layers)))
     embedding_VD = reader.read("model.embed_tokens.weight")
     head_VD = embedding_VD if config.tie_embeddings else reader.read("lm_head.weight")
     return Weights(config, embedding_VD, layers, reader.read("model.norm.weight"), head_VD)

@@ -113,7 +113,10 @@ class NumpyModel:
 
     def _together(self, feeds: Sequence[Feed], exact: bool) -> list[Output]:
         """One pass over all feeds."""
-        pieces, token_ids, wanted, at = [], [], [], 0
+        pieces: list[_Piece] = []
+        token_ids: list[int] = []
+        wanted: list[int] = []
+        at = 0
         for feed in feeds:
             cache = _own(feed.cache)
             pieces.append(_Piece(at, at + len(feed.token_ids), 0 if cache is None else cache.length, cache))

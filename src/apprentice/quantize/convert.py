@@ -157,7 +157,7 @@ class _Work:
             rows_RC = weight_RC[start : start + _ROWS_AT_ONCE]
             packed = nvfp4.encode(rows_RC, divisor, importance_C=importance_C, search=self._config.search)
             lost_RC = np.subtract(nvfp4.decode(packed), rows_RC)
-            moved = np.count_nonzero(packed.scales != nvfp4.plain_scales(rows_RC, divisor))
+            moved = int(np.count_nonzero(packed.scales != nvfp4.plain_scales(rows_RC, divisor)))
             return packed, _squares(lost_RC), _squares(rows_RC), moved
 
         try:
@@ -214,7 +214,7 @@ def _write_weights(target: Path, infos: Infos, arrays: Iterator[np.ndarray]) -> 
     if len(cut) == 1:
         tensor_files.write(target / "model.safetensors", cut[0], arrays)
         return
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shard in enumerate(cut, 1):
         name = f"model-{number:05}-of-{len(cut):05}.safetensors"
         tensor_files.write(target / name, shard, itertools.islice(arrays, len(shard)))
