@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from apprentice.sessions.events import Author
 
 _ADDRESSES = (
-    (r"@anthropic\.com$|^claude(\[bot\])?@|\+claude(\[bot\])?@users\.noreply\.github\.com$", "claude"),
+    (r"@anthropic\.com$|\+claude(\[bot\])?@users\.noreply\.github\.com$", "claude"),
     (r"\+copilot(-swe-agent)?(\[bot\])?@users\.noreply\.github\.com$|^copilot@github\.com$", "copilot"),
     (r"@cursor\.(com|sh)$|\+cursor(agent)?(\[bot\])?@users\.noreply\.github\.com$", "cursor"),
     (r"@aider\.chat$", "aider"),

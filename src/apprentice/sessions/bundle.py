@@ -203,9 +203,11 @@ class _Import:
         self._name = self._writer.free_name(self._writer.redact(shorten(repository, 200)))
         self._writer.start_stream(source, self._name)
         for path, number in self._trees.get(self._current, {}).items():
-            if path.isprintable():
+            if path.isprintable() and 0 <= number < len(self._texts):
                 redacted = self._writer.redact(path)
                 self._writer.add_tree(redacted, self._stored(number, redacted))
+            else:
+                self._writer.drop("tree: odd_entry")
 
     def _add(self, row: _Session) -> bool:
         try:
@@ -272,8 +274,9 @@ def _lines(path: Path) -> Iterator[bytes]:
             rest += data
             if total > _MAX_BYTES or len(rest) > _MAX_LINE + len(data):
                 raise HostileInputError(f"`{path}` unpacks to more than a bundle may hold")
-            *lines, last = bytes(rest).split(b"\n") if b"\n" in data else (bytes(rest),)
-            yield from lines
-            rest = bytearray(last)
+            if b"\n" in data:
+                *lines, last = rest.split(b"\n")
+                yield from map(bytes, lines)
+                rest = last
     if rest:
         raise InputError(f"`{path}` ends within a line", hint="copy or download it again")
