@@ -270,7 +270,7 @@ def _named(strong: bool, kind: str, data: bytes, start: int, end: int) -> Iterat
 def _ends_in_pass(data: bytes, start: int, end: int) -> Iterator[Hit]:
     """`dbpass`, `PostgresPass`; `_pass` has a rule of its own, and `pass`, `bypassed` are words."""
     if start > 0 and data[start - 1 : start].isalpha() and not (data[end : end + 1].isalnum() or data[end : end + 1] in (b"_", b"-")):
-        yield from _named(True, "password", data, start, end)
+        yield from _named(False, "password", data, start, end)
 
 
 def _url(data: bytes, start: int, end: int) -> Iterator[Hit]:

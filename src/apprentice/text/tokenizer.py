@@ -195,6 +195,10 @@ class Tokenizer:
     def is_special(self, token_id: int) -> bool:
         return token_id in self._special_ids
 
+    def is_control(self, content: str) -> bool:
+        """Whether the checkpoint marks this added token as special (`<|im_end|>`), unlike `<think>` or `<tool_call>`."""
+        return bool(self._added.get(content, {}).get("special"))
+
     @property
     def merges_tokens(self) -> bool:
         """Whether a token can be longer than a byte."""
