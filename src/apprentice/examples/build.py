@@ -16,7 +16,7 @@ from apprentice.core.protocols import Tokenizer
 from apprentice.examples.deduplicate import change_of, duplicates
 from apprentice.examples.example import Example
 from apprentice.examples.filters import edit_reason, file_reason, is_long
-from apprentice.examples.kinds.completion import completion, cursor
+from apprentice.examples.kinds.completion import completion
 from apprentice.examples.kinds.next_edit import next_edit
 from apprentice.examples.split import SPLITS, Shares, split_commits
 from apprentice.examples.work import Moment, Player, Work, moments
@@ -122,17 +122,18 @@ def _examples(
     moment: Moment, tokenizer: Tokenizer, config: ExamplesConfig, dropped: Counter[str]
 ) -> list[Example]:
     found = []
-    if is_long(moment) or _tokens(tokenizer, moment) > config.max_target_tokens:
+    if is_long(moment) or _exceeds(moment, config.max_target_tokens, tokenizer):
         dropped["places of next edits: too long"] += 1
     else:
         found.append(next_edit(moment, tokenizer, config.prompt))
-    if cursor(moment.lines, moment.edit) is None:
-        dropped["places of completions: no new text in a line"] += 1
-    elif example := completion(moment, tokenizer, config.prompt):
+    if example := completion(moment, tokenizer, config.prompt):
         found.append(example)
+    else:
+        dropped["places of completions: no new text in a line"] += 1
     return found
 
 
-def _tokens(tokenizer: Tokenizer, moment: Moment) -> int:
-    old, new = ("".join("\n" + line for line in lines) for lines in (moment.edit.old, moment.edit.new))
-    return max(len(tokenizer.encode(old)), len(tokenizer.encode(new)))
+def _exceeds(moment: Moment, max_tokens: int, tokenizer: Tokenizer) -> bool:
+    """Whether the region or its replacement has more tokens than that. A token has at least one byte."""
+    texts = ("".join("\n" + line for line in lines) for lines in (moment.edit.old, moment.edit.new))
+    return any(len(text.encode()) > max_tokens and len(tokenizer.encode(text)) > max_tokens for text in texts)

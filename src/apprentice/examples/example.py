@@ -100,5 +100,5 @@ def spans_of(prompt_spans: Iterable[Span], target: Iterable[Piece]) -> tuple[tup
 
 def text_id(lines: Iterable[str]) -> str:
     """The content address of a file's text."""
-    text = "".join(line + "\n" for line in lines)
+    text = "\n".join([*lines, ""])
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from apprentice.examples.work import Moment
-from apprentice.text.edits import contains_mark
+from apprentice.text.edits import MARKS
 
 MAX_LINE_CHARS = 2_000
 """A longer line is data, or code that a program wrote."""
 MAX_EDIT_CHARS = 6_000
 """Of the old and of the new lines: a longer replacement fits no prompt."""
 _HEADER_LINES = 12
+_MARKS = frozenset(MARKS)
 
 _VENDORED = {
     "vendor", "vendors", "vendored", "_vendor", "third_party", "third-party", "thirdparty", "node_modules",
@@ -58,7 +59,7 @@ def file_reason(path: str, lines: Sequence[str]) -> str | None:
         return "vendored files"
     if name in _LOCKS or name.endswith(_LOCK_SUFFIXES):
         return "lock files"
-    if _MINIFIED.search(name) or any(len(line) > MAX_LINE_CHARS for line in lines):
+    if _MINIFIED.search(name) or max(map(len, lines), default=0) > MAX_LINE_CHARS:
         return "minified files"
     if folders & _CHANGELOG_FOLDERS or _CHANGELOG.fullmatch(name):
         return "changelog files"
@@ -76,7 +77,7 @@ def edit_reason(moment: Moment) -> str | None:
         return f"edits by an author not learned from ({moment.work.author})"
     if moment.file.removed:
         return "edits that remove their file"
-    if contains_mark(moment.lines) or contains_mark(edit.new):
+    if not _MARKS.isdisjoint(moment.lines) or not _MARKS.isdisjoint(edit.new):
         return "edits of files that contain marks of the edit language"
     if any(len(line) > MAX_LINE_CHARS for line in edit.new):
         return "edits that add a very long line"
