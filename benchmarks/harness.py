@@ -1,0 +1,118 @@
+"""What every benchmark shares: cells that are run once, results that say where they come from, staleness.
+
+    cell(name, work) --> benchmarks/results/BENCHMARK/NAME.json, unless it is there and its code is unchanged
+
+A result holds its rows (arm, metric, value, low, high), commit, machine, load, package versions, seed, and the hash of
+every source file of the project that the run had imported. A figure holds until one of these files changes: `--stale`
+lists what must run again. Work that outlives a kill (training, samples) lies under `.cache/benchmarks`, not here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import pkgutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from apprentice.core import files, machine
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+WORK = ROOT / ".cache" / "benchmarks"
+NOT_BENCHMARKS = {"harness"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure."""
+
+    arm: str
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Benchmark:
+    """The results of one benchmark."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = files.make_folder(RESULTS / name)
+        self.work = files.make_folder(WORK / name)
+
+    def cell(self, name: str, work: Callable[[], tuple[list[Row], dict[str, Any]]], *, seed: int | None = None) -> dict[str, Any]:
+        """The result of a cell: read where it holds, made where it does not. `work` gives rows and details."""
+        path = self.folder / f"{name}.json"
+        if path.is_file():
+            result = json.loads(path.read_text())
+            if not changed_sources(result):
+                return result
+        load, started = machine.look().load, time.monotonic()
+        rows, details = work()
+        result = {
+            "benchmark": self.name,
+            "cell": name,
+            "seed": seed,
+            "rows": [asdict(row) for row in rows],
+            "details": details,
+            "seconds": round(time.monotonic() - started, 1),
+            "load_before": load,
+            "machine": machine.look().to_dict(),
+            "versions": machine.versions(),
+            **{key: value for key, value in machine.code_version().items() if key == "commit"},
+            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "sources": dict(imported_sources()),
+        }
+        files.write_json(path, result)
+        return result
+
+
+def imported_sources() -> Iterator[tuple[str, str]]:
+    """(path in the project, sha256) of every file of ours that is imported now."""
+    paths = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
+    for path in sorted(paths):
+        if path.is_relative_to(ROOT / "src") or path.is_relative_to(ROOT / "benchmarks"):
+            yield path.relative_to(ROOT).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def changed_sources(result: dict[str, Any]) -> list[str]:
+    """Files that are not what they were when the result was made."""
+    changed = []
+    for name, digest in result.get("sources", {}).items():
+        path = ROOT / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            changed.append(name)
+    return changed
+
+
+def stale() -> list[tuple[str, list[str]]]:
+    """(result, changed files) of each result that no longer holds."""
+    found = []
+    for path in sorted(RESULTS.rglob("*.json")):
+        if changed := changed_sources(json.loads(path.read_text())):
+            found.append((path.relative_to(RESULTS).as_posix(), changed))
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """See `benchmarks/run`."""
+    if arguments == ["--stale"]:
+        results = stale()
+        for name, changed in results:
+            print(f"{name}: {', '.join(changed)}")
+        print(f"{len(results)} stale results")
+        return 0
+    names = [module.name for module in pkgutil.iter_modules([str(ROOT / "benchmarks")]) if module.name not in NOT_BENCHMARKS]
+    if not arguments or arguments[0] not in names:
+        for name in names:
+            story = (importlib.import_module(f"benchmarks.{name}").__doc__ or "").split("\n")[0]
+            print(f"{name}: {story}")
+        return 0 if arguments == ["--list"] else 2
+    return importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])

@@ -1,0 +1,103 @@
+"""A run: its folder, its clock, and what its stages share.
+
+    .apprentice/
+      .gitignore            the folder ignores itself
+      sessions/             grows from run to run
+      runs/0001/            run.json (what was asked), clock.jsonl, examples/ checkpoint/ ... report/, result.json last
+      current.json          what `chat`, `complete` and `serve` load
+
+A run without `result.json` is unfinished: the same command goes on with it. Stages leave artifacts; one that was made from
+the same parents, config and version is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from apprentice.core import artifacts, files
+from apprentice.core.artifacts import Manifest
+from apprentice.core.protocols import ProgressSink
+from apprentice.learn.clock import Clock
+from apprentice.learn.config import LearnConfig
+from apprentice.sessions.policy import Policy
+from apprentice.text.tokenizer import Tokenizer
+
+HOME = ".apprentice"
+CURRENT = "current.json"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder `.apprentice`."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path) -> Home:
+        files.make_folder(folder)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            files.write_text(ignore, "*\n")
+        return cls(folder)
+
+    @property
+    def sessions(self) -> Path:
+        return self.folder / "sessions"
+
+    def runs(self) -> list[Path]:
+        """All runs, oldest first."""
+        return sorted(path for path in (self.folder / "runs").glob("[0-9]*") if path.is_dir())
+
+    def current(self) -> dict[str, Any] | None:
+        """What is served, or None before the first run."""
+        path = self.folder / CURRENT
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def new_run(self) -> Path:
+        last = max((int(path.name) for path in self.runs()), default=0)
+        return files.make_folder(self.folder / "runs" / f"{last + 1:04d}")
+
+
+class Run:
+    """What every stage is handed."""
+
+    def __init__(self, home: Home, folder: Path, config: LearnConfig, progress: ProgressSink) -> None:
+        self.home, self.folder, self.config = home, folder, config
+        self.clock = Clock(folder / "clock.jsonl", config.budget_s, progress)
+        self.policy = Policy()
+        self.base_folder = Path()
+        self.base_hash = ""
+        """Both set by the stage `base`."""
+
+    @property
+    def progress(self) -> ProgressSink:
+        return self.clock
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Of the base; known once the stage `base` is done."""
+        return Tokenizer.load(self.base_folder)
+
+    def artifact(self, name: str) -> Path:
+        """Where a stage leaves its result."""
+        return self.folder / name
+
+    def fresh(self, name: str, *, version: int, parents: dict[str, str], config: dict[str, Any]) -> Manifest | None:
+        """The stage's artifact, if it need not be made again."""
+        path = self.artifact(name)
+        if not artifacts.is_finished(path):
+            return None
+        manifest = artifacts.read(path)
+        return manifest if manifest.made_from(version=version, parents=parents, config=config) else None
+
+
+def asked(config: LearnConfig) -> dict[str, Any]:
+    """The config as `run.json` has it."""
+    return msgspec.json.decode(msgspec.json.encode(asdict(config), enc_hook=str))

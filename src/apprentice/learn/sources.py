@@ -1,0 +1,60 @@
+"""What a run learns from when it is not told: the checkout it stands in, else the history that ships with the package.
+
+The order, each choice named in the output: `--repo` and `--sessions` as given; else the history of the checkout, if it
+is a full clone; and where that has too few usable edits for a claim, the bundled history of Apprentice itself besides.
+Sessions in the home folder are for a later, explicit word of the user: nothing is read unasked.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from apprentice.core.errors import InputError
+from apprentice.learn.config import LearnConfig
+from apprentice.repository.git import Git
+
+BUNDLE = "apprentice-history.jsonl.zst"
+"""In `apprentice/data`: our own history, exported and redacted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something to read."""
+
+    kind: str
+    """`git`, `sessions` or `bundle`."""
+    path: Path
+    why: str
+    """For the output."""
+
+
+def chosen(config: LearnConfig, folder: Path) -> list[Source]:
+    """The sources of a run in `folder`; empty where only the bundled history is left.
+
+    Raises: InputError for a repository or sessions that were named and cannot be read."""
+    named = [Source("git", path, f"the history of `{path}`, named by `--repo`") for path in config.repositories]
+    named += [Source("sessions", path, f"the sessions `{path}`, named by `--sessions`") for path in config.sessions]
+    if named:
+        return named
+    try:
+        git = Git.open(folder)
+        git.head()
+        shallow = git.is_shallow()
+    except InputError:
+        return []
+    return [] if shallow else [Source("git", folder, f"the history of the checkout `{git.name}`")]
+
+
+@contextmanager
+def bundled() -> Iterator[Source | None]:
+    """The history in the package, or None where this copy of the package has none."""
+    resource = importlib.resources.files("apprentice") / "data" / BUNDLE
+    if not resource.is_file():
+        yield None
+        return
+    with importlib.resources.as_file(resource) as path:
+        yield Source("bundle", path, "the history of Apprentice itself, bundled with the package")

@@ -1,0 +1,183 @@
+"""Repositories and exported histories -> sessions/, redacted. A later run reads only what is new.
+
+The artifact grows: a new one is written beside the old, takes its files over, and then stands in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apprentice.core import artifacts, files
+from apprentice.core.errors import InputError
+from apprentice.core.protocols import ProgressSink
+from apprentice.examples.filters import edit_reason, file_reason
+from apprentice.examples.history import History
+from apprentice.examples.work import Player, moments
+from apprentice.learn import sources
+from apprentice.learn.config import MIN_COMMITS, MIN_EDITS, LearnConfig
+from apprentice.learn.run import Run
+from apprentice.learn.sources import Source
+from apprentice.repository.git import Git
+from apprentice.sessions import git_history, git_window, store
+from apprentice.sessions.bundle import export_bundle, import_bundle
+from apprentice.sessions.git_history import GitHistoryConfig
+from apprentice.sessions.policy import Policy
+from apprentice.sessions.store import Sessions, SessionsWriter
+from apprentice.text.people import Known
+from apprentice.text.redaction import RedactionPolicy, Redactor
+
+_NEXT, _OLD = ".next", ".old"
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """What there is to learn from."""
+
+    edits: int
+    commits: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether a run can make a claim."""
+        return self.edits >= MIN_EDITS and self.commits >= MIN_COMMITS
+
+
+def make(run: Run, folder: Path) -> Sessions:
+    """The sessions of a run that stands in `folder`; says what it reads and what there is to learn from."""
+    found = sources.chosen(run.config, folder)
+    named = bool(run.config.repositories or run.config.sessions)
+    for source in found:
+        run.progress.note(f"learning from {source.why}")
+    sessions = read(found, run.home.sessions, run.config, run.policy, run.progress) if found else None
+    amount = usable(sessions, run.policy) if sessions else Usable(0, 0)
+    if not named and not amount.is_enough:
+        with sources.bundled() as bundle:
+            if bundle is not None:
+                run.progress.note(f"learning from {bundle.why}" + (" besides" if found else ""))
+                sessions = read([*found, bundle], run.home.sessions, run.config, run.policy, run.progress)
+                amount = usable(sessions, run.policy)
+    if sessions is None:
+        raise InputError(
+            f"there is nothing to learn from in `{folder}`: no full git clone, and no history in this package",
+            hint="name a repository with `--repo PATH`",
+        )
+    run.progress.note(f"usable: {amount.edits:,} edits of {amount.commits:,} commits")
+    if not amount.is_enough:
+        run.progress.note(f"below {MIN_EDITS} edits from {MIN_COMMITS} commits no claim about learning is possible")
+    return sessions
+
+
+def read(
+    chosen: Sequence[Source], target: Path, config: LearnConfig, policy: Policy, progress: ProgressSink
+) -> Sessions:
+    """Read the sources into the artifact at `target`, or only what it does not have yet. Raises: InputError."""
+    _recover(target)
+    repositories = _open(chosen)
+    resolved = _config(chosen, repositories, config)
+    previous = _previous(target, resolved, repositories)
+    if previous is not None and not _news(previous, repositories):
+        return previous
+    history = GitHistoryConfig(limit_commits=config.limit_commits)
+    known = {identity for git in repositories.values() for identity in git_history.identities(git, history)}
+    redactor = Redactor(RedactionPolicy(known=Known.here((person.name, person.email) for person in known)))
+    beside = target.with_name(target.name + _NEXT)
+    with artifacts.create(beside, kind=store.KIND, version=store.VERSION) as artifact:
+        with SessionsWriter(artifact, redactor, previous=previous) as writer:
+            for name, git in repositories.items():
+                git_history.read_history(git, writer, history, progress, repository=name)
+            for source in chosen:
+                if source.kind != "git" and previous is None:
+                    _import(source.path, writer)
+            writer.finish(config=resolved, policy=policy)
+    _swap(beside, target)
+    return Sessions.open(target)
+
+
+def usable(sessions: Sessions, policy: Policy) -> Usable:
+    """Edits that may and can be learned from."""
+    edits, commits = 0, set()
+    for moment in moments(History(sessions, policy=policy), Player(leave_out=file_reason)):
+        if edit_reason(moment) is None:
+            edits += 1
+            commits.add(moment.work.commit)
+    return Usable(edits, len(commits))
+
+
+def _open(chosen: Sequence[Source]) -> dict[str, Git]:
+    """Name -> repository; names are made distinct."""
+    repositories: dict[str, Git] = {}
+    for source in chosen:
+        if source.kind == "git":
+            git = Git.open(source.path)
+            name, number = git.name, 2
+            while name in repositories:
+                name, number = f"{git.name}-{number}", number + 1
+            repositories[name] = git
+    return repositories
+
+
+def _config(chosen: Sequence[Source], repositories: dict[str, Git], config: LearnConfig) -> dict[str, Any]:
+    """What decides the artifact besides the histories themselves."""
+    imported = {source.path.name: _digest(source.path) for source in chosen if source.kind != "git"}
+    return {"repositories": sorted(repositories), "imported": imported, "limit_commits": config.limit_commits}
+
+
+def _digest(path: Path) -> str:
+    if path.is_dir():
+        return artifacts.read(path, kind=store.KIND).hash
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror}", hint="check the path given to `--sessions`") from error
+
+
+def _previous(target: Path, resolved: dict[str, Any], repositories: dict[str, Git]) -> Sessions | None:
+    """The artifact to go on from, if it was made of the same sources and no history was rewritten since."""
+    if not artifacts.is_finished(target):
+        return None
+    sessions = Sessions.open(target)
+    same = (sessions.manifest.version, sessions.manifest.config) == (store.VERSION, resolved)
+    grown = all(git_window.can_continue(git, sessions, name) for name, git in repositories.items())
+    return sessions if same and grown else None
+
+
+def _news(previous: Sessions, repositories: dict[str, Git]) -> bool:
+    heads = {name: git_window.git_streams(previous, name)[-1].state["head"] for name in repositories}
+    return any(git.head() != heads[name] for name, git in repositories.items())
+
+
+def _import(path: Path, writer: SessionsWriter) -> None:
+    if path.is_dir():
+        bundle = path.with_name(path.name + ".export.jsonl.zst")
+        export_bundle(Sessions.open(path), bundle)
+        import_bundle(bundle, writer)
+        files.remove_file(bundle)
+    else:
+        import_bundle(path, writer)
+
+
+def _swap(new: Path, target: Path) -> None:
+    old = target.with_name(target.name + _OLD)
+    if target.exists():
+        files.rename(target, old)
+    files.rename(new, target)
+    files.remove_tree(old)
+
+
+def _recover(target: Path) -> None:
+    """Finish a swap that was interrupted."""
+    new, old = (target.with_name(target.name + suffix) for suffix in (_NEXT, _OLD))
+    if not target.exists():
+        for candidate in (new, old):
+            if artifacts.is_finished(candidate):
+                files.rename(candidate, target)
+                break
+    if old.exists():
+        with contextlib.suppress(FileNotFoundError):
+            files.remove_tree(old)
