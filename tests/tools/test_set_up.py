@@ -1,11 +1,14 @@
+import importlib.metadata
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "tools"
@@ -140,4 +143,26 @@ def test_no_pin_names_a_host_or_a_cuda_package() -> None:
     text = (ROOT / "requirements" / "constraints.txt").read_text()
     pins = [line for line in text.splitlines() if not line.startswith("#")]
     assert all("==" in pin and "/" not in pin and "nvidia" not in pin and "+c" not in pin for pin in pins)
-    assert pins == sorted(pins, key=str.casefold)
+
+
+def required(package: str, extras: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    for text in importlib.metadata.requires(package) or ():
+        requirement = Requirement(text)
+        wanted = [{"extra": extra} for extra in extras or {""}]
+        if requirement.marker is None or any(requirement.marker.evaluate(environment) for environment in wanted):
+            yield canonicalize_name(requirement.name), frozenset(requirement.extras)
+
+
+def test_everything_that_is_installed_is_pinned() -> None:
+    """Else two clones set up on two days differ. The closure of what ./test installs against the pins."""
+    lines = (ROOT / "requirements" / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    open_names, closure = [("apprentice-coder", frozenset({"learn", "test"}))], set[str]()
+    while open_names:
+        package, extras = open_names.pop()
+        news = [(name, more) for name, more in required(package, extras) if name not in closure]
+        closure |= {name for name, _ in news}
+        open_names += news
+    installed = {name: importlib.metadata.version(name).partition("+")[0] for name in closure}
+    assert {name: version for name, version in installed.items() if pins.get(name) != version} == {}
