@@ -224,8 +224,8 @@ def _environment(template: str) -> minijinja.Environment:
         templates={"chat": _plain_tags(template)}, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
     )
     environment.auto_escape_callback = lambda name: False
-    environment.add_function("raise_exception", _raise)
-    environment.add_function("strftime_now", _now)
+    environment.add_global("raise_exception", _raise)
+    environment.add_global("strftime_now", _now)
     environment.add_filter("tojson", _tojson)
     return environment
 

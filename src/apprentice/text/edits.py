@@ -167,7 +167,8 @@ def render_place(path: str, above: Sequence[str], old: Sequence[str], below: Seq
 def render_target(old: Sequence[str], new: Sequence[str]) -> list[Piece]:
     """The replacement with its leading line break and end mark, cut into `changed`, `copied` and `end` pieces."""
     text = "".join("\n" + line for line in new)
-    pieces, at = [], 0
+    pieces: list[Piece] = []
+    at = 0
     for start, end in changed_ranges("".join("\n" + line for line in old), text):
         pieces += [Piece(text[at:start], "copied"), Piece(text[start:end], "changed")]
         at = end

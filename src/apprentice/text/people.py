@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import ahocorasick
+from apprentice.text.anchors import Anchors
 
 _LOCAL = re.compile(rb"(?<![\w.+%/-])[A-Za-z0-9][\w.+%-]{0,63}\Z")
 _DOMAIN = re.compile(rb"@((?:[A-Za-z0-9-]{1,63}\.){1,6}([A-Za-z]{2,24}))(?![\w@-])")
@@ -66,30 +66,26 @@ class People:
     """Finds what names a person or a private machine."""
 
     def __init__(self, known: Known = Known()) -> None:
-        self._automaton = ahocorasick.Automaton()
+        words: dict[bytes, str] = {}
         for name in known.names:
             if len(name) >= 5 and " " in name.strip():
-                self._add(name.strip(), "person")
+                words[_bytes(name)] = "person"
         for email in known.emails:
             if "@" in email.strip("@"):
-                self._add(email.strip(), "email")
+                words[_bytes(email)] = "email"
         for host in known.hosts:
             if len(host) >= 6 and re.search(r"[\d.-]", host):
-                self._add(host, "host")
+                words[_bytes(host)] = "host"
         for home in known.homes:
             if home.strip("/") not in ("", "root", "home", "tmp") and home.count("/") > 1:
-                self._add(home, "home")
-        self._any = len(self._automaton) > 0
-        if self._any:
-            self._automaton.make_automaton()
+                words[_bytes(home)] = "home"
+        self._words = Anchors(words)
         self._nobody = _NOBODY - {login.encode() for login in known.logins if len(login) >= 3 and login != "root"}
 
     def find(self, data: bytes) -> Iterator[tuple[int, int, str]]:
-        if self._any:
-            for last, (length, kind) in self._automaton.iter(data.lower().decode("latin-1")):
-                start, end = last + 1 - length, last + 1
-                if not (_is_word(data[max(0, start - 1) : start]) or _is_word(data[end : end + 1])):
-                    yield start, end, kind
+        for start, end, kind in self._words.find(data):
+            if not (_is_word(data[max(0, start - 1) : start]) or _is_word(data[end : end + 1])):
+                yield start, end, kind
         if b"@" in data:
             for domain in _DOMAIN.finditer(data):
                 local = _LOCAL.search(data, max(0, domain.start() - 65), domain.start())
@@ -100,9 +96,9 @@ class People:
                 if match[1].lower() not in self._nobody:
                     yield *match.span(1), "user"
 
-    def _add(self, text: str, kind: str) -> None:
-        word = text.encode("utf-8", "replace").lower().decode("latin-1")
-        self._automaton.add_word(word, (len(word), kind))
+
+def _bytes(name: str) -> bytes:
+    return name.strip().encode("utf-8", "replace")
 
 
 def _is_word(byte: bytes) -> bool:

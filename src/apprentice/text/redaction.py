@@ -28,8 +28,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
+
 from apprentice.core import files
-from apprentice.core.errors import MissingPieceError
+from apprentice.core.errors import MissingPieceError, StorageError
 from apprentice.text import secret_views
 from apprentice.text.people import Known, People
 from apprentice.text.secret_rules import MIN_URL_PASSWORD, Hit, Rules, decoded_views
@@ -68,7 +70,8 @@ class Redactor:
         hits = _merged(self.find(data))
         if not hits:
             return text, {}
-        parts, at = [], 0
+        parts: list[bytes] = []
+        at = 0
         for hit in hits:
             parts += [data[at : hit.start], _placeholder(hit.kind), b"\n" * data.count(b"\n", hit.start, hit.end)]
             at = hit.end
@@ -180,12 +183,11 @@ def _cache_folder() -> str | None:
     """None leaves the choice to Kingfisher (`KF_RULE_CACHE_DIR`, or no cache where the home folder is read-only)."""
     if os.environ.get("KF_RULE_CACHE_DIR"):
         return None
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(base).expanduser() / "apprentice" / "kingfisher"
+    folder = platformdirs.user_cache_path("apprentice") / "kingfisher"
     try:
         files.make_folder(folder)
         folder.chmod(0o700)
-    except (files.StorageError, OSError):
+    except (StorageError, OSError):
         return None
     return str(folder)
 

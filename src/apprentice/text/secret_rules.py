@@ -24,9 +24,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import ahocorasick
-
 from apprentice.text import secret_views
+from apprentice.text.anchors import Anchors
 from apprentice.text.secret_names import value_behind
 from apprentice.text.secret_values import is_placeholder, looks_chosen, looks_random
 
@@ -87,7 +86,6 @@ class Rules:
     """Stateless once built; safe to share between threads."""
 
     def __init__(self) -> None:
-        self._automaton = ahocorasick.Automaton()
         anchors: dict[str, list[Callable[[bytes, int, int], Iterator[Hit]]]] = {}
         for anchors_of_form, form in _key_forms():
             for anchor in anchors_of_form:
@@ -101,16 +99,14 @@ class Rules:
         anchors.setdefault('kty', []).append(_jwk)
         for scheme in ("bearer ", "basic ", "token "):
             anchors.setdefault(scheme, []).append(_scheme)
-        for anchor, checks in anchors.items():
-            self._automaton.add_word(anchor, (len(anchor), tuple(checks)))
-        self._automaton.make_automaton()
+        self._anchors = Anchors({anchor.encode(): tuple(checks) for anchor, checks in anchors.items()})
 
     def find(self, data: bytes) -> list[Hit]:
         """Everything in `data` as it stands, in no order, overlaps included."""
-        hits = []
-        for last, (length, checks) in self._automaton.iter(data.lower().decode("latin-1")):
+        hits: list[Hit] = []
+        for start, end, checks in self._anchors.find(data):
             for check in checks:
-                hits.extend(check(data, last + 1 - length, last + 1))
+                hits.extend(check(data, start, end))
         if b":" in data:
             hits.extend(Hit(*match.span(1), "password") for match in _PGPASS.finditer(data))
         return hits
@@ -155,7 +151,8 @@ def _blocks(data: bytes, tokens: list[tuple[int, int]]) -> Iterator[list[tuple[i
     for start, end in tokens:
         if block and (size > MAX_BLOCK_BYTES or not _is_joined(data, block[-1][1], start)):
             yield _with_last_line(data, block)
-            block, size = [], 0
+            block = []
+            size = 0
         block.append((start, end))
         size += end - start
     if block:

@@ -98,7 +98,7 @@ def without_added_tokens(state: Mapping[str, Any]) -> dict[str, Any]:
     model = state.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise InputError("the tokenizer is no byte-pair encoding", hint="use a Llama, Qwen or SmolLM checkpoint")
-    bare = {**state, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+    bare: dict[str, Any] = {**state, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
     return bare | {"model": {**model, "dropout": None}}
 
 

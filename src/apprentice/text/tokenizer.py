@@ -284,7 +284,8 @@ def _engine(state: Mapping[str, Any]) -> tokenizers.Tokenizer:
 def _chunks(text: str) -> list[str]:
     """Pieces of about CHUNK_CHARS, cut behind a line break that stands alone between visible ASCII characters: there
     every byte-level pre-tokenizer cuts too, so the ids are the same."""
-    chunks, start = [], 0
+    chunks: list[str] = []
+    start = 0
     while len(text) - start > CHUNK_CHARS:
         border = _LINE_BORDER.search(text, start + CHUNK_CHARS)
         if border is None:

@@ -1,4 +1,11 @@
-"""Secrets to plant, all made up from a seed, and the disguises they are planted in."""
+"""Made-up secrets to plant where they must not come out: for tests of the whole path and for canaries.
+
+    seed --VENDOR_KEYS, private_key(), environment_secret()--> a secret
+    secret --DISGUISES--> text that contains it;  text with secrets --WRAPPINGS--> the same text in disguise
+    secret --traces()--> what a raw search through written files must not find
+
+Nothing here is a real key: everything is drawn from a seeded generator.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +55,52 @@ def private_key(r: random.Random, name: str = "RSA ") -> str:
     return "\n".join([f"-----BEGIN {name}PRIVATE KEY-----", *lines, f"-----END {name}PRIVATE KEY-----"])
 
 
-def url_password(r: random.Random) -> str:
-    return draw(r, BASE62 + "!.", 12)
+def environment_secret(r: random.Random) -> tuple[str, str]:
+    """(a random value, text in which its name or place tells what it is)."""
+    name = r.choice(NAMES)
+    value = draw(r, BASE62, r.choice((16, 20, 32, 40)))
+    return value, r.choice(PLACES).format(name=name, lower=name.lower(), value=value)
 
 
 def split_in_two(secret: str) -> tuple[str, str]:
     half = len(secret) // 2
     return secret[:half], secret[half:]
 
+
+NAMES = (
+    "DB_PASSWORD", "SECRET_KEY", "GITHUB_TOKEN", "API_KEY", "AWS_SECRET_ACCESS_KEY", "POSTGRES_PASS", "JWT_SECRET",
+    "STRIPE_API_KEY", "NPM_AUTH_TOKEN", "MYSQL_PWD",
+)  # fmt: skip
+PLACES = (
+    "HOME=/root\n{name}={value}\nPATH=/bin\n",
+    'export {name}="{value}"\n',
+    "{lower} = '{value}'\n",
+    '{{"{lower}": "{value}", "x": 1}}\n',
+    "env:\n  {name}: {value}\n  OTHER: 1\n",
+    'os.environ["{name}"] = "{value}"\n',
+    'os.environ.setdefault("{name}", "{value}")\n',
+    "docker run -e {name}={value} image\n",
+    'connect({lower}="{value}", user="x")\n',
+    "postgresql://app:{value}@db.internal:5432/main\n",
+    "curl -H 'Authorization: Bearer {value}' https://api\n",
+    "client --password {value} --verbose\n",
+    "machine host login me password {value}\n",
+    "<password>{value}</password>\n",
+)
+
+WRAPPINGS: dict[str, Callable[[str], str]] = {
+    "plain": lambda text: text,
+    "base64": lambda text: base64.b64encode(text.encode()).decode() + "\n",
+    "wrapped base64": lambda text: base64.encodebytes(text.encode() * 3).decode(),
+    "json": lambda text: json.dumps({"out": text}),
+    "json in json": lambda text: json.dumps(json.dumps({"out": text})),
+    "hexadecimal": lambda text: text.encode().hex(),
+    "url": lambda text: quote(text, safe=""),
+    "diff": lambda text: "".join(f"+{line}\n" for line in text.splitlines()),
+    "quoted": lambda text: "".join(f"> {line}\n" for line in text.splitlines()),
+    "literal": lambda text: f"x = {text!r}\n",
+    "comment": lambda text: "".join(f"# {line}\n" for line in text.splitlines()),
+}
 
 DISGUISES: dict[str, Callable[[str], str]] = {
     "code": lambda s: f'client = Client(\n    "{s}",\n)\n',
