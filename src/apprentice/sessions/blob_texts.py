@@ -5,26 +5,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from dataclasses import replace
+from collections import OrderedDict
 
 from apprentice.repository.git import Objects
 from apprentice.sessions.store import SessionsWriter
-from apprentice.text import edits
-from apprentice.text.edits import CONTEXT_LINES, Edit
+from apprentice.sessions.unusable import Unusable
 
 _CACHE_CHARACTERS = 48 << 20
-_MAX_PAIRS = 1_000_000
-"""Most pairs of equal lines that the search for a difference may meet; a tenth of a second each time it looks."""
 _REGULAR = ("100644", "100755", "100664")
-
-
-class Unusable(Exception):
-    """Why a file or a change is left out; `aside` where it could not be read."""
-
-    def __init__(self, reason: str, *, aside: bool = False, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.aside, self.detail = reason, aside, detail
 
 
 class BlobTexts:
@@ -81,20 +69,3 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise Unusable("not_utf8", aside=True) from None
-
-
-def hunks_between(path: str, before: str, after: str) -> list[Edit]:
-    """`text.edits.hunks` of what lies between the common beginning and end: the same edits in a fraction of the time.
-    Raises: Unusable where lines repeat so often that the search would take minutes."""
-    old, new = edits.split_lines(before), edits.split_lines(after)
-    shorter = min(len(old), len(new))
-    head = next((i for i in range(shorter) if old[i] != new[i]), shorter)
-    tail = next((i for i in range(shorter - head) if old[-1 - i] != new[-1 - i]), shorter - head)
-    first = max(0, head - CONTEXT_LINES)
-    behind = max(0, tail - CONTEXT_LINES)
-    old, new = old[first : len(old) - behind], new[first : len(new) - behind]
-    often = Counter(new)
-    if sum(count * often[line] for line, count in Counter(old).items()) > _MAX_PAIRS:
-        raise Unusable("too_repetitive")
-    found = edits.hunks(path, "".join(x + "\n" for x in old), "".join(x + "\n" for x in new))
-    return [replace(edit, start_line=edit.start_line + first) for edit in found]

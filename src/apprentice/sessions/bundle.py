@@ -25,9 +25,10 @@ from apprentice.core.errors import HostileInputError, InputError
 from apprentice.core.text_safety import shorten
 from apprentice.repository.world import World
 from apprentice.sessions import replay
-from apprentice.sessions.blob_texts import Unusable, hunks_between
+from apprentice.sessions.differences import hunks_between
 from apprentice.sessions.events import AnyEvent, Commit, EditEvent, Move, Provenance, Session
 from apprentice.sessions.store import Sessions, SessionsWriter
+from apprentice.sessions.unusable import Unusable
 
 FORMAT = "apprentice-sessions"
 VERSION = 1

@@ -26,11 +26,13 @@ from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink
 from apprentice.repository.git import Change, CommitLink, Git, Objects
 from apprentice.sessions.authors import Identity, Pseudonyms, classify, trailers
-from apprentice.sessions.blob_texts import BlobTexts, Unusable, hunks_between
+from apprentice.sessions.blob_texts import BlobTexts
 from apprentice.sessions.commits import CommitFacts, parse_commit
+from apprentice.sessions.differences import hunks_between
 from apprentice.sessions.events import Author, Commit, EditEvent, Move, Note, Provenance, Session
 from apprentice.sessions.git_window import SOURCE, Earlier, Window, first_parent, next_window, switches
 from apprentice.sessions.store import SessionsWriter, Stream
+from apprentice.sessions.unusable import Unusable
 
 _MAX_COMMIT_BYTES = 1 << 20
 _MAX_MESSAGE = 20_000
