@@ -32,6 +32,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("learn", "apprentice.cli.learn:learn", "Learn from a repository's history: read, train, quantize, measure"),
     Command("doctor", "apprentice.cli.doctor:doctor", "Say what works on this machine and what does not"),
 )  # fmt: skip
 """Every command. A new one is a file and a line here."""

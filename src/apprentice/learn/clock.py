@@ -46,6 +46,10 @@ class Clock:
         self.tick()
         self._name = name
 
+    def forgive(self) -> None:
+        """Do not charge the present stage for the time since the last tick."""
+        self._last = time.monotonic()
+
     def tick(self) -> None:
         """Charge the present stage for the time since the last tick."""
         now = time.monotonic()

@@ -11,10 +11,14 @@ from apprentice.core.errors import ConfigError
 
 Weights = Literal["auto", "full", "upper", "lora"]
 
-EVALUATION_SHARE = 0.40
-"""Most of the whole budget that goes into evaluating."""
-RESERVE_SHARE = 0.04
+EVALUATION_SHARE = 0.36
+"""Of the whole budget, for evaluating."""
+GATE_SHARE = 0.03
+"""Of the whole budget, for fitting each of the memory's two gates."""
+RESERVE_SHARE = 0.05
 """Of the whole budget, kept for writing models and the report."""
+EVAL_COMMITS = 24
+"""Held-out commits that are evaluated where steps are given and no number of commits."""
 MIN_EDITS, MIN_COMMITS = 300, 60
 """Usable edits and commits below which a run makes no claim about learning."""
 
@@ -41,16 +45,23 @@ class LearnConfig:
     """Of the order of training data, samples and intervals."""
     limit_commits: int = 3000
     """Newest commits read of each repository."""
-    eval_examples: int | None = None
-    """Held-out examples to evaluate, where the clock shall not decide."""
+    eval_commits: int | None = None
+    """Held-out commits to evaluate, where the clock shall not decide; with `steps` it does not."""
 
     def __post_init__(self) -> None:
         if self.budget_s < 10:
             raise ConfigError(f"a budget of {self.budget_s:g} s is too short", hint="use `--budget 1m` or more")
         if self.steps is not None and self.steps < 1:
             raise ConfigError("`--steps` must be 1 or more")
+        if self.eval_commits is not None and self.eval_commits < 1:
+            raise ConfigError("`--eval-commits` must be 1 or more")
         if self.weights not in ("auto", "full", "upper", "lora"):
             raise ConfigError(f"`{self.weights}` is no choice of weights", hint="use `auto`, `full`, `upper` or `lora`")
+
+    @property
+    def by_clock(self) -> bool:
+        """Whether the clock decides how much is trained and evaluated."""
+        return self.steps is None
 
 
 def parse_budget(text: str) -> float:

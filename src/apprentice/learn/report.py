@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from apprentice.core.html import Page
+from apprentice.eval.samples import EDIT, Row
+from apprentice.examples.example import NEXT_EDIT, Example
+from apprentice.text.edits import EditFormatError, parse_target
 
 ARMS = {
     "window": "the base, shown only the lines around the place",
@@ -71,6 +74,12 @@ def estimate_text(estimate: Sequence[float | None] | None, digits: int = 3) -> s
     return text if low is None or high is None else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text for a terminal."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
 def table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: an arm a row, a measure a column."""
     metrics = [name for name in METRICS if result.get(name)]
@@ -95,6 +104,35 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
     if heldout["commits"] < FEW_COMMITS:
         lines.append("that is few: the intervals are wide and a little too narrow still; a longer budget evaluates more")
     return lines
+
+
+def samples(rows: Sequence[Row], examples: Sequence[Example], count: int) -> list[SampleView]:
+    """Places of the test at which whole edits were generated, spread over the commits."""
+    by_moment: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row.measure == EDIT:
+            by_moment.setdefault(row.example, {})[row.arm] = _replacement(row)
+    views = []
+    commits: set[str] = set()
+    for example in examples:
+        if example.kind == NEXT_EDIT and example.moment in by_moment and example.commit not in commits:
+            commits.add(example.commit)
+            edit = example.edit
+            views.append(
+                SampleView(
+                    title=f"{edit.path}, line {edit.start_line + 1}", old="\n".join(edit.old),
+                    developer="\n".join(edit.new), answers=by_moment[example.moment],
+                )
+            )  # fmt: skip
+    return views[-count:]
+
+
+def _replacement(row: Row) -> str:
+    """The lines that a generated edit would put in place."""
+    try:
+        return "\n".join(parse_target(row.text))
+    except EditFormatError as error:
+        return f"({error})\n{row.text}"
 
 
 def write(

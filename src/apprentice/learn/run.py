@@ -13,10 +13,11 @@ the same parents, config and version is not made again.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,6 +29,7 @@ from apprentice.learn.config import LearnConfig
 from apprentice.sessions.policy import Policy
 from apprentice.text.tokenizer import Tokenizer
 
+T = TypeVar("T")
 HOME = ".apprentice"
 CURRENT = "current.json"
 RESULT = "result.json"
@@ -88,6 +90,15 @@ class Run:
     def artifact(self, name: str) -> Path:
         """Where a stage leaves its result."""
         return self.folder / name
+
+    def stored(self, name: str, make: Callable[[], T]) -> T:
+        """A decision that was made once and that a resumed run follows."""
+        path = self.folder / "decisions.json"
+        decisions = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if name not in decisions:
+            decisions[name] = make()
+            files.write_json(path, decisions)
+        return decisions[name]
 
     def fresh(self, name: str, *, version: int, parents: dict[str, str], config: dict[str, Any]) -> Manifest | None:
         """The stage's artifact, if it need not be made again."""

@@ -1,0 +1,85 @@
+"""`apprentice learn`: the whole loop in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cyclopts
+
+from apprentice.cli.common import JsonFlag, print_next, print_result
+
+
+def learn(
+    *,
+    repo: tuple[Path, ...] = (),
+    sessions: tuple[Path, ...] = (),
+    base: str = "default",
+    weights: Literal["auto", "full", "upper", "lora"] = "auto",
+    budget: str = "10m",
+    steps: int | None = None,
+    eval_commits: int | None = None,
+    limit_commits: int = 3000,
+    seed: int = 0,
+    out: Path = Path(".apprentice"),
+    dry_run: Annotated[bool, cyclopts.Parameter(negative="")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Learn from a repository's history: read, train, quantize, measure.
+
+    Parameters
+    ----------
+    repo
+        Git repository to learn from; may be given several times. Without it: the checkout at hand.
+    sessions
+        Exported history or folder of sessions to learn from; may be given several times.
+    base
+        Where the weights come from: a folder, a GGUF file, a hub name, or `debug`.
+    weights
+        What is trained: all weights, the upper half of the layers, or adapters.
+    budget
+        Time of the whole run, without set-up, such as `10m` or `1h30m`.
+    steps
+        Steps of training, where the clock shall not decide.
+    eval_commits
+        Held-out commits to evaluate, where the clock shall not decide.
+    limit_commits
+        Newest commits read of each repository.
+    seed
+        Of the order of data, samples and intervals.
+    out
+        Folder of the runs.
+    dry_run
+        Print what would be done and what it would cost, and do nothing.
+    """
+    from apprentice.core.progress import Progress
+    from apprentice.learn import graph
+    from apprentice.learn.config import LearnConfig, parse_budget
+
+    config = LearnConfig(
+        repositories=tuple(path.absolute() for path in repo), sessions=tuple(path.absolute() for path in sessions), base=base,
+        weights=weights, budget_s=parse_budget(budget), steps=steps, seed=seed, limit_commits=limit_commits,
+        eval_commits=eval_commits,
+    )  # fmt: skip
+    if dry_run:
+        from apprentice.learn.dry_run import estimate
+
+        found = estimate(config, Path.cwd())
+        print_result(found, json_output=json, text=lambda: "\n".join(f"{name}: {value}" for name, value in found.items()))
+        return
+    with Progress() as progress:
+        learned = graph.learn(config, Path.cwd(), out, progress)
+    print_result(learned.result, json_output=json, text=lambda: _text(learned))
+    print_next("apprentice complete FILE:LINE --why")
+
+
+def _text(learned: object) -> str:
+    from apprentice.learn import report
+    from apprentice.learn.graph import Learned
+
+    assert isinstance(learned, Learned)
+    header, rows = report.table(learned.result)
+    parts = [*(["nothing new since the last run, which said:"] if learned.nothing_new else []), ""]
+    parts += [report.aligned([header, *rows]), "", report.aligned(report.difference_rows(learned.result)), ""]
+    parts += report.warnings(learned.result)
+    return "\n".join([*parts, learned.claim, f"report: {learned.report}"])

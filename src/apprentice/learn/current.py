@@ -1,0 +1,67 @@
+"""What `chat`, `complete` and `serve` load: the quantized model and the memory of the run that won last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apprentice.core import artifacts
+from apprentice.core.artifacts import Manifest
+from apprentice.core.errors import InputError
+from apprentice.learn.run import Home, Run
+from apprentice.memory.gate import Gate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Current:
+    """`current.json`, with its paths made absolute."""
+
+    run: Path
+    quantized: Path
+    memory: Path
+    name: str
+    base_hash: str
+    quantized_hash: str
+    threshold: float | None
+    """Natural log of the confidence from which on a suggestion is worth showing; None: not known."""
+
+    @classmethod
+    def find(cls, home: Home) -> Current | None:
+        """None before the first run. Raises: InputError where what it names is gone."""
+        values = home.current()
+        if values is None:
+            return None
+        run = home.folder / values["run"]
+        artifacts.read(run / "quantized", kind="quantized")
+        return cls(
+            run=run, quantized=run / "quantized", memory=run / "memory", name=values["name"], base_hash=values["base_hash"],
+            quantized_hash=values["quantized_hash"], threshold=values["threshold"],
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, home: Home) -> Current:
+        """Raises: InputError where nothing was learned yet."""
+        found = cls.find(home)
+        if found is None:
+            raise InputError(f"nothing was learned yet in `{home.folder}`", hint="run `apprentice learn` first")
+        return found
+
+    @staticmethod
+    def describe(run: Run, quantized: Manifest, remembered: Manifest, threshold: float | None) -> dict[str, Any]:
+        """The content of `current.json`."""
+        return {
+            "run": run.folder.relative_to(run.home.folder).as_posix(),
+            "name": f"apprentice-{quantized.hash[:8]}",
+            "base_hash": run.base_hash,
+            "quantized_hash": quantized.hash,
+            "memory_hash": remembered.hash,
+            "threshold": threshold,
+        }
+
+    def gate(self) -> tuple[Gate, str]:
+        """The gate that this model's memory was fitted with, and its content hash."""
+        from apprentice.learn.stages.memory import load_gate
+
+        folder = self.run / "gates-tuned"
+        return load_gate(folder), artifacts.read(folder, kind="gate").hash

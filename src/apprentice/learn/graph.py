@@ -1,0 +1,220 @@
+"""The whole loop, stage by stage: sessions, examples, training, quantizing, gates, evaluation, memory, report.
+
+    learn(config, folder) --> Learned(result, claim, ...)
+
+Each stage leaves an artifact and is passed over where its artifact is still right, so a killed run goes on where it was
+and a run with nothing new ends at once. The new model is served from now on if there was none, or if it is better than
+the one that is served now on held-out newer work.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apprentice.core import files, machine
+from apprentice.core.artifacts import Manifest
+from apprentice.core.errors import ConfigError
+from apprentice.core.protocols import ProgressSink
+from apprentice.eval import store as evaluation_store
+from apprentice.eval.comparison import better
+from apprentice.examples import store as examples_store
+from apprentice.examples.history import History
+from apprentice.learn import report
+from apprentice.learn.config import LearnConfig
+from apprentice.learn.current import Current
+from apprentice.learn.run import CURRENT, RESULT, Home, Run, asked
+from apprentice.learn.stages import base, evaluation, examples, memory, quantize, sessions, train
+from apprentice.learn.stages.evaluation import Evaluated, Model
+from apprentice.memory import store as memory_store
+from apprentice.sessions import store as sessions_store
+from apprentice.sessions.store import Sessions
+
+SAMPLES_SHOWN = 8
+VERSIONS = {
+    "sessions": sessions_store.VERSION, "examples": examples_store.VERSION, "quantized": quantize.VERSION,
+    "gates": memory.VERSION, "memory": memory_store.VERSION, "evaluation": evaluation_store.VERSION,
+}  # fmt: skip
+"""What a finished run was made by: another number makes it stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a run ends in."""
+
+    result: dict[str, Any]
+    """The object of `learn --json`."""
+    claim: str
+    """What it comes down to, in one sentence."""
+    report: Path
+    nothing_new: bool
+
+
+def learn(config: LearnConfig, folder: Path, out: Path, progress: ProgressSink) -> Learned:
+    """Run the loop in `folder` (the repository at hand); everything is written below `out`."""
+    home = Home.create(out)
+    with files.lock(out):
+        run, is_new = _open(home, config, progress)
+        run.clock.enter("base")
+        base.make(run)
+        # Set-up is not learning: downloads and conversions are not charged to the budget.
+        run.clock.forgive()
+        run.clock.enter("sessions")
+        read = sessions.make(run, folder)
+        if is_new and (old := _same(home, run, read)):
+            files.remove_tree(run.folder)
+            return old
+        return _work(run, read)
+
+
+def _open(home: Home, config: LearnConfig, progress: ProgressSink) -> tuple[Run, bool]:
+    """The unfinished run with this config, or a new one."""
+    for path in reversed(home.runs()):
+        asked_path = path / "run.json"
+        if not (path / RESULT).is_file() and asked_path.is_file():
+            if json.loads(asked_path.read_text(encoding="utf-8")) == {"config": asked(config), "versions": VERSIONS}:
+                progress.note(f"going on with the run `{path}`")
+                return Run(home, path, config, progress), False
+    path = home.new_run()
+    files.write_json(path / "run.json", {"config": asked(config), "versions": VERSIONS})
+    return Run(home, path, config, progress), True
+
+
+def _same(home: Home, run: Run, read: Sessions) -> Learned | None:
+    """The latest finished run, if this one would do the same again."""
+    finished = [path for path in home.runs() if (path / RESULT).is_file()]
+    if not finished:
+        return None
+    last = json.loads((finished[-1] / RESULT).read_text(encoding="utf-8"))
+    inputs = {"config": asked(run.config), "versions": VERSIONS, "sessions": read.hash, "base": run.base_hash}
+    if last["inputs"] != inputs:
+        return None
+    return Learned(last["result"], last["claim"], finished[-1] / "report" / "index.html", True)
+
+
+def _work(run: Run, read: Sessions) -> Learned:
+    history = History(read, policy=run.policy)
+    run.clock.enter("examples")
+    made = examples.make(run, read)
+    if not made.counts.get("test_next_edit") or not made.counts.get("train_next_edit"):
+        raise ConfigError("too few usable edits to learn from and to test on", hint="name a repository with more history")
+    run.clock.enter("train")
+    trained = train.make(run, made.hash)
+    run.clock.enter("quantize")
+    quantized = quantize.make(run, run.artifact("checkpoint"), trained.hash)
+    run.clock.enter("gates")
+    models = _models(run, read, history, made, trained, quantized)
+    run.clock.enter("evaluate")
+    parents = {"examples": made.hash, **{name: model.source for name, model in models.items()},
+               **{f"gate_{name}": model.gate_hash for name, model in models.items()}}  # fmt: skip
+    evaluated = evaluation.make(run, history, models, parents)
+    run.clock.enter("memory")
+    remembered = memory.make(run, read, history, models["tuned"].gate, models["tuned"].gate_hash)
+    run.clock.enter("report")
+    return _finish(run, read, evaluated, trained, quantized, remembered)
+
+
+def _models(
+    run: Run, read: Sessions, history: History, made: Manifest, trained: Manifest, quantized: Manifest
+) -> dict[str, Model]:
+    """Base, tuned and quantized model and, where another is served now, that one; each with a gate of its own."""
+    from apprentice.engine.engine import Engine
+    from apprentice.model import weights
+    from apprentice.model.generator import TorchGenerator
+
+    parents = {"examples": made.hash, "sessions": read.hash}
+    models = {}
+    for name, folder, source in (("base", run.base_folder, run.base_hash), ("tuned", run.artifact("checkpoint"), trained.hash)):
+        generator = TorchGenerator(weights.load(folder).eval(), run.tokenizer)
+        gate, gate_hash = memory.make_gate(run, name, history, generator, {**parents, "model": source})
+        models[name] = Model(generator=generator, source=source, gate=gate, gate_hash=gate_hash)
+    tuned = models["tuned"]
+    models["quantized"] = Model(
+        generator=Engine.load(run.artifact("quantized")), source=quantized.hash, gate=tuned.gate, gate_hash=tuned.gate_hash
+    )
+    served = Current.find(run.home)
+    if served is not None and served.base_hash == run.base_hash and served.quantized_hash != quantized.hash:
+        gate, gate_hash = served.gate()
+        models["current"] = Model(
+            generator=Engine.load(served.quantized), source=served.quantized_hash, gate=gate, gate_hash=gate_hash
+        )
+    return models
+
+
+def _finish(
+    run: Run, read: Sessions, evaluated: Evaluated, trained: Manifest, quantized: Manifest, remembered: Manifest
+) -> Learned:
+    comparison = evaluated.comparison
+    has_current = "current_memory" in comparison.arms
+    replaces = not has_current or better(comparison, "quantized_memory", "current_memory")
+    claim = _claim(comparison.summary(), replaces, has_current)
+    folder = files.make_folder(run.artifact("report"))
+    run.clock.tick()
+    result = comparison.learn_json(
+        seconds={name: round(seconds, 1) for name, seconds in run.clock.stages.items() if seconds >= 0.05},
+        peak_gib=round(machine.peak_memory_gib(), 2),
+        seed=run.config.seed,
+        learned_tokens=trained.extra.get("learned_tokens", {}),
+        artifacts={name: str(run.artifact(name)) for name in ("examples", "checkpoint", "quantized", "memory", "evaluation", "report")},
+    )
+    report.write(
+        folder / "index.html", result, claim=claim,
+        curve=_curve(trained),
+        samples=report.samples(evaluated.rows, list(examples_store.read(run.artifact("examples"), "test")), SAMPLES_SHOWN),
+        provenance=_provenance(run, read, trained, quantized),
+    )  # fmt: skip
+    if replaces:
+        files.write_json(run.home.folder / CURRENT, Current.describe(run, quantized, remembered, comparison.threshold("quantized_memory")))
+    inputs = {"config": asked(run.config), "versions": VERSIONS, "sessions": read.hash, "base": run.base_hash}
+    files.write_json(run.folder / RESULT, {"inputs": inputs, "claim": claim, "replaces": replaces, "result": result})
+    return Learned(result, claim, folder / "index.html", False)
+
+
+def _claim(summary: dict[str, Any], replaces: bool, has_current: bool) -> str:
+    """One honest sentence."""
+    gain = summary["differences"].get("tuned_memory-base")
+    if not gain or gain[0] is None:
+        return "Too little was evaluated to say whether the model learned."
+    value, low, high = gain
+    interval = f"{value:+.3f} bits per changed character" + (f" [{low:+.3f}, {high:+.3f}]" if low is not None else "")
+    if high is not None and high < 0:
+        claim = f"It learned: memory and weights together predict newer edits better than the base, {interval}."
+    elif low is not None and low > 0:
+        claim = f"It got worse: memory and weights together predict newer edits worse than the base, {interval}."
+    else:
+        claim = f"No clear difference between the trained model and the base on this test: {interval}."
+    if has_current:
+        claim += " It replaces the model served so far." if replaces else " The model served so far is kept: it is better."
+    return claim
+
+
+def _curve(trained: Manifest) -> list[report.CurvePoint]:
+    points = trained.extra.get("heldout_bits_per_changed_token", [])
+    per_step = trained.counts.get("tokens", 0) / max(trained.counts.get("steps", 0), 1)
+    return [report.CurvePoint(tokens=round(step * per_step), bits=bits) for step, bits in points]
+
+
+def _provenance(run: Run, read: Sessions, trained: Manifest, quantized: Manifest) -> dict[str, object]:
+    learned = trained.extra.get("learned_tokens", {})
+    return {
+        "learned from": ", ".join(read.repositories()),
+        "policy": "learns from " + ", ".join(run.policy.learn_from),
+        "tokens learned from developers": f"{learned.get('developer', 0):,}",
+        "tokens learned from assistants": f"{learned.get('assistant', 0):,}",
+        "redacted": ", ".join(f"{kind} {count:,}" for kind, count in read.manifest.extra.get("redacted", {}).items()) or "nothing found",
+        "base": run.config.base,
+        "base hash": run.base_hash,
+        "sessions hash": read.hash,
+        "checkpoint hash": trained.hash,
+        "quantized hash": quantized.hash,
+        "weights trained": f"{trained.extra.get('weights')}, {trained.counts.get('steps'):,} steps, {trained.counts.get('tokens'):,} tokens",
+        "arithmetic": f"{trained.extra.get('arithmetic')} on {trained.extra.get('threads')} threads",
+        "machine": f"{machine.look().cpu}, {machine.look().cores} cores",
+        "versions": ", ".join(f"{name} {version}" for name, version in machine.versions().items()),
+        "seed": run.config.seed,
+        "finished": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }  # fmt: skip
+

@@ -1,0 +1,54 @@
+"""examples/ + base -> checkpoint/: fine-tuning on the developers' edits, in the time that is left for it."""
+
+from __future__ import annotations
+
+from apprentice.core.artifacts import Manifest
+from apprentice.examples import store
+from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE
+from apprentice.learn.run import Run
+from apprentice.model.config import ModelConfig, read_config
+
+FULL_PARAMETERS = 600_000_000
+"""Above this `auto` trains adapters: all weights with their moments need 16 bytes a parameter."""
+QUANTIZE_PARAMETERS_PER_S = 5_000_000
+
+
+def make(run: Run, examples_hash: str) -> Manifest:
+    """Train, go on with training, or find it done."""
+    from apprentice.train import sft
+
+    config = sft.SftConfig(weights=weights_for(run), seed=run.config.seed)
+    folder = run.artifact("examples")
+    budget = run.stored("train_budget_s", lambda: round(budget_s(run), 1)) if run.config.by_clock else None
+    return sft.train(
+        run.base_folder,
+        list(store.read(folder, "train")),
+        list(store.read(folder, "valid")),
+        run.tokenizer,
+        run.artifact("checkpoint"),
+        sft=config,
+        parents={"base": run.base_hash, "examples": examples_hash},
+        progress=run.progress,
+        steps=run.config.steps,
+        budget_s=budget,
+    )
+
+
+def weights_for(run: Run) -> str:
+    """`auto`: all weights where they fit comfortably, else adapters."""
+    if run.config.weights != "auto":
+        return run.config.weights
+    return "full" if read_config(run.base_folder).num_parameters <= FULL_PARAMETERS else "lora"
+
+
+def budget_s(run: Run) -> float:
+    """Seconds for training: the whole less what is used and what comes after it."""
+    whole = run.config.budget_s
+    after = whole * (EVALUATION_SHARE + 2 * GATE_SHARE + RESERVE_SHARE) + quantize_s(read_config(run.base_folder))
+    return max(run.clock.left_s - after, 0.1 * whole)
+
+
+def quantize_s(config: ModelConfig) -> float:
+    """A rough time for quantizing and loading what was quantized."""
+    return 4 + config.num_parameters / QUANTIZE_PARAMETERS_PER_S
+
