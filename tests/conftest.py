@@ -25,7 +25,12 @@ class GitRepository:
         identity = ["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@analytical.example"]
         protocol = ["-c", "protocol.file.allow=always"]
         done = subprocess.run(
-            ["git", *identity, *protocol, *arguments], cwd=self.path, env=clean, input=data, capture_output=True, check=False
+            ["git", *identity, *protocol, *arguments],
+            cwd=self.path,
+            env=clean,
+            input=data,
+            capture_output=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode("utf-8", "surrogateescape").strip()
@@ -54,7 +59,9 @@ class GitRepository:
         """Merge another branch into this one; the id."""
         self._minutes += 1
         stamp = f"{1_700_000_000 + 60 * self._minutes} +0000"
-        self.git("merge", "-q", "--no-ff", "-m", f"Merge {branch}", branch, GIT_AUTHOR_DATE=stamp, GIT_COMMITTER_DATE=stamp)
+        self.git(
+            "merge", "-q", "--no-ff", "-m", f"Merge {branch}", branch, GIT_AUTHOR_DATE=stamp, GIT_COMMITTER_DATE=stamp
+        )
         return self.git("rev-parse", "HEAD")
 
 

@@ -71,7 +71,8 @@ def test_names_of_commits_are_resolved_and_peeled(new_repository: NewRepository)
 
 
 @pytest.mark.parametrize(
-    "name", ["-n1", "--output=/tmp/x", "", "main..HEAD", "HEAD:a.py", "no-such", "a b", "a\nb", "\x1b[31m", "main^{/x}", "@{"]
+    "name",
+    ["-n1", "--output=/tmp/x", "", "main..HEAD", "HEAD:a.py", "no-such", "a b", "a\nb", "\x1b[31m", "main^{/x}", "@{"],
 )
 def test_what_is_no_name_of_a_commit_is_refused(new_repository: NewRepository, name: str) -> None:
     repository = new_repository()

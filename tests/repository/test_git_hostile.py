@@ -53,7 +53,13 @@ def trapped(new_repository: NewRepository, tmp_path: Path) -> tuple[Path, Path]:
     hooks = tmp_path / "hooks"
     hooks.mkdir()
     for folder in (hooks, repository.path / ".git" / "hooks"):
-        for name in ("post-index-change", "reference-transaction", "post-checkout", "fsmonitor-watchman", "pre-auto-gc"):
+        for name in (
+            "post-index-change",
+            "reference-transaction",
+            "post-checkout",
+            "fsmonitor-watchman",
+            "pre-auto-gc",
+        ):
             (folder / name).write_text(program.read_text())
             (folder / name).chmod(0o755)
     (repository.path / ".git" / "info" / "attributes").write_text("* diff=evil filter=evil\n")
@@ -146,7 +152,12 @@ def test_programs_named_in_our_own_environment_are_not_run(trapped: tuple[Path, 
         "git = Git.open(Path(sys.argv[1])); print(len(list(git.commits(git.head()))), len(list(git.tree(git.head()))))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code, str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert (done.stdout.strip(), done.stderr) == ("2 3", "")
     assert not marker.exists()
@@ -193,7 +204,9 @@ def test_replaced_commits_and_grafts_change_nothing(new_repository: NewRepositor
     assert [link.commit for link in git.commits(git.head())] == [third, second, first]
 
 
-@pytest.mark.parametrize("branch", ["$(touch${IFS}marker)", ";touch${IFS}marker", "--upload-pack=touch", "-x", "`id`", "é\u202e"])
+@pytest.mark.parametrize(
+    "branch", ["$(touch${IFS}marker)", ";touch${IFS}marker", "--upload-pack=touch", "-x", "`id`", "é\u202e"]
+)
 def test_hostile_branch_names_are_only_names(new_repository: NewRepository, branch: str) -> None:
     repository = new_repository()
     head = repository.commit(a_py="1\n")
@@ -207,7 +220,17 @@ def test_hostile_branch_names_are_only_names(new_repository: NewRepository, bran
 
 
 def test_hostile_file_names_come_through_as_they_are(new_repository: NewRepository) -> None:
-    names = ["-rf", "$(touch marker)", "a\nb", "\x1b]0;owned\x07", "tab\tname", '"quoted"', ":(glob)*", "\u202egnp.exe", "a -> b"]
+    names = [
+        "-rf",
+        "$(touch marker)",
+        "a\nb",
+        "\x1b]0;owned\x07",
+        "tab\tname",
+        '"quoted"',
+        ":(glob)*",
+        "\u202egnp.exe",
+        "a -> b",
+    ]
     repository = new_repository()
     for name in names:
         repository.write(name, "x\n")

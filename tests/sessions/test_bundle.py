@@ -91,7 +91,9 @@ def test_a_bundle_that_would_be_too_large_is_not_written(history: Sessions, tmp_
     assert not (tmp_path / "bundle").exists()
 
 
-def test_two_bundles_with_one_name_are_kept_apart(history: Sessions, load: Callable[..., Sessions], tmp_path: Path) -> None:
+def test_two_bundles_with_one_name_are_kept_apart(
+    history: Sessions, load: Callable[..., Sessions], tmp_path: Path
+) -> None:
     export_bundle(history, tmp_path / "bundle")
     loaded = load(tmp_path / "bundle", tmp_path / "bundle")
     assert loaded.repositories() == ["shop", "shop-2"]
@@ -159,7 +161,9 @@ def test_what_is_no_bundle_is_an_error_that_names_file_and_line(
     assert str(bundle) in caught.value.message
 
 
-def test_other_files_and_torn_bundles_are_errors(history: Sessions, load: Callable[..., Sessions], tmp_path: Path) -> None:
+def test_other_files_and_torn_bundles_are_errors(
+    history: Sessions, load: Callable[..., Sessions], tmp_path: Path
+) -> None:
     (tmp_path / "text").write_text("hello\n")
     (tmp_path / "folder").mkdir()
     export_bundle(history, tmp_path / "whole")

@@ -21,7 +21,11 @@ def test_a_commit_is_taken_apart_and_its_signature_is_no_header() -> None:
     ("header", "message", "text"),
     [
         (b"encoding iso-8859-1\n", "Gr\u00fc\u00dfe".encode("latin-1"), "Gr\u00fc\u00dfe"),
-        (b"encoding cp1251\n", "\u041f\u0440\u0438\u0432\u0435\u0442".encode("cp1251"), "\u041f\u0440\u0438\u0432\u0435\u0442"),
+        (
+            b"encoding cp1251\n",
+            "\u041f\u0440\u0438\u0432\u0435\u0442".encode("cp1251"),
+            "\u041f\u0440\u0438\u0432\u0435\u0442",
+        ),
         (b"encoding hex\n", b"\xff\xfe", "\u00ff\u00fe"),
         (b"encoding no-such-thing\n", b"\xe9", "\u00e9"),
         (b"", b"\xe9", "\u00e9"),
@@ -32,7 +36,9 @@ def test_messages_are_decoded_whatever_the_header_says(header: bytes, message: b
     assert parse_commit(b"author A <a> 1 +0000\n" + header + b"\n" + message).message == text
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\n", b"author\n\n", b"author <>\n", b"\xff" * 100, b"author A <a 1\n\nx", b"author A <a> nan\n\n"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\n\n", b"author\n\n", b"author <>\n", b"\xff" * 100, b"author A <a 1\n\nx", b"author A <a> nan\n\n"]
+)
 def test_anything_is_a_commit_of_some_kind(data: bytes) -> None:
     facts = parse_commit(data)
     assert facts.authored == 0.0

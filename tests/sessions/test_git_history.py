@@ -88,7 +88,9 @@ def grow(repository: Any, dice: random.Random, steps: int) -> None:
     """Random work: edits, new files, removals, renames, binary files, empty commits, branches, merges."""
     for step in range(steps):
         present = sorted(path for path in repository.path.glob("*.py"))
-        kind = dice.choice(["edit", "edit", "edit", "new", "remove", "rename", "binary", "huge", "branch", "merge", "none"])
+        kind = dice.choice(
+            ["edit", "edit", "edit", "new", "remove", "rename", "binary", "huge", "branch", "merge", "none"]
+        )
         if kind in ("new", "none") or not present:
             repository.write(f"f{step}.py", "".join(dice.sample(LINES, 20)) if kind != "none" else "")
         elif kind == "edit":
@@ -141,7 +143,9 @@ def test_unrelated_histories_that_were_merged_are_followed(new_repository: NewRe
     assert assert_following_gives_every_commit(read(repository.path), Git.open(repository.path)) == 5
 
 
-def test_what_teaches_nothing_is_left_out_and_counted(new_repository: NewRepository, read: Read, tmp_path: Path) -> None:
+def test_what_teaches_nothing_is_left_out_and_counted(
+    new_repository: NewRepository, read: Read, tmp_path: Path
+) -> None:
     repository = new_repository()
     repository.commit(a_py="a = 1\n", b_py="b = 1\n")
     repository.commit("many", **{f"f{number}_py": f"x = {number}\n" for number in range(41)})
@@ -262,7 +266,9 @@ def test_edits_are_those_of_the_redacted_texts(new_repository: NewRepository, re
     assert first.edits[0].after_id == second.edits[0].before_id
 
 
-def test_the_newest_commits_are_read_with_the_tree_that_they_start_from(new_repository: NewRepository, read: Read) -> None:
+def test_the_newest_commits_are_read_with_the_tree_that_they_start_from(
+    new_repository: NewRepository, read: Read
+) -> None:
     repository = new_repository()
     repository.commit("one", a_py="1\n", b_py="b\n")
     repository.commit("two", a_py="2\n")
@@ -370,7 +376,9 @@ def test_shallow_partial_and_empty_repositories_are_refused_with_a_way_out(
     repository.commit(a_py="1\n")
     repository.commit(a_py="2\n")
     repository.git("clone", "-q", "--depth", "1", f"file://{repository.path}", str(tmp_path / "shallow"))
-    repository.git("clone", "-q", "--no-checkout", "--filter=blob:none", f"file://{repository.path}", str(tmp_path / "part"))
+    repository.git(
+        "clone", "-q", "--no-checkout", "--filter=blob:none", f"file://{repository.path}", str(tmp_path / "part")
+    )
     for path, words in (
         (tmp_path / "shallow", "shallow"),
         (tmp_path / "part", "partial clone"),
@@ -402,7 +410,9 @@ def test_a_difference_that_would_take_hours_is_left_out(new_repository: NewRepos
 
 def test_identities_are_all_people_of_the_history(new_repository: NewRepository) -> None:
     repository = new_repository()
-    repository.commit("x\n\nCo-authored-by: Joan Clarke <j@bletchley.example>", author="Grace <g@navy.example>", a_py="1\n")
+    repository.commit(
+        "x\n\nCo-authored-by: Joan Clarke <j@bletchley.example>", author="Grace <g@navy.example>", a_py="1\n"
+    )
     found = identities(Git.open(repository.path), GitHistoryConfig())
     assert {(identity.name, identity.email) for identity in found} == {
         ("Grace", "g@navy.example"),

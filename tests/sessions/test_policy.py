@@ -18,7 +18,7 @@ def test_one_assistant_can_be_named() -> None:
     assert [policy.may_learn(author) for author in (DEVELOPER, CLAUDE, OURS, BOT)] == [True, False, True, False]
 
 
-@pytest.mark.parametrize("entry", ["devloper", "", "assistant:", "developer:ada", "claude"])
+@pytest.mark.parametrize("entry", ["everybody", "", "assistant:", "developer:ada", "claude"])
 def test_an_entry_that_names_nobody_is_refused(entry: str) -> None:
     with pytest.raises(ConfigError, match="nobody") as caught:
         Policy(learn_from=(entry,))

@@ -72,7 +72,9 @@ def test_the_tables_can_be_queried_without_this_package(tmp_path: Path) -> None:
     assert [row["type"] for row in rows][:4] == ["prompt", "reply", "suggestion", "edit"]
     assert (rows[3]["path"], rows[3]["before_id"], rows[3]["after_id"], rows[3]["offset"]) == ("a.py", None, "ab", 7)
     assert msgspec.json.decode(rows[0]["body"])["text"] == "why?"
-    assert pq.read_table(sessions.folder / "texts/0000.parquet").to_pylist() == [{"text_id": text_id("one\n"), "text": "one\n"}]
+    assert pq.read_table(sessions.folder / "texts/0000.parquet").to_pylist() == [
+        {"text_id": text_id("one\n"), "text": "one\n"}
+    ]
 
 
 def test_texts_are_stored_once_and_found_again_over_many_row_groups(tmp_path: Path) -> None:

@@ -112,19 +112,24 @@ class Git:
         try:
             return self.resolve("HEAD")
         except InputError as error:
-            raise InputError(f"the repository `{_shown(str(self.path))}` has no commits yet", hint="commit something first") from error
+            raise InputError(
+                f"the repository `{_shown(str(self.path))}` has no commits yet", hint="commit something first"
+            ) from error
 
     def resolve(self, revision: str) -> str:
         """Id of the commit that a name stands for. Raises: InputError."""
         if not _REVISION.fullmatch(revision) or ".." in revision:
             raise InputError(f"`{_shown(revision)}` is no name of a commit", hint="give a branch, a tag or a commit id")
-        object_id = _lookup(self.git_folder, self.path, "--verify", "--quiet", "--end-of-options", revision, check=False)
+        object_id = _lookup(
+            self.git_folder, self.path, "--verify", "--quiet", "--end-of-options", revision, check=False
+        )
         if _OBJECT_ID.fullmatch(object_id):
             commit = self._one_line("rev-parse", "--verify", "--quiet", "--end-of-options", object_id + "^{commit}")
             if _OBJECT_ID.fullmatch(commit):
                 return commit
         raise InputError(
-            f"`{_shown(str(self.path))}` has no commit `{_shown(revision)}`", hint="give a branch, a tag or a commit id; see `git log`"
+            f"`{_shown(str(self.path))}` has no commit `{_shown(revision)}`",
+            hint="give a branch, a tag or a commit id; see `git log`",
         )
 
     def is_ancestor(self, older: str, newer: str) -> bool:

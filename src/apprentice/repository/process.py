@@ -106,7 +106,9 @@ class GitProcess:
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            raise MissingPieceError("`git` is not installed", hint="install git, for example `apt-get install git`") from error
+            raise MissingPieceError(
+                "`git` is not installed", hint="install git, for example `apt-get install git`"
+            ) from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         assert self._process.stderr is not None

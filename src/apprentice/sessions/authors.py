@@ -40,7 +40,9 @@ _TRAILER = re.compile(
     r"^(?:co-authored-by|co-developed-by|assisted-by|generated-by|generated-with)\s*:\s*([^<\n]{0,200}?)\s*(?:<([^<>\n]{0,200})>)?\s*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_FOOTER = re.compile(r"^\W{0,4}\s?generated (?:with|by) \[?(claude code|copilot|cursor|aider|devin|codex|gemini)\b", re.I | re.M)
+_FOOTER = re.compile(
+    r"^\W{0,4}\s?generated (?:with|by) \[?(claude code|copilot|cursor|aider|devin|codex|gemini)\b", re.I | re.M
+)
 _BOT = re.compile(r"^(.{1,80})\[bot\]$")
 
 

@@ -1,6 +1,6 @@
 """Texts of git blobs: decoded, redacted, stored once, and the latest kept at hand.
 
-    blob id --> Unusable(reason), or the id of the redacted text in the store
+blob id --> Unusable(reason), or the id of the redacted text in the store
 """
 
 from __future__ import annotations

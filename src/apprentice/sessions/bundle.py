@@ -35,7 +35,9 @@ VERSION = 1
 _WINDOW_LOG = 27
 _MAX_LINE = 64 << 20
 _MAX_BYTES = 1 << 30
-_UNTOUCHED = frozenset({"type", "kind", "id", "session_id", "revision", "parents", "before_id", "after_id", "text_id", "source"})
+_UNTOUCHED = frozenset(
+    {"type", "kind", "id", "session_id", "revision", "parents", "before_id", "after_id", "text_id", "source"}
+)
 """Fields that no redaction changes: ids, and words out of the schema."""
 
 
@@ -85,7 +87,9 @@ def import_bundle(path: Path, writer: SessionsWriter) -> int:
     try:
         return reading.run(_lines(path))
     except (OSError, zstandard.ZstdError) as error:
-        raise InputError(f"`{path}` cannot be read: {error}", hint="a bundle is made by `apprentice sessions export`") from error
+        raise InputError(
+            f"`{path}` cannot be read: {error}", hint="a bundle is made by `apprentice sessions export`"
+        ) from error
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InputError(f"`{path}` is no bundle of sessions: line {reading.line}: {error}") from error
 
@@ -218,11 +222,15 @@ class _Import:
             self._writer.keep_aside(unusable.reason, where)
             return False
         if not events or len({event.session_id for event in events}) != 1:
-            self._writer.keep_aside("session_mixed", Provenance(source=row.source, file=self._path.name, offset=self.line))
+            self._writer.keep_aside(
+                "session_mixed", Provenance(source=row.source, file=self._path.name, offset=self.line)
+            )
             return False
         first = events[0]
         self._writer.add_session(
-            Session(id=first.session_id, source=row.source, repository=self._name, time=first.time, events=tuple(events))
+            Session(
+                id=first.session_id, source=row.source, repository=self._name, time=first.time, events=tuple(events)
+            )
         )
         return True
 
@@ -268,7 +276,10 @@ def _redacted(value: Any, writer: SessionsWriter) -> Any:
 def _lines(path: Path) -> Iterator[bytes]:
     """Lines of the decompressed file. Raises: HostileInputError where a line or the whole is larger than it may be."""
     total = 0
-    with path.open("rb") as file, zstandard.ZstdDecompressor(max_window_size=1 << _WINDOW_LOG).stream_reader(file) as stream:
+    with (
+        path.open("rb") as file,
+        zstandard.ZstdDecompressor(max_window_size=1 << _WINDOW_LOG).stream_reader(file) as stream,
+    ):
         rest = bytearray()
         while data := stream.read(1 << 20):
             total += len(data)

@@ -1,6 +1,6 @@
 """Parses a commit object as git stores it; whatever stands in it, the result is text and numbers.
 
-    tree .../parent .../author NAME <EMAIL> SECONDS ZONE/committer .../encoding ... (blank line) message
+tree .../parent .../author NAME <EMAIL> SECONDS ZONE/committer .../encoding ... (blank line) message
 """
 
 from __future__ import annotations

@@ -174,17 +174,7 @@ class Commit(Event, frozen=True, kw_only=True, tag="commit"):
 
 
 AnyEvent = (
-    Prompt
-    | Reply
-    | Suggestion
-    | EditEvent
-    | Diagnostic
-    | Command
-    | TestRun
-    | Navigation
-    | Note
-    | Feedback
-    | Commit
+    Prompt | Reply | Suggestion | EditEvent | Diagnostic | Command | TestRun | Navigation | Note | Feedback | Commit
 )
 
 

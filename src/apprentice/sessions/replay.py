@@ -1,15 +1,15 @@
 """Moves `World`s through sessions: the tree that each edit was made in.
 
-    worlds = start(sessions)
-    for session in sessions.sessions():
-        world = worlds[session.repository]
-        begin(world, session)
-        for event in session.edits:
-            begin_edit(world, event)
-            for hunk in event.hunks:
-                world.lines(hunk.path)      # as it stood just before this very edit
-                world.apply(hunk)
-            settle(world, event)
+worlds = start(sessions)
+for session in sessions.sessions():
+    world = worlds[session.repository]
+    begin(world, session)
+    for event in session.edits:
+        begin_edit(world, event)
+        for hunk in event.hunks:
+            world.lines(hunk.path)      # as it stood just before this very edit
+            world.apply(hunk)
+        settle(world, event)
 """
 
 from __future__ import annotations

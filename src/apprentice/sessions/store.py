@@ -194,7 +194,9 @@ class SessionsWriter:
                "detail": self.redact(detail)}  # fmt: skip
         self._aside.write(msgspec.json.encode(row) + b"\n")
 
-    def finish(self, *, config: Mapping[str, Any], policy: Policy, parents: Mapping[str, str] | None = None) -> Manifest:
+    def finish(
+        self, *, config: Mapping[str, Any], policy: Policy, parents: Mapping[str, str] | None = None
+    ) -> Manifest:
         """Write what is left and the manifest."""
         self._end_stream()
         self._flush_texts()
@@ -255,7 +257,10 @@ class SessionsWriter:
                                       use_dictionary=False, write_statistics=False, data_page_size=8 << 20)  # fmt: skip
             self._texts = self._stack.enter_context(writer)
         self._text_rows.sort(key=lambda row: row[0])
-        columns = [pa.array([row[1] for row in self._text_rows]), pa.array([row[2] for row in self._text_rows], pa.large_string())]
+        columns = [
+            pa.array([row[1] for row in self._text_rows]),
+            pa.array([row[2] for row in self._text_rows], pa.large_string()),
+        ]
         self._texts.write_table(pa.Table.from_arrays(columns, schema=_TEXT_SCHEMA))
         self._text_rows.clear()
         self._text_bytes = 0
@@ -336,7 +341,9 @@ class Sessions:
         """The object that `sessions read --json` prints."""
         sources: dict[str, Stream] = {}
         for stream in self.streams():
-            total = sources.setdefault(stream.source, Stream(source=stream.source, repository="", events_file="", files=0))
+            total = sources.setdefault(
+                stream.source, Stream(source=stream.source, repository="", events_file="", files=0)
+            )
             total.files += stream.files
             total.sessions += stream.sessions
             total.events = dict(Counter(total.events) + Counter(stream.events))
