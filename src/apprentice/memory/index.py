@@ -79,6 +79,13 @@ class Index:
         self._next_number = 0
         self._num_tokens = 0
 
+    def copy(self) -> Index:
+        """An index that grows apart from this one. Segments never change, so they are shared."""
+        twin = Index()
+        twin._documents, twin._segments = dict(self._documents), list(self._segments)
+        twin._groups, twin._next_number, twin._num_tokens = self._groups.copy(), self._next_number, self._num_tokens
+        return twin
+
     @property
     def num_tokens(self) -> int:
         """Tokens of all documents that were not removed."""
@@ -115,6 +122,13 @@ class Index:
         """Raises: KeyError where there is no such document."""
         self._num_tokens -= len(self._documents.pop(number).tokens)
         self._groups[number] = _REMOVED
+
+    def copy(self) -> Index:
+        """Another one that goes on from here by itself. Costs little: what both hold is shared, for it never changes."""
+        twin = Index()
+        twin._documents, twin._segments, twin._groups = dict(self._documents), list(self._segments), self._groups.copy()
+        twin._next_number, twin._num_tokens = self._next_number, self._num_tokens
+        return twin
 
     def view(self) -> View:
         """The index as it is now, whatever is added or removed later."""
