@@ -57,6 +57,12 @@ class RecordingMemory:
         self.asked.append((asked, len(self.told)))
         return _Flat(self._log_prob)
 
+    def copy(self) -> RecordingMemory:
+        """What is asked of a copy is written down in the original, what is told to the original not in the copy."""
+        twin = RecordingMemory(self._log_prob)
+        twin.told, twin.asked = list(self.told), self.asked
+        return twin
+
 
 class _Flat:
     def __init__(self, log_prob: float) -> None:

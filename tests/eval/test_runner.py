@@ -166,6 +166,24 @@ def test_a_longer_time_looks_at_what_a_shorter_one_looked_at_and_more(
     assert len(seen) == 4
 
 
+class Dear(Timed):
+    """A completion takes 2 seconds, a replacement 20."""
+
+    def generate(self, requests: Sequence[Request], *, on_token: Any = None) -> Any:
+        self.clock.now += 1.0 if requests[0].stop_texts else 19.0
+        return super().generate(requests, on_token=on_token)
+
+
+def test_a_dear_measure_does_not_eat_the_others_time(tmp_path: Path, works: list[Work], built: Built) -> None:
+    for budget in (30.0, 60.0):
+        clock = Clock()
+        evaluation = _evaluation(tmp_path / f"e{budget}", works, built, _arms(Dear(clock), ["base"]), clock=clock)
+        rows = evaluation.run(budget)
+        places = {measure: sum(row.measure == measure for row in rows) for measure in ("likelihood", "line", "edit")}
+        assert places["likelihood"] == places["line"] == 8
+        assert clock.now <= budget + 20.0
+
+
 def test_time_that_one_measure_does_not_need_goes_to_the_next(tmp_path: Path, works: list[Work], built: Built) -> None:
     clock = Clock()
     arms = _arms(Timed(clock), ["base"])
@@ -174,48 +192,15 @@ def test_time_that_one_measure_does_not_need_goes_to_the_next(tmp_path: Path, wo
     assert len({row.example for row in rows if row.measure == "edit"}) == 8
 
 
-def test_the_memory_is_asked_with_what_came_before_in_every_pass(
-    tmp_path: Path, works: list[Work], built: Built
+def test_the_memory_is_asked_with_what_came_before_whatever_the_order_of_commits(
+    tmp_path: Path, works: list[Work], built: Built, memory: Any
 ) -> None:
-    opened: list[_Memory] = []
-
-    def open_memories(repository: str) -> Memories:
-        memory = _Memory()
-        opened.append(memory)
-        return Memories({"m": memory}, [memory])
-
-    samples = tmp_path / "e"
-    samples.mkdir()
-    replay = Replay(works, {"r": "c16"})
-    evaluation = Evaluation(Samples(samples), _arms(Timed(Clock()), ["base_memory"]), replay, built.examples["test"],
-                            EvaluationConfig(measures=("likelihood", "line")), open_memories=open_memories)  # fmt: skip
-    evaluation.run()
-    assert len(opened) == 2
-    assert [memory.edits_known for memory in opened] == [[0, 1, 2, 3, 4, 5, 6, 7]] * 2
-
-
-class _Memory:
-    def __init__(self) -> None:
-        self.edits = 0
-        self.edits_known: list[int] = []
-
-    def set_file(self, path: str, text: str) -> None: ...
-    def remove_file(self, path: str) -> None: ...
-    def add_edit(self, edit: Any, provenance: Any) -> None:
-        self.edits += 1
-
-    def mixture(self, **asked: Any) -> Any:
-        self.edits_known.append(self.edits)
-        return _Identity()
-
-
-class _Identity:
-    def mix(self, log_probs_V: Any) -> Any:
-        return log_probs_V
-
-    def advance(self, token_id: int) -> None: ...
-    def draft(self, max_tokens: int) -> list[int]:
-        return []
+    evaluation = _evaluation(tmp_path / "e", works, built, _arms(Timed(Clock()), ["base_memory"]), memory=memory)
+    rows = {row.example: row for row in evaluation.run() if row.measure == "likelihood"}
+    assert evaluation.commits("likelihood") != sorted(evaluation.commits("likelihood"))
+    assert len(rows) == 8
+    # Three things are told for each commit (two edits, a file), and each is asked about before it is told.
+    assert sorted({known for _, known in memory.asked}) == [0, 1, 3, 4, 6, 7, 9, 10]
 
 
 def test_large_commits_can_be_sampled_and_the_same_places_are_drawn_each_time(

@@ -1,6 +1,6 @@
 """Moves the memory and the test's moments forward together: at an edit, the memory knows what came before and no more.
 
-    works --Replay--> View (a moment, the memory as it stands, earlier edits) --> arms answer --> the memory learns the edit
+    works --Replay--> View (a moment, the memory as it stood then, earlier edits) --> arms answer, in any order
 
 At an example the memory holds the tree of the commit's parent and all edits earlier in time (DESIGN 9); earlier edits of
 the same commit are among them, and the file as it stands is shown to it with every question. Leaving out the edited
@@ -10,8 +10,8 @@ lines, and that path of the repository, is the memory's own doing: it is told th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, overload
 
 from apprentice.core.protocols import Mixture, TextSource
 from apprentice.examples.filters import file_reason
@@ -29,7 +29,9 @@ class MixtureSource(Protocol):
 
 
 class EditMemory(MixtureSource, Protocol):
-    """What a replay asks of a memory."""
+    """What a replay asks of a memory. A copy costs little and does not see what its original is told later."""
+
+    def copy(self) -> MixtureSource: ...
 
     def set_file(self, path: str, text: str) -> Any: ...
     def remove_file(self, path: str) -> Any: ...
@@ -40,7 +42,7 @@ class EditMemory(MixtureSource, Protocol):
 class Memories:
     """The memories of one repository as they stood when the test began."""
 
-    by_name: Mapping[str, MixtureSource]
+    by_name: Mapping[str, EditMemory]
     """Name (that arms refer to) -> memory."""
     followed: Sequence[EditMemory]
     """Those that learn what happens on the way: each index once, where several gates share one."""
@@ -48,7 +50,7 @@ class Memories:
 
 NO_MEMORIES = Memories({}, [])
 OpenMemories = Callable[[str], Memories]
-"""Repository -> its memories, opened afresh: a second pass over the test starts from where the first did."""
+"""Repository -> its memories, opened afresh: a second walk over the test starts from where the first did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,29 @@ class View:
 
     moment: Moment
     memories: Mapping[str, MixtureSource]
-    earlier: Sequence[Edit] = field(default=())
+    earlier: Sequence[Edit] = ()
     """All edits made before, of the same repository, oldest first."""
+
+
+class _Earlier(Sequence[Edit]):
+    """The first edits of a list that goes on growing."""
+
+    def __init__(self, edits: Sequence[Edit]) -> None:
+        self._edits, self._count = edits, len(edits)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Edit: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Edit]: ...
+    def __getitem__(self, index: int | slice) -> Edit | Sequence[Edit]:
+        if isinstance(index, slice):
+            return [self._edits[i] for i in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        return self._edits[index % self._count]
 
 
 class Replay:
@@ -81,7 +104,7 @@ class Replay:
                 self._earlier[work.repository] += [moment.edit for moment in self._player.play(work)]
 
     def views(self, open_memories: OpenMemories, commits: Collection[str]) -> Iterator[View]:
-        """The moments of these commits, in order. A view is good until the next one is asked for."""
+        """The moments of these commits, in order."""
         player = self._player.copy()
         earlier = {repository: list(edits) for repository, edits in self._earlier.items()}
         memories: dict[str, Memories] = {}
@@ -96,7 +119,7 @@ class Replay:
             _move(work, known.followed, self._texts)
             for moment in player.play(work):
                 if work.commit in commits:
-                    yield View(moment, known.by_name, edits)
+                    yield View(moment, {name: memory.copy() for name, memory in known.by_name.items()}, _Earlier(edits))
                 edits.append(moment.edit)
                 if is_showable(moment.edit):
                     for memory in known.followed:

@@ -1,12 +1,11 @@
 """Lets every arm answer at every place of the test, within a time, and keeps each answer.
 
-    examples of the test split --> items --passes over the replayed works--> rows on disk --> (comparison)
+    examples of the test split --> items;  works --Replay--> views;  (item, view) --> rows on disk --> comparison
 
 Commits are drawn in one seeded order and taken whole, so that a longer time looks at all that a shorter one looked at and
-more. All arms answer at the same moment; a commit at which an arm is missing is in no comparison. The three measures
-share the time by `EvaluationConfig.shares`; what one does not need goes to the next. How many commits fit is found by
-passes: a few commits are timed, then as many more as should fit, and so on until the time is over. A pass starts from
-the memories as they were when the test began, so the order of passes changes no answer.
+more. All arms answer at the same moment; a commit at which an arm is missing is in no comparison. The measures take
+turns so that each gets its share of the time; what one does not need, the others use. A commit is begun only if it should
+end in time, by what its measure has cost so far.
 
 A row is on disk before the next is made: after kill -9 the same call goes on where it was.
 """
@@ -15,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,9 +30,10 @@ from apprentice.examples.example import COMPLETION, NEXT_EDIT, Example
 from apprentice.examples.kinds.completion import cursor
 
 _KIND = {LIKELIHOOD: NEXT_EDIT, LINE: COMPLETION, EDIT: NEXT_EDIT}
-_FIRST_COMMITS = 4
-_SAFETY = 0.8
-"""Share of the time left that the next pass is planned to take."""
+_WAVE_COMMITS = 96
+"""Commits whose moments are made in one walk over the test."""
+_DEARER = 8.0
+"""Times that a place of a measure is taken to cost as long as nothing is known: less would overrun the time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,19 +82,20 @@ class Evaluation:
         self.samples, self.arms, self.config = samples, list(arms), config or EvaluationConfig()
         self._replay, self._open_memories, self._progress, self._clock = replay, open_memories, progress, clock
         self._items = _items(examples, self.config)
+        self._order = list(dict.fromkeys(commit for commits in self._items.values() for commit in commits))
+        self._kept: dict[str, list[View]] = {}
 
     def run(self, budget_s: float | None = None) -> list[Row]:
         """All rows of these arms, made now or before, of commits that every arm has finished. Without a budget: all."""
         start = self._clock()
-        used = [measure for measure in self.config.measures if self._arms(measure) and self._items[measure]]
-        shares = dict(zip(MEASURES, self.config.shares, strict=True))
-        for i, measure in enumerate(used):
-            deadline = None
-            if budget_s is not None:
-                left = sum(shares[other] for other in used[i:])
-                now = self._clock()
-                deadline = now + (start + budget_s - now) * (shares[measure] / left if left else 1.0)
-            self._measure(measure, deadline)
+        turns = [_Turn(m, share, self._missing(m)) for m, share in zip(MEASURES, self.config.shares, strict=True)]
+        turns = [turn for turn in turns if turn.commits]
+        if self._progress:
+            places = sum(len(self._items[turn.measure][commit]) for turn in turns for commit in turn.commits)
+            self._progress.stage("evaluate", places, "places")
+        while turn := self._next(turns, start, budget_s):
+            if not self._take(turn, self._views(turn.commits[0], turns), start, budget_s):
+                break
         return self.rows()
 
     def rows(self) -> list[Row]:
@@ -122,35 +123,66 @@ class Evaluation:
     def _arms(self, measure: str) -> list[Arm]:
         return [arm for arm in self.arms if measure in arm.measures]
 
-    def _measure(self, measure: str, deadline: float | None) -> None:
-        commits = self.commits(measure)
-        if self._progress:
-            self._progress.stage(f"evaluate: {measure}", sum(map(len, self._items[measure].values())), "places")
-        at, size = 0, len(commits) if deadline is None else _FIRST_COMMITS
-        while at < len(commits) and size > 0:
-            start = self._clock()
-            if not self._pass(measure, commits[at : at + size], deadline):
-                return
-            at += size
-            if deadline is not None:
-                now = self._clock()
-                size = int(_SAFETY * (deadline - now) / max((now - start) / size, 1e-6))
+    def _next(self, turns: Sequence[_Turn], start: float, budget_s: float | None) -> _Turn | None:
+        """Whose turn it is; None where nothing is left to do or no commit should end in time."""
+        waiting = [turn for turn in turns if turn.commits]
+        if budget_s is None:
+            return min(waiting, key=lambda turn: turn.num_done, default=None)
+        left = start + budget_s - self._clock()
+        costs = self._costs(waiting, turns)
+        possible = [turn for turn in waiting if left > 0 and costs[turn.measure] <= left]
+        share = budget_s / (sum(turn.share for turn in turns) or 1.0)
+        fair = [turn for turn in possible if turn.spent + costs[turn.measure] <= share * turn.share]
+        return min(fair or possible, key=lambda turn: turn.spent / (turn.share or 1e-9), default=None)
 
-    def _pass(self, measure: str, commits: Sequence[str], deadline: float | None) -> bool:
-        """One go over some commits; False where the time ran out."""
-        missing = {
-            commit for commit in commits
-            if any(self._find(measure, arm, example) is None
-                   for example in self._items[measure][commit] for arm in self._arms(measure))
-        }  # fmt: skip
-        self._advance(sum(len(self._items[measure][commit]) for commit in commits if commit not in missing))
-        for view in self._replay.views(self._open_memories, missing) if missing else ():
-            if view.moment.key in self._items[measure][view.moment.work.commit]:
-                if deadline is not None and self._clock() > deadline:
-                    return False
-                self._answer(measure, view)
-                self._advance(1)
+    def _costs(self, waiting: Sequence[_Turn], turns: Sequence[_Turn]) -> dict[str, float]:
+        """Seconds that each measure's next commit should take, by what its places cost so far. A measure that has not
+        begun is taken to cost several times as much as the one before it."""
+        costs, a_place = {}, 0.0
+        for turn in turns:
+            a_place = turn.spent / turn.places if turn.places else a_place * _DEARER
+            if turn in waiting:
+                costs[turn.measure] = a_place * len(self._items[turn.measure][turn.commits[0]])
+        return costs
+
+    def _take(self, turn: _Turn, views: Sequence[View], start: float, budget_s: float | None) -> bool:
+        """One commit in one measure; False where the time ran out in the middle."""
+        begun = self._clock()
+        wanted = self._items[turn.measure][turn.commits[0]]
+        for view in views:
+            if budget_s is not None and self._clock() > start + budget_s:
+                return False
+            if view.moment.key in wanted:
+                self._answer(turn.measure, view)
+                if self._progress:
+                    self._progress.advance(1)
+        turn.commits.popleft()
+        turn.num_done += 1
+        turn.spent += self._clock() - begun
+        turn.places += len(wanted)
         return True
+
+    def _missing(self, measure: str) -> deque[str]:
+        """Commits at which an arm has yet to answer, in the order drawn."""
+        if measure not in self.config.measures:
+            return deque()
+        arms = self._arms(measure)
+        return deque(
+            commit for commit, examples in self._items[measure].items()
+            if any(self._find(measure, arm, example) is None for example in examples for arm in arms)
+        )  # fmt: skip
+
+    def _views(self, commit: str, turns: Sequence[_Turn]) -> list[View]:
+        """The moments of a commit. Views are made for many commits in one walk and kept until no measure needs them."""
+        needed = {other for turn in turns for other in turn.commits}
+        self._kept = {other: views for other, views in self._kept.items() if other in needed}
+        if commit not in self._kept:
+            wave = [other for other in self._order if other in needed and other not in self._kept][:_WAVE_COMMITS]
+            for other in wave:
+                self._kept[other] = []
+            for view in self._replay.views(self._open_memories, set(wave)):
+                self._kept[view.moment.work.commit].append(view)
+        return self._kept[commit]
 
     def _find(self, measure: str, arm: Arm, example: str) -> Row | None:
         return self.samples.find(measure, arm.name, arm.version, example)
@@ -205,9 +237,17 @@ class Evaluation:
                 order=moment.order, path=moment.edit.path, **values)
         )  # fmt: skip
 
-    def _advance(self, amount: int) -> None:
-        if self._progress and amount:
-            self._progress.advance(amount)
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """What a measure has yet to do, and what it has cost."""
+
+    measure: str
+    share: float
+    commits: deque[str]
+    num_done: int = 0
+    places: int = 0
+    spent: float = 0.0
 
 
 def _items(examples: Iterable[Example], config: EvaluationConfig) -> dict[str, dict[str, set[str]]]:
