@@ -1,8 +1,13 @@
+import errno
 import math
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from apprentice.core.fakes import ByteTokenizer, ScriptedGenerator
+from apprentice.core import files
+from apprentice.core.errors import StorageError
+from apprentice.core.fakes import ByteTokenizer, FailingOperations, ScriptedGenerator
 from apprentice.core.protocols import Generator, Request
 
 
@@ -68,3 +73,26 @@ def test_scores_are_those_of_the_script_and_the_mixture_sees_them() -> None:
     assert np.allclose(first.mixture_log_probs or [], [-1 - math.log(2)] * 2)
     assert mixture.advanced == [3, 4]
     assert second.mixture_log_probs is None
+
+
+def test_operations_are_listed_with_the_line_that_asked_for_them(tmp_path: Path) -> None:
+    operations = FailingOperations(0, errno.EIO)
+    with files.using(operations):
+        files.write_text(tmp_path / "a", "x")
+        files.make_folder(tmp_path / "b")
+    assert [operation for operation, _ in operations.performed[:4]] == ["open", "write", "fsync", "rename"]
+    assert len(operations.sites) == len(operations.performed)
+    assert len(set(operations.sites)) == 2
+    assert all(site.startswith("core/test_fakes.py:") for site in operations.sites)
+
+
+def test_after_a_failure_all_is_well_again_unless_it_persists(tmp_path: Path) -> None:
+    for persistent in (False, True):
+        with files.using(FailingOperations(1, errno.EIO, persistent=persistent)):
+            with pytest.raises(StorageError):
+                files.write_text(tmp_path / "a", "x")
+            if persistent:
+                with pytest.raises(StorageError):
+                    files.write_text(tmp_path / "a", "x")
+            else:
+                files.write_text(tmp_path / "a", "x")

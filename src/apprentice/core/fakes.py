@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,16 +145,19 @@ class ScriptedGenerator:
 class FailingOperations(Operations):
     """File operations of which the `fail_at`-th (from 1; 0: none) fails with `code`. A failing write writes half first.
 
-    `performed` lists (operation, path), so that a first run with `fail_at=0` tells how many there are. With
-    `persistent=True` every later operation fails too, clean-up included: what a crash would leave."""
+    `performed` lists (operation, path), so that a first run with `fail_at=0` tells how many there are; `sites` lists, for
+    the same operations, the line of code outside `core` that asked for it. With `persistent=True` every later operation
+    fails too, clean-up included: what a crash would leave."""
 
     def __init__(self, fail_at: int, code: int, *, persistent: bool = False) -> None:
         self.performed: list[tuple[str, Path]] = []
+        self.sites: list[str] = []
         self.failed = False
         self._fail_at, self._code, self._persistent = fail_at, code, persistent
 
     def _check(self, operation: str, path: Path) -> None:
         self.performed.append((operation, path))
+        self.sites.append(_caller())
         if len(self.performed) == self._fail_at or (self._persistent and self.failed):
             self.failed = True
             raise OSError(self._code, os.strerror(self._code), str(path))
@@ -194,6 +198,18 @@ class FailingOperations(Operations):
     def rmdir(self, path: Path) -> None:
         self._check("rmdir", path)
         super().rmdir(path)
+
+
+def _caller() -> str:
+    """`train/checkpoints.py:120`: the nearest line on the stack that is neither in `core` nor in the standard library."""
+    core = Path(__file__).parent
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.parent != core and path.name != "contextlib.py":
+            break
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).parent.name}/{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 def _spread(vocab_size: int, token_id: int, log_prob: float) -> np.ndarray:
