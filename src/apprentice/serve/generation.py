@@ -1,0 +1,94 @@
+"""One request's generations as pieces of text: the same stream whether the client streams or waits.
+
+    Work (requests, how many log-probabilities) --in the model's thread--> Piece ... Piece, Finish for each choice
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from apprentice.core.protocols import Generator, Request
+from apprentice.serve.jobs import Job
+from apprentice.serve.watching import Watched, Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that has become certain."""
+
+    index: int
+    text: str
+    tokens: list[Watched]
+    """Those it was made of, where log-probabilities were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A choice has ended."""
+
+    index: int
+    reason: str
+    """`stop` or `length`."""
+    num_tokens: int
+    tokens: list[Watched]
+    """Those since the last piece."""
+
+
+Event = Piece | Finish
+
+
+@dataclass(slots=True)
+class Choice:
+    """What a client gets who waits for the end."""
+
+    text: str = ""
+    reason: str = "stop"
+    num_tokens: int = 0
+    tokens: list[Watched] = field(default_factory=list)
+
+    def take(self, event: Event) -> None:
+        self.tokens += event.tokens
+        if isinstance(event, Piece):
+            self.text += event.text
+        else:
+            self.reason, self.num_tokens = event.reason, event.num_tokens
+
+
+def work(generator: Generator, requests: Sequence[Request], num_top: int | None) -> Callable[[Job[Event]], None]:
+    """To be submitted to the line. `num_top`: alternatives for each token; None = no log-probabilities."""
+
+    def run(job: Job[Event]) -> None:
+        watchers = [None if num_top is None else Watcher(num_top, request.mixture) for request in requests]
+        watched = [
+            request if watcher is None else replace(request, mixture=watcher)
+            for request, watcher in zip(requests, watchers, strict=True)
+        ]
+        told = [0] * len(requests)
+
+        def new_tokens(index: int) -> list[Watched]:
+            watcher = watchers[index]
+            if watcher is None:
+                return []
+            before, told[index] = told[index], len(watcher.tokens)
+            return watcher.tokens[before:]
+
+        def on_token(index: int, _: int, text: str) -> bool:
+            if text:
+                job.give(Piece(index, text, new_tokens(index)))
+            return job.is_wanted
+
+        for index, sample in enumerate(generator.generate(watched, on_token=on_token)):
+            reason = "length" if sample.finish_reason == "length" else "stop"
+            job.give(Finish(index, reason, len(sample.token_ids), new_tokens(index)))
+
+    return run
+
+
+def given_tokens(generator: Generator, token_ids: Sequence[int], num_top: int) -> list[Watched]:
+    """The log-probability of each token of a text behind those in front of it; of the first there is none."""
+    if len(token_ids) < 2:
+        return []
+    watcher = Watcher(num_top)
+    generator.score([token_ids[:1]], [token_ids[1:]], mixtures=[watcher])
+    return watcher.tokens

@@ -1,0 +1,139 @@
+"""What is served: a generator with its tokenizer and name, and the prompts that it is given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from apprentice.core.errors import InputError
+from apprentice.core.protocols import Generator, Mixture, Request
+from apprentice.repository.prompt import Place, PromptConfig, completion_prompt
+from apprentice.serve.errors import ApiError
+from apprentice.serve.requests import ChatRequest, CompletionRequest, Shared
+from apprentice.text import chat
+from apprentice.text.edits import split_lines
+from apprentice.text.healing import heal
+from apprentice.text.tokenizer import Tokenizer
+
+DEFAULT_CHAT_TOKENS = 1024
+DEFAULT_COMPLETION_TOKENS = 16
+"""OpenAI's."""
+UNNAMED_PATH = "untitled"
+
+MakeMixture = Callable[[Place, str, Sequence[int], str], Mixture | None]
+"""(place, what stands on the cursor's line in front of it, healed prompt, what the output must start with)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedModel:
+    """One model behind the API."""
+
+    name: str
+    generator: Generator
+    tokenizer: Tokenizer
+    max_positions: int
+    """Longest prompt and reply together, in tokens."""
+    created: int = 0
+    """Seconds since 1970."""
+    fingerprint: str | None = None
+    """Of weights and memory, where known."""
+    make_mixture: MakeMixture | None = None
+    """The repository's memory for completions with a `suffix`."""
+    prompt: PromptConfig = PromptConfig()  # noqa: RUF009 - frozen
+
+
+def chat_requests(model: ServedModel, asked: ChatRequest) -> list[Request]:
+    """Raises: ApiError."""
+    try:
+        rendered = chat.render(model.tokenizer, None, asked.conversation(), add_generation_prompt=True)
+    except InputError as error:
+        raise ApiError(400, error.message, param="messages") from None
+    limit = asked.max_completion_tokens or asked.max_tokens
+    room = _room(model, len(rendered.token_ids), limit or 1, "messages")
+    return _requests(model, asked, [Plan(rendered.token_ids, limit or min(DEFAULT_CHAT_TOKENS, room))])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A prompt as the model gets it."""
+
+    token_ids: Sequence[int]
+    max_tokens: int
+    must_start_with: str = ""
+    make_mixture: Callable[[], Mixture | None] = lambda: None
+    """A new one for each sample: a mixture follows one text."""
+
+
+def completion_requests(model: ServedModel, asked: CompletionRequest) -> list[Request]:
+    """`n` for each prompt, in order. Raises: ApiError."""
+    limit = DEFAULT_COMPLETION_TOKENS if asked.max_tokens is None else asked.max_tokens
+    plans: list[Plan] = []
+    for prompt in asked.prompts():
+        if asked.suffix is not None and isinstance(prompt, str):
+            plan = _fill_in(model, prompt, asked.suffix, asked.path or UNNAMED_PATH, limit, healed=asked.logprobs is None)
+        else:
+            plan = Plan(_token_ids(model, prompt), limit)
+        _room(model, len(plan.token_ids), limit, "prompt")
+        plans.append(plan)
+    return _requests(model, asked, plans)
+
+
+def _fill_in(model: ServedModel, before: str, after: str, path: str, limit: int, *, healed: bool) -> Plan:
+    """A cursor between two texts, prompted as in training. What follows on the cursor's own line is shown below it."""
+    above, line_break, line_start = before.rpartition("\n")
+    rest, _, below = after.partition("\n")
+    lines_above = split_lines(above + line_break)
+    lines = [*lines_above, *([rest] if rest.strip() else []), *split_lines(below)]
+    place = Place(path, lines, len(lines_above), len(lines_above))
+    text = completion_prompt(model.tokenizer, place, line_start, config=model.prompt).text
+    # Log-probabilities are of tokens behind the prompt: healing would take its last ones back.
+    text, must_start_with = heal(model.tokenizer, text) if healed else (text, "")
+    token_ids = model.tokenizer.encode(text)
+    limit += len(model.tokenizer.encode(must_start_with))
+    if model.make_mixture is None:
+        return Plan(token_ids, limit, must_start_with)
+    make = functools.partial(model.make_mixture, place, line_start, token_ids, must_start_with)
+    return Plan(token_ids, limit, must_start_with, make)
+
+
+def _token_ids(model: ServedModel, prompt: str | list[int]) -> list[int]:
+    if isinstance(prompt, str):
+        return model.tokenizer.encode(prompt)
+    if max(prompt) >= model.tokenizer.vocab_size:
+        raise ApiError(400, f"`prompt` has a token id above {model.tokenizer.vocab_size - 1}", param="prompt")
+    return prompt
+
+
+def _room(model: ServedModel, num_prompt: int, limit: int, param: str) -> int:
+    """Tokens that a reply may have. Raises: ApiError where `limit` is more."""
+    room = model.max_positions - num_prompt
+    if room < limit:
+        raise ApiError(
+            400,
+            f"This model's maximum context length is {model.max_positions} tokens. However, your request has {num_prompt} tokens "
+            f"in the {param} and asks for {limit} more. Please reduce one of them.",
+            code="context_length_exceeded",
+            param=param,
+        )
+    return room
+
+
+def _requests(model: ServedModel, asked: Shared, plans: Sequence[Plan]) -> list[Request]:
+    requests: list[Request] = []
+    for plan in plans:
+        for number in range(asked.n or 1):
+            requests.append(
+                Request(
+                    prompt_ids=plan.token_ids,
+                    max_tokens=plan.max_tokens,
+                    temperature=1.0 if asked.temperature is None else asked.temperature,
+                    top_p=1.0 if asked.top_p is None else asked.top_p,
+                    # Each of several samples has a seed of its own; numpy takes no negative ones.
+                    seed=None if asked.seed is None else (asked.seed % 2**64) + number,
+                    stop_texts=asked.stop_texts,
+                    must_start_with=plan.must_start_with,
+                    mixture=plan.make_mixture(),
+                )
+            )
+    return requests
