@@ -1,7 +1,8 @@
 """Rows made by the real prompt builder, and the debug model: what the tests of training start from."""
 
+import functools
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from apprentice.core.fakes import ByteTokenizer
 from apprentice.model import presets, weights
 from apprentice.model.transformer import Transformer
-from apprentice.repository.prompt import Place, completion_prompt, next_edit_prompt
+from apprentice.repository.prompt import Place, Prompt, completion_prompt, next_edit_prompt
 from apprentice.text.edits import Edit, Piece, join, render_target
 
 
@@ -26,10 +27,9 @@ class MadeRow:
     commit: str = "c0"
     repository: str = "made"
     time: float = 0.0
-    extra: dict[str, str] = field(default_factory=dict)
 
 
-def _row(kind: str, prompt, target: list[Piece], number: int) -> MadeRow:
+def _row(kind: str, prompt: Prompt, target: list[Piece], number: int) -> MadeRow:
     text, spans = join(target)
     shift = len(prompt.text)
     triples = [(s.start, s.end, s.kind) for s in prompt.spans]
@@ -43,29 +43,31 @@ def tokenizer() -> ByteTokenizer:
     return ByteTokenizer()
 
 
+def made_rows(tokenizer, count: int, kind: str = "next_edit", lines_around: int = 12) -> list[MadeRow]:
+    """Edits that rename a name, which a model can learn; the k-th is the same on every call."""
+    rows: list[MadeRow] = []
+    recent: list[Edit] = []
+    for number in range(count):
+        rng = random.Random(number)
+        lines = [f"    {rng.choice('abcdef')} = {rng.choice('uvw')} + {rng.randint(0, 99)}" for _ in range(lines_around * 2)]
+        old = (f"    value_{rng.choice('abc')} = compute(left)",)
+        new = (old[0].replace("compute", "evaluate"), *(["    return right"] if number % 3 == 0 else []))
+        at = lines_around
+        place = Place("src/made.py", [*lines[:at], *old, *lines[at:]], at, at + 1)
+        if kind == "next_edit":
+            prompt, target = next_edit_prompt(tokenizer, place, recent), render_target(old, new)
+        else:
+            prompt = completion_prompt(tokenizer, place, new[0][:14], recent)
+            target = [Piece(new[0][14:], "changed"), Piece("\n", "end")]
+        rows.append(_row(kind, prompt, target, number))
+        recent.append(Edit("src/made.py", at, old, new, tuple(lines[at - 3 : at]), tuple(lines[at : at + 3])))
+    return rows
+
+
 @pytest.fixture
 def make_rows(tokenizer):
-    """`make_rows(count, kind)`: edits that rename a name, which a model can learn; the k-th is the same on every call."""
-
-    def make(count: int, kind: str = "next_edit", lines_around: int = 12) -> list[MadeRow]:
-        rows, recent = [], []
-        for number in range(count):
-            rng = random.Random(number)
-            lines = [f"    {rng.choice('abcdef')} = {rng.choice('uvwxyz')} + {rng.randint(0, 99)}" for _ in range(lines_around * 2)]
-            old = (f"    value_{rng.choice('abc')} = compute(left)",)
-            new = (old[0].replace("compute", "evaluate"), *(["    return right"] if number % 3 == 0 else []))
-            at = lines_around
-            place = Place("src/made.py", [*lines[:at], *old, *lines[at:]], at, at + 1)
-            if kind == "next_edit":
-                prompt, target = next_edit_prompt(tokenizer, place, recent), render_target(old, new)
-            else:
-                prompt = completion_prompt(tokenizer, place, new[0][:14], recent)
-                target = [Piece(new[0][14:], "changed"), Piece("\n", "end")]
-            rows.append(_row(kind, prompt, target, number))
-            recent.append(Edit("src/made.py", at, old, new, tuple(lines[at - 3 : at]), tuple(lines[at : at + 3])))
-        return rows
-
-    return make
+    """`make_rows(count, kind)`."""
+    return functools.partial(made_rows, tokenizer)
 
 
 @pytest.fixture

@@ -116,9 +116,9 @@ class Trainer:
         self._model, self._sequences, self._plan, self._table = model, sequences, plan, weights_table
         self._heldout = [heldout[i] for i in plan.heldout]
         self._folder, self._config, self._optimizer_config = folder, config, optimizer_config
-        self._optimizer = Optimizer(model.named_parameters(), optimizer_config)
-        if not self._optimizer.parameters:
+        if not any(parameter.requires_grad for parameter in model.parameters()):
             raise InputError("no weight of the model is left to train", hint="choose other `weights`")
+        self._optimizer = Optimizer(model.named_parameters(), optimizer_config)
         self._progress, self._clock = progress, clock
         self._log = Log(folder, progress, clock=clock)
         self._state = _State()
@@ -126,7 +126,7 @@ class Trainer:
         self._flops_per_token = flops_per_token or 6.0 * model.config.num_parameters
         self._recent_s: list[float] = [plan.step_s] if plan.step_s else []
         self._replay: dict[int, Decision] = {}
-        self._written_at, self._writing_s = clock(), 0.0
+        self._written_at, self._writing_s, self._aside_s = clock(), 0.0, 0.0
 
     def run(self) -> Outcome:
         """Train to the end of the plan. Raises: UserError where that would not be training."""
@@ -137,8 +137,10 @@ class Trainer:
             if not self._state.curve:
                 self._measure()
             while not self._state.stopped_early and (decision := self._decide()) is not None:
+                started, aside_s = self._clock(), self._aside_s
                 self._step(decision)
                 self._after_step(last=decision.remaining == 1)
+                self._recent_s.append(self._clock() - started - (self._aside_s - aside_s))
         return self._outcome()
 
     def load_best(self, outcome: Outcome) -> bool:
@@ -195,7 +197,6 @@ class Trainer:
         tokens = sum(batch.num_tokens for batch in batches)
         state.tokens += tokens
         took = self._clock() - started
-        self._recent_s.append(took)
         self._write_step(decision, loss=loss, grad_norm=grad_norm, lr=lr, tokens=tokens, took=took)
 
     def _write_step(
@@ -211,7 +212,7 @@ class Trainer:
             tokens_per_s=tokens / max(took, 1e-9),
             mfu=flops / max(took, 1e-9) / peak if peak else 0.0,
             memory_gib=machine.peak_memory_gib(),
-            eta_s=(decision.remaining - 1) * statistics.median(self._recent_s[-RECENT_STEPS:]),
+            eta_s=(decision.remaining - 1) * statistics.median(self._recent_s[-RECENT_STEPS:] or [took]),
             tokens=tokens,
             elapsed_s=self._elapsed_s(),
             cursor=decision.cursor,
@@ -251,6 +252,7 @@ class Trainer:
             seconds=self._clock() - started,
         )
         self._log.heldout(point, before)
+        self._aside_s += point.seconds
         self._state.curve.append(point)
         return before is None or point.bits < before.bits
 
@@ -268,6 +270,7 @@ class Trainer:
         checkpoints.prune(self._folder, resume_step=course.step, best_step=best.step if best else None)
         self._written_at = self._clock()
         self._writing_s = self._written_at - started
+        self._aside_s += self._writing_s
 
     def _resume(self) -> None:
         past = list(Log.read(self._folder))

@@ -84,18 +84,20 @@ def measure(
     arithmetic: Arithmetic | None = None,
     threads: int | None = None,
     repeats: int = 2,
+    limit_s: float = math.inf,
 ) -> Numerics:
     """Time forward and backward of `loss_of(number format of the large products)` in each candidate. What is given is not
-    varied. Leaves no gradients behind."""
-    cores = threads or machine.cores()
+    varied; no further candidate is begun after `limit_s`. Leaves no gradients behind."""
+    cores, started = threads or machine.cores(), time.perf_counter()
     seconds: dict[str, float] = {}
     best: tuple[float, Numerics] | None = None
     reference = math.nan
     products = {name: peak_gflops(Numerics(arithmetic=name, threads=cores), size=512) for name in ARITHMETIC}
     for name in [arithmetic] if arithmetic else ARITHMETIC:
         candidate = Numerics(arithmetic=name, threads=cores)
-        if name != "fp32" and arithmetic is None and products[name] < 0.8 * products["fp32"]:
-            # Seven times slower on some machines: not worth a whole step to find out.
+        # A product is seven times slower on some machines: not worth a whole step to find out.
+        hopeless = name != "fp32" and arithmetic is None and products[name] < 0.8 * products["fp32"]
+        if hopeless or (best is not None and time.perf_counter() - started > limit_s):
             continue
         took, loss = _time(model, candidate, loss_of, repeats, give_up_s=1.5 * best[0] if best else math.inf)
         seconds[f"{name} x {cores}"] = round(took, 4)
@@ -104,7 +106,7 @@ def measure(
         if close and (best is None or took < best[0]):
             best = (took, candidate)
     assert best is not None
-    for fewer in [] if threads else _fewer(cores):
+    for fewer in [] if threads or time.perf_counter() - started > limit_s else _fewer(cores):
         candidate = Numerics(arithmetic=best[1].arithmetic, threads=fewer)
         took, _ = _time(model, candidate, loss_of, repeats, give_up_s=best[0])
         seconds[f"{candidate.arithmetic} x {fewer}"] = round(took, 4)

@@ -15,6 +15,7 @@ then from the saved weights. With `steps` the resulting artifact is the same bit
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import time
 from collections import Counter
@@ -47,6 +48,8 @@ VERSION = 1
 TRAINING = "training"
 OUTCOME = "outcome.json"
 CALIBRATION_TOKENS = 256
+CALIBRATION_SHARE = 0.05
+"""Of the budget, after which no further numerics are tried."""
 LEARNED_KINDS = ("changed", "copied", "end")
 _LICENCE = re.compile(r"^license:\s*([\w.-]{1,64})\s*$", re.MULTILINE)
 
@@ -234,7 +237,8 @@ def _make_plan(
         chosen, step_s = numerics.fixed(arithmetic, sft.threads or None), 0.0
     else:
         progress.stage("measure the machine")
-        chosen = _calibrate(model, data, sft, arithmetic)
+        limit_s = math.inf if budget_s is None else CALIBRATION_SHARE * budget_s
+        chosen = _calibrate(model, data, sft, arithmetic, limit_s)
         step_s = _time_step(model, data, sft, chosen, per_step)
     plan = plans.make(
         data.sequences, data.heldout, numerics=chosen, per_step=per_step, steps=steps, budget_s=budget_s, step_s=step_s,
@@ -249,7 +253,9 @@ def _make_plan(
     return plan
 
 
-def _calibrate(model: Transformer, data: Data, sft: SftConfig, arithmetic: Arithmetic | None) -> Numerics:
+def _calibrate(
+    model: Transformer, data: Data, sft: SftConfig, arithmetic: Arithmetic | None, limit_s: float
+) -> Numerics:
     """The fastest numerics on a short real sequence."""
     batch = collate([_cut(max(data.sequences, key=len), CALIBRATION_TOKENS)])
     table = np.ones(len(KINDS), np.float32)
@@ -257,7 +263,7 @@ def _calibrate(model: Transformer, data: Data, sft: SftConfig, arithmetic: Arith
     def loss_of(matmul: torch.dtype) -> torch.Tensor:
         return losses.batch_loss(model, batch, table, float(batch.num_tokens), matmul=matmul)
 
-    return numerics.measure(model, loss_of, arithmetic=arithmetic, threads=sft.threads or None)
+    return numerics.measure(model, loss_of, arithmetic=arithmetic, threads=sft.threads or None, limit_s=limit_s)
 
 
 def _time_step(model: Transformer, data: Data, sft: SftConfig, chosen: Numerics, per_step: int) -> float:

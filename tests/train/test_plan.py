@@ -1,0 +1,119 @@
+"""Budgets become steps, the newest data is what is trained on, and the clock wins."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apprentice.core.errors import InputError
+from apprentice.train import plan as plans
+from apprentice.train.numerics import Numerics
+from apprentice.train.packing import PackedSequence
+from apprentice.train.plan import Course
+
+
+def _sequences(count, length=100):
+    zeros = np.zeros(length, np.int32)
+    return [PackedSequence(np.full(length, i, np.int32), zeros.astype(np.uint8), zeros, zeros) for i in range(count)]
+
+
+def _plan(sequences=None, heldout=(), **changes):
+    settings = {
+        "numerics": Numerics(arithmetic="fp32", threads=1), "per_step": 1, "steps": None, "budget_s": None, "step_s": 1.0,
+        "heldout_share": 0.1, "heldout_tokens": 1000, "heldout_points": 5, "max_rounds": 1, "order": "time", "seed": 0,
+    }
+    return plans.make(_sequences(10) if sequences is None else sequences, heldout, **{**settings, **changes})
+
+
+def test_a_budget_trains_on_the_newest_sequences_in_their_order():
+    plan = _plan(budget_s=4.5)
+    assert plan.num_steps == 4
+    assert plan.order == [6, 7, 8, 9]
+
+
+def test_a_budget_beyond_the_data_ends_after_the_rounds_that_are_allowed():
+    assert _plan(budget_s=1000.0).order == list(range(10))
+    assert _plan(budget_s=25.0, max_rounds=3).order == [5, 6, 7, 8, 9, *range(10), *range(10)]
+
+
+def test_given_steps_win_and_no_clock_is_in_the_plan():
+    plan = _plan(steps=12, budget_s=3.0, per_step=2)
+    assert (plan.num_steps, plan.budget_s, len(plan.order)) == (12, None, 24)
+    assert plan.order[-10:] == list(range(10))
+
+
+def test_held_out_sequences_are_the_newest_that_fit_the_share_of_the_budget():
+    heldout = _sequences(30)
+    plan = _plan(heldout=heldout, budget_s=60.0, step_s=1.0, heldout_share=0.1)
+    # 6 s for 5 points at a third of a step for each sequence.
+    assert plan.heldout == [27, 28, 29]
+    assert plan.num_steps == 10
+    assert _plan(heldout=heldout, steps=5, heldout_tokens=250).heldout == [28, 29]
+
+
+def test_at_least_one_sequence_is_held_out():
+    assert _plan(heldout=_sequences(3, length=5000), budget_s=1.0).heldout == [2]
+
+
+def test_a_shuffled_order_is_the_same_for_the_same_seed():
+    orders = [_plan(steps=10, order="shuffled", seed=seed).order for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == list(range(10))
+
+
+def test_a_run_with_given_steps_never_looks_at_the_clock():
+    plan = _plan(steps=5)
+    decision = plans.decide(plan, Course(step=2, cursor=2), left_s=-100.0, step_s=50.0)
+    assert (decision.cursor, decision.remaining) == (2, 3)
+
+
+def test_a_run_behind_its_plan_skips_the_oldest_data_to_come():
+    plan = _plan(budget_s=10.0)
+    decision = plans.decide(plan, Course(step=2, cursor=2), left_s=4.0, step_s=1.0)
+    assert (decision.cursor, decision.remaining) == (6, 4)
+    assert plan.order[decision.cursor :] == [6, 7, 8, 9]
+
+
+def test_a_little_noise_skips_nothing_and_no_time_ends_the_run():
+    plan = _plan(budget_s=10.0)
+    assert plans.decide(plan, Course(), left_s=9.5, step_s=1.0).cursor == 0
+    assert plans.decide(plan, Course(step=9, cursor=9), left_s=0.0, step_s=1.0) is None
+    assert plans.decide(plan, Course(step=10, cursor=10), left_s=5.0, step_s=1.0) is None
+
+
+@given(st.lists(st.floats(0.2, 3.0), min_size=200, max_size=200))
+def test_the_schedule_reaches_its_end_however_the_clock_runs(durations):
+    plan = _plan(_sequences(50), budget_s=50.0)
+    course, left_s, middles = Course(), 50.0, []
+    for took in durations:
+        decision = plans.decide(plan, course, left_s=left_s, step_s=took)
+        if decision is None:
+            break
+        middles.append(decision.midpoint(course))
+        decision.follow(course)
+        course.cursor = decision.cursor + 1
+        left_s -= took
+    assert 0 < len(middles) <= 50
+    assert all(0 < p < 1 for p in middles)
+    assert middles == sorted(middles)
+    assert left_s > -3.0
+    if left_s > 0:
+        assert course.progress == pytest.approx(1.0)
+        assert course.cursor == 50
+
+
+def test_a_plan_reads_back_and_a_damaged_one_says_what_to_do(tmp_path):
+    plan = _plan(budget_s=4.0)
+    plans.write(tmp_path, plan)
+    assert plans.read(tmp_path) == plan
+    (tmp_path / plans.PLAN).write_text("{}")
+    with pytest.raises(InputError, match=r"plan\.json"):
+        plans.read(tmp_path)
+
+
+def test_the_fingerprint_sees_every_token():
+    sequences = _sequences(3)
+    before = plans.fingerprint(sequences)
+    assert plans.fingerprint(_sequences(3)) == before
+    sequences[2].token_ids_T[99] += 1
+    assert plans.fingerprint(sequences) != before

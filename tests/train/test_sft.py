@@ -1,0 +1,306 @@
+"""From rows to a checkpoint artifact, through every alarm and every kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from apprentice.core import artifacts, config
+from apprentice.core.errors import InputError
+from apprentice.core.progress import Silent
+from apprentice.model import weights
+from apprentice.train import checkpoints, sft
+from apprentice.train.loop import LoopConfig
+from apprentice.train.optimizer import OptimizerConfig
+from apprentice.train.packing import LossWeights, PackingConfig
+from apprentice.train.sft import SftConfig
+
+PARENTS = {"base": "b" * 64, "examples": "e" * 64}
+SMALL = PackingConfig(sequence_tokens=256, above_lines=2, below_lines=2)
+
+
+def _config(**changes):
+    settings = {
+        "packing": SMALL, "optimizer": OptimizerConfig(lr=2e-3), "arithmetic": "fp32", "threads": 1,
+        "loop": LoopConfig(heldout_points=2, heldout_tokens=600, checkpoint_every_s=0.0),
+    }
+    return SftConfig(**{**settings, **changes})
+
+
+def _train(base, rows, tokenizer, out, *, steps=4, budget_s=None, heldout=6, progress=None, **changes):
+    return sft.train(
+        base, rows[:-heldout] if heldout else rows, rows[-heldout:] if heldout else [], tokenizer, out,
+        sft=_config(**changes), parents=PARENTS, progress=progress or Silent(), steps=steps, budget_s=budget_s,
+    )
+
+
+def test_the_artifact_is_a_folder_with_lineage(tmp_path, debug_base, make_rows, tokenizer):
+    (debug_base / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    rows = make_rows(30)
+    manifest = _train(debug_base, rows, tokenizer, tmp_path / "out", steps=5)
+    assert artifacts.verify(tmp_path / "out") == []
+    assert manifest.kind == "checkpoint"
+    assert manifest.parents == PARENTS
+    assert manifest.counts["steps"] == 5
+    assert manifest.config["sft"]["loss"]["copied"] == 0.02
+    assert set(manifest.extra["learned_tokens"]) == {"developer", "assistant"}
+    assert manifest.extra["learned_tokens"]["developer"] > 3 * manifest.extra["learned_tokens"]["assistant"]
+    assert manifest.extra["people"] == ["person-1"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "license: apache-2.0" in card
+    assert PARENTS["examples"] in card
+    assert sorted(path.name for path in (tmp_path / "out" / "training").iterdir()) == [
+        "metrics.jsonl", "outcome.json", "plan.json",
+    ]
+
+
+def test_the_saved_weights_are_those_of_the_best_point(tmp_path, debug_base, make_rows, tokenizer):
+    manifest = _train(debug_base, make_rows(30), tokenizer, tmp_path / "out", steps=6)
+    curve = dict(map(tuple, manifest.extra["heldout_bits_per_changed_token"]))
+    assert manifest.extra["best_step"] == min(curve, key=curve.get) > 0
+    before, after = weights.load(debug_base), weights.load(tmp_path / "out")
+    moved = [name for name, p in after.named_parameters() if not torch.equal(p, before.get_parameter(name))]
+    assert "embed_tokens.weight" in moved
+    assert "layers.0.mlp.up_proj.weight" in moved
+
+
+def test_when_training_only_harms_the_checkpoint_is_the_base(tmp_path, debug_base, make_rows, tokenizer):
+    manifest = _train(
+        debug_base, make_rows(30), tokenizer, tmp_path / "out", steps=4, optimizer=OptimizerConfig(lr=1.0, warmup=0.0)
+    )
+    assert manifest.extra["best_step"] == 0
+    assert manifest.extra["learned_tokens"] == {}
+    before, after = weights.load(debug_base), weights.load(tmp_path / "out")
+    assert all(torch.equal(p, before.get_parameter(name)) for name, p in after.named_parameters())
+
+
+def test_the_upper_part_alone_is_trained(tmp_path, debug_base, make_rows, tokenizer):
+    _train(debug_base, make_rows(30), tokenizer, tmp_path / "out", weights="upper")
+    before, after = weights.load(debug_base), weights.load(tmp_path / "out")
+    moved = {name for name, p in after.named_parameters() if not torch.equal(p, before.get_parameter(name))}
+    assert moved
+    assert all(name.startswith(("layers.1.", "norm.")) for name in moved)
+
+
+def test_a_budget_is_measured_planned_and_kept(tmp_path, debug_base, make_rows, tokenizer):
+    started = time.monotonic()
+    rows = make_rows(60)
+    manifest = _train(debug_base, rows, tokenizer, tmp_path / "out", steps=None, budget_s=8.0, arithmetic="auto", threads=0)
+    assert time.monotonic() - started < 20
+    plan = json.loads((tmp_path / "out/training/plan.json").read_text())
+    assert plan["budget_s"] == 8.0
+    assert plan["step_s"] > 0
+    assert len(plan["numerics"]["seconds"]) >= 1
+    assert plan["numerics"]["peak_gflops"] > 0
+    assert 0 < manifest.counts["steps"] <= plan["num_steps"]
+
+
+def test_the_same_steps_give_the_same_artifact(tmp_path, debug_base, make_rows, tokenizer):
+    hashes = {_train(debug_base, make_rows(30), tokenizer, tmp_path / name).hash for name in "ab"}
+    assert len(hashes) == 1
+
+
+def test_seeds_give_different_models(tmp_path, debug_base, make_rows, tokenizer):
+    hashes = {_train(debug_base, make_rows(30), tokenizer, tmp_path / str(seed), seed=seed).hash for seed in (1, 2)}
+    assert len(hashes) == 2
+
+
+def test_a_finished_artifact_is_not_made_again(tmp_path, debug_base, make_rows, tokenizer):
+    first = _train(debug_base, make_rows(30), tokenizer, tmp_path / "out")
+    stamp = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
+    assert _train(debug_base, make_rows(30), tokenizer, tmp_path / "out").hash == first.hash
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == stamp
+    other = _train(debug_base, make_rows(30), tokenizer, tmp_path / "out", steps=2)
+    assert other.counts["steps"] == 2
+
+
+def test_no_examples_of_the_kind_is_an_error(tmp_path, debug_base, make_rows, tokenizer):
+    with pytest.raises(InputError, match="no examples of kind completion"):
+        _train(debug_base, make_rows(9), tokenizer, tmp_path / "out", kinds=("completion",))
+    assert not artifacts.is_finished(tmp_path / "out")
+
+
+@pytest.mark.parametrize("reason", ["weights", "spans"])
+def test_targets_without_loss_are_an_error_and_not_a_trained_model(tmp_path, debug_base, make_rows, tokenizer, reason):
+    rows, changes = make_rows(20), {}
+    if reason == "weights":
+        changes["loss"] = LossWeights(changed=0.0, copied=0.0, end=0.0)
+    else:
+        for row in rows:
+            row.spans = [span for span in row.spans if span[1] <= len(row.prompt)]
+    with pytest.raises(InputError, match="teach nothing"):
+        _train(debug_base, rows, tokenizer, tmp_path / "out", **changes)
+
+
+def test_sequences_without_loss_are_left_out_and_counted(make_rows, tokenizer):
+    rows = make_rows(3)
+    rows[1].spans = []
+    packing = PackingConfig(form="rows", sequence_tokens=2048)
+    data = sft.prepare(rows, [], tokenizer, _config(packing=PackingConfig(form="rows", sequence_tokens=32)))
+    whole = sft.prepare(rows, [], tokenizer, _config(packing=packing))
+    assert data.dropped["sequence without loss"] > 0
+    assert whole.dropped == {}
+
+
+def test_other_examples_under_the_same_hash_are_refused(tmp_path, debug_base, make_rows, tokenizer):
+    rows = make_rows(30)
+    with pytest.raises(KeyboardInterrupt):
+        _train(debug_base, rows, tokenizer, tmp_path / "out", progress=_Interrupt())
+    with pytest.raises(InputError, match="other examples"):
+        _train(debug_base, rows[1:], tokenizer, tmp_path / "out")
+
+
+class _Interrupt(Silent):
+    def advance(self, amount=1, detail=""):
+        if detail:
+            raise KeyboardInterrupt
+
+
+def test_every_knob_is_in_the_recipe(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(config.resolved_toml(SftConfig()))
+    assert config.load(SftConfig, path) == SftConfig()
+    changed = config.load(SftConfig, path, ["optimizer.lr=3e-5", "loss.mark=1", 'kinds=["next_edit", "completion"]'])
+    assert (changed.optimizer.lr, changed.loss.mark, changed.kinds) == (3e-5, 1.0, ("next_edit", "completion"))
+
+
+def test_a_base_is_named_by_its_content(debug_base):
+    before = sft.base_hash(debug_base)
+    assert before == sft.base_hash(debug_base)
+    (debug_base / "config.json").write_text((debug_base / "config.json").read_text() + " ")
+    assert sft.base_hash(debug_base) != before
+
+
+DRIVER = """
+    import importlib.util, os, signal, sys, time
+    from pathlib import Path
+    from apprentice.core import files
+    from apprentice.core.fakes import ByteTokenizer
+    from apprentice.core.progress import Silent
+    from apprentice.train import sft
+
+    here = Path(sys.argv[1])
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, here / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+    test_sft, conftest = load("test_sft"), load("conftest")
+    rows = conftest.made_rows(ByteTokenizer(), 18)
+
+    class Killing(files.Operations):
+        count = 0
+        def _check(self):
+            Killing.count += 1
+            if Killing.count == self.at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        def open(self, path, flags):
+            self._check(); return super().open(path, flags)
+        def write(self, descriptor, data, path):
+            self._check(); return super().write(descriptor, data, path)
+        def fsync(self, descriptor, path):
+            self._check(); super().fsync(descriptor, path)
+        def rename(self, source, target):
+            self._check(); super().rename(source, target)
+        def unlink(self, path):
+            self._check(); super().unlink(path)
+
+    class Slow(Silent):
+        def __init__(self, pause_s):
+            self.pause_s = pause_s
+        def advance(self, amount=1, detail=""):
+            time.sleep(self.pause_s)
+
+    def run(base, out, at, steps, pause_s=0.0):
+        operations = Killing()
+        operations.at = at
+        with files.using(operations):
+            manifest = test_sft._train(base, rows, ByteTokenizer(), out, steps=steps, progress=Slow(pause_s))
+        return manifest.hash, Killing.count
+"""
+
+
+def _driver(body: str, *arguments: object) -> subprocess.Popen[str]:
+    code = textwrap.dedent(DRIVER) + textwrap.dedent(body)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(Path(__file__).parent), *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )
+
+
+def test_killed_at_any_file_operation_the_same_command_gives_the_same_artifact(tmp_path, debug_base):
+    """A child process is killed by itself in front of its N-th operation: inside checkpoints, the plan, the log, the
+    final save, and again on the way back."""
+    driver = _driver(
+        """
+        import json
+        def fork(work):
+            reader, writer = os.pipe()
+            child = os.fork()
+            if child == 0:
+                try:
+                    os.write(writer, json.dumps(work()).encode())
+                    os._exit(0)
+                except BaseException as error:
+                    os.write(writer, repr(error).encode())
+                    os._exit(1)
+            os.close(writer)
+            with os.fdopen(reader) as stream:
+                said = stream.read()
+            return os.waitpid(child, 0)[1], said
+        base, out = Path(sys.argv[2]), Path(sys.argv[3])
+        status, said = fork(lambda: run(base, out / "clean", 0, 3))
+        assert status == 0, said
+        wanted, total = json.loads(said)
+        seen = []
+        for number in range(3, total, max(1, total // 7)):
+            folder = out / f"at-{number}"
+            status, said = fork(lambda: run(base, folder, number, 3))
+            assert os.WIFSIGNALED(status), (number, status, said)
+            fork(lambda: run(base, folder, 7 + number // 2, 3))
+            status, said = fork(lambda: run(base, folder, 0, 3))
+            assert status == 0, (number, said)
+            assert json.loads(said)[0] == wanted, number
+            seen.append(number)
+        print(len(seen), total)
+        """,
+        debug_base, tmp_path / "runs",
+    )
+    output, errors = driver.communicate(timeout=110)
+    assert driver.returncode == 0, errors[-3000:]
+    points, total = map(int, output.split())
+    assert points >= 7
+    assert total > 60
+
+
+def test_killed_in_the_middle_of_a_step_the_same_command_gives_the_same_artifact(tmp_path, debug_base):
+    body = """
+        print(run(Path(sys.argv[2]), Path(sys.argv[3]), 0, 8, float(sys.argv[4]))[0])
+        """
+    whole = _driver(body, debug_base, tmp_path / "whole", 0)
+    wanted, errors = whole.communicate(timeout=60)
+    assert whole.returncode == 0, errors[-3000:]
+    log = tmp_path / "cut" / "training" / "metrics.jsonl"
+    driver = _driver(body, debug_base, tmp_path / "cut", 0.2)
+    while driver.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 4):
+        time.sleep(0.002)
+    # The pause behind a step is 0.2 s, so this falls into the next one.
+    time.sleep(0.21)
+    driver.kill()
+    driver.communicate(timeout=30)
+    assert driver.returncode == -signal.SIGKILL
+    assert not artifacts.is_finished(tmp_path / "cut")
+    driver = _driver(body, debug_base, tmp_path / "cut", 0)
+    found, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 0, errors[-3000:]
+    assert found == wanted
+    assert checkpoints.find(tmp_path / "cut" / "training") == []
