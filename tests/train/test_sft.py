@@ -1,5 +1,6 @@
 """From rows to a checkpoint artifact, through every alarm and every kill."""
 
+import itertools
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import torch
 from apprentice.core import artifacts, config
 from apprentice.core.errors import InputError
 from apprentice.core.progress import Silent
-from apprentice.model import weights
+from apprentice.model import adapter, weights
 from apprentice.train import checkpoints, sft
 from apprentice.train.loop import LoopConfig
 from apprentice.train.optimizer import OptimizerConfig
@@ -34,10 +35,12 @@ def _config(**changes):
     return SftConfig(**{**settings, **changes})
 
 
-def _train(base, rows, tokenizer, out, *, steps=4, budget_s=None, heldout=6, progress=None, **changes):
+def _train(
+    base, rows, tokenizer, out, *, steps=4, budget_s=None, heldout=6, progress=None, clock=time.monotonic, **changes
+):
     return sft.train(
         base, rows[:-heldout] if heldout else rows, rows[-heldout:] if heldout else [], tokenizer, out,
-        sft=_config(**changes), parents=PARENTS, progress=progress or Silent(), steps=steps, budget_s=budget_s,
+        sft=_config(**changes), parents=PARENTS, progress=progress or Silent(), steps=steps, budget_s=budget_s, clock=clock,
     )
 
 
@@ -89,13 +92,36 @@ def test_the_upper_part_alone_is_trained(tmp_path, debug_base, make_rows, tokeni
     assert all(name.startswith(("layers.1.", "norm.")) for name in moved)
 
 
-def test_a_budget_is_measured_planned_and_kept(tmp_path, debug_base, make_rows, tokenizer):
-    started = time.monotonic()
-    rows = make_rows(60)
-    manifest = _train(debug_base, rows, tokenizer, tmp_path / "out", steps=None, budget_s=8.0, arithmetic="auto", threads=0)
-    assert time.monotonic() - started < 20
+def test_lora_leaves_an_adapter_beside_the_merged_weights(tmp_path, debug_base, make_rows, tokenizer):
+    manifest = _train(debug_base, make_rows(30), tokenizer, tmp_path / "out", weights="lora", lora_rank=4, lora_lr=2e-2)
+    assert manifest.extra["best_step"] > 0
+    tokens = torch.arange(60)[None]
+    with torch.no_grad():
+        model = weights.load(debug_base)
+        untrained = model(tokens)
+        adapter.load(model, tmp_path / "out" / "adapter")
+        beside = model(tokens)
+        merged = weights.load(tmp_path / "out")(tokens)
+    torch.testing.assert_close(beside, merged, rtol=1e-3, atol=1e-4)
+    assert (untrained - merged).abs().max() > 0.01
+
+
+def test_an_interrupted_lora_run_ends_in_the_same_artifact(tmp_path, debug_base, make_rows, tokenizer):
+    settings = {"weights": "lora", "lora_rank": 4, "loop": LoopConfig(heldout_points=4, checkpoint_every_s=0.0)}
+    wanted = _train(debug_base, make_rows(30), tokenizer, tmp_path / "whole", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        _train(debug_base, make_rows(30), tokenizer, tmp_path / "out", progress=_Interrupt(after=3), **settings)
+    assert _train(debug_base, make_rows(30), tokenizer, tmp_path / "out", **settings).hash == wanted.hash
+
+
+def test_a_budget_is_measured_and_planned(tmp_path, debug_base, make_rows, tokenizer):
+    ticks = itertools.count()
+    manifest = _train(
+        debug_base, make_rows(60), tokenizer, tmp_path / "out", steps=None, budget_s=30.0, arithmetic="auto", threads=0,
+        clock=lambda: next(ticks) * 0.01,
+    )
     plan = json.loads((tmp_path / "out/training/plan.json").read_text())
-    assert plan["budget_s"] == 8.0
+    assert plan["budget_s"] == 30.0
     assert plan["step_s"] > 0
     assert len(plan["numerics"]["seconds"]) >= 1
     assert plan["numerics"]["peak_gflops"] > 0
@@ -158,8 +184,12 @@ def test_other_examples_under_the_same_hash_are_refused(tmp_path, debug_base, ma
 
 
 class _Interrupt(Silent):
+    def __init__(self, after=1):
+        self._left = after
+
     def advance(self, amount=1, detail=""):
-        if detail:
+        self._left -= bool(detail)
+        if detail and self._left == 0:
             raise KeyboardInterrupt
 
 

@@ -20,7 +20,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -31,7 +31,7 @@ import torch
 from apprentice.core import artifacts, config, files
 from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink, Tokenizer
-from apprentice.model import weights
+from apprentice.model import adapter, weights
 from apprentice.model.transformer import Transformer
 from apprentice.train import checkpoints, losses, numerics
 from apprentice.train import plan as plans
@@ -71,7 +71,7 @@ class Row(PackingRow, Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SftConfig:
-    """Every knob of fine-tuning."""
+    """Every knob of fine-tuning. The defaults are the measured recipe."""
 
     weights: Literal["full", "upper", "lora"] = "full"
     """What is trained: all weights, the upper part of the layers with frozen embedding, or low-rank adapters."""
@@ -81,6 +81,8 @@ class SftConfig:
     """`lora`: rank of the adapters, 1 to 512."""
     lora_alpha: float = 32.0
     """`lora`: adapters are scaled by alpha / rank, above 0."""
+    lora_lr: float = 5e-4
+    """`lora`: highest learning rate, in place of `optimizer.lr`, above 0."""
     kinds: tuple[str, ...] = ("next_edit",)
     """Kinds of examples that are read. In the form `stream` two kinds show the same edit twice, the second for free."""
     order: Literal["time", "shuffled"] = "time"
@@ -103,8 +105,18 @@ class SftConfig:
             raise ValueError("upper_part must be above 0 and at most 1")
         if not 1 <= self.lora_rank <= 512 or not 0 < self.lora_alpha < float("inf"):
             raise ValueError("lora_rank must be from 1 to 512, lora_alpha above 0")
+        if not 0 < self.lora_lr <= 1:
+            raise ValueError("lora_lr must be above 0 and at most 1")
         if self.threads < 0 or not self.kinds:
             raise ValueError("threads must be 0 or more, kinds must name at least one")
+
+    def lora(self) -> adapter.LoraConfig:
+        """Rank and scale of the adapters."""
+        return adapter.LoraConfig(rank=self.lora_rank, alpha=self.lora_alpha)
+
+    def rates(self) -> OptimizerConfig:
+        """The optimizer's settings for the weights that are trained."""
+        return replace(self.optimizer, lr=self.lora_lr) if self.weights == "lora" else self.optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +162,7 @@ def train(
                 )
             trainer = Trainer(
                 model, data.sequences, data.heldout, plan, sft.loss.table(), folder, config=sft.loop,
-                optimizer_config=sft.optimizer, progress=progress, clock=clock, already_s=clock() - started,
+                optimizer_config=sft.rates(), progress=progress, clock=clock, already_s=clock() - started,
                 flops_per_token=_flops_per_token(model, sft),
             )
             outcome = trainer.run()
@@ -209,9 +221,7 @@ def base_hash(folder: Path) -> str:
 def select_weights(model: Transformer, sft: SftConfig) -> None:
     """Freeze what is not trained."""
     if sft.weights == "lora":
-        from apprentice.model import adapter
-
-        adapter.attach(model, rank=sft.lora_rank, alpha=sft.lora_alpha, seed=sft.seed)
+        adapter.attach(model, sft.lora(), seed=sft.seed)
     elif sft.weights == "upper":
         model.embed_tokens.weight.requires_grad_(False)
         model.lm_head.weight.requires_grad_(False)
@@ -299,9 +309,7 @@ def _save(
     model: Transformer, out: Path, base: Path, sft: SftConfig, outcome: Outcome, parents: Mapping[str, str]
 ) -> None:
     if sft.weights == "lora":
-        from apprentice.model import adapter
-
-        adapter.save(model, out / "adapter", base=str(base.name))
+        adapter.save(model, sft.lora(), out / "adapter", base=base.name)
         adapter.merge(model)
     weights.save(model, out, tokenizer_folder=base, card=_card(base, sft, outcome, parents))
 
