@@ -10,14 +10,14 @@ import tokenizers
 
 from apprentice.core.fakes import ByteTokenizer, ScriptedGenerator
 from apprentice.core.protocols import Request
-from apprentice.eval.arms import Answer, Limits, ModelArm, RemoteArm, before_healing, likelihoods, shared_pass
+from apprentice.eval.arms import Answer, Limits, ModelArm, RemoteArm, likelihoods, shared_pass
 from apprentice.eval.replay import Memories, Replay, View
 from apprentice.examples.checks.edit import score_edit
 from apprentice.examples.kinds.completion import cursor
 from apprentice.examples.work import FileWork, Work
 from apprentice.repository.prompt import Place, PromptConfig
 from apprentice.text.edits import END_MARK, hunks, split_lines
-from apprentice.text.healing import heal
+from apprentice.text.healing import before_healing, heal
 from apprentice.text.tokenizer import Tokenizer
 
 LN2 = math.log(2)
@@ -150,7 +150,7 @@ def test_the_version_stands_for_all_that_decides_the_answers() -> None:
 def test_what_healing_cuts_off_is_not_said_yet(
     lines: list[str], line_start: str, must: str, expected: tuple[int, str]
 ) -> None:
-    assert before_healing(Place("m.py", [*lines, "old", "z"], len(lines), len(lines) + 1), line_start, must) == expected
+    assert before_healing([*lines, "old", "z"], len(lines), line_start, must) == expected
 
 
 def _merging() -> Tokenizer:

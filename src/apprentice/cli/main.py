@@ -33,6 +33,9 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("learn", "apprentice.cli.learn:learn", "Learn from a repository's history: read, train, quantize, measure"),
+    Command("complete", "apprentice.cli.complete:complete", "Suggest what to write at a place of a file"),
+    Command("chat", "apprentice.cli.chat:chat", "Talk to the model"),
+    Command("serve", "apprentice.cli.serve:serve", "Answer over HTTP as OpenAI's API does"),
     Command("doctor", "apprentice.cli.doctor:doctor", "Say what works on this machine and what does not"),
 )  # fmt: skip
 """Every command. A new one is a file and a line here."""

@@ -25,8 +25,8 @@ from apprentice.examples.checks.line import confidence, first_line
 from apprentice.examples.kinds.completion import Cursor
 from apprentice.examples.kinds.next_edit import region
 from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, next_edit_prompt
-from apprentice.text.edits import END_MARK, join, render_target
-from apprentice.text.healing import heal
+from apprentice.text.edits import END_MARK, UntilEndMark, join, render_target
+from apprentice.text.healing import before_healing, heal
 
 BARE_LINES = 6
 """Lines on each side of the region in the bare window."""
@@ -126,7 +126,7 @@ class ModelArm:
             max_tokens=limits.for_edit(len(self.tokenizer.encode("\n".join(view.moment.edit.old)))),
             mixture=self.edit_mixture(view, prompt_ids),
         )
-        return _answer(self.generator.generate([request], on_token=_UntilEndMark())[0])
+        return _answer(self.generator.generate([request], on_token=UntilEndMark())[0])
 
     def edit_prompt_ids(self, view: View) -> list[int]:
         """The prompt that asks for the replacement."""
@@ -149,7 +149,7 @@ class ModelArm:
         if self.memory is None:
             return None
         place = cursor.place
-        line, line_start = before_healing(place, cursor.line_start, must_start_with)
+        line, line_start = before_healing(place.lines, place.start_line, cursor.line_start, must_start_with)
         # The old lines are gone when a line is completed: what is not there must not be brought back.
         lines = [*place.lines[:line], *place.lines[place.end_line :]]
         return _memory(view, self.memory).mixture(
@@ -189,29 +189,6 @@ def likelihoods(arms: Sequence[ModelArm], view: View) -> list[Likelihood]:
 def shared_pass(arm: ModelArm) -> tuple[int, str]:
     """Arms with equal keys can be scored together."""
     return id(arm.generator), f"{arm.prompt} {arm.bare}"
-
-
-def before_healing(place: Place, line_start: str, must_start_with: str) -> tuple[int, str]:
-    """Where generation really starts: (line, what stands on it in front). Healing cuts back over blanks and line
-    breaks, and what is cut off is generated again, so the memory must not take it for said."""
-    tail, *broken = must_start_with.split("\n")
-    if not broken:
-        return place.start_line, line_start[: len(line_start) - len(tail)]
-    line = place.start_line - len(broken)
-    if line < 0:
-        return 0, ""
-    return line, place.lines[line][: len(place.lines[line]) - len(tail)]
-
-
-class _UntilEndMark:
-    """Ends a generation once it has said END_MARK: a stop text would be cut off, and then who ended it is not known."""
-
-    def __init__(self) -> None:
-        self._tail = ""
-
-    def __call__(self, index: int, token_id: int, text: str) -> bool:
-        self._tail = (self._tail + text)[-2 * len(END_MARK) - len(text) :]
-        return "\n" + END_MARK not in self._tail
 
 
 def _answer(sample: Sample) -> Answer:

@@ -189,6 +189,18 @@ def parse_target(text: str) -> list[str]:
     return new
 
 
+class UntilEndMark:
+    """An `on_token` of one generation that ends it once it has said END_MARK. A stop text would be cut off, and then
+    nobody knew who ended it."""
+
+    def __init__(self) -> None:
+        self._tail = ""
+
+    def __call__(self, index: int, token_id: int, text: str) -> bool:
+        self._tail = (self._tail + text)[-2 * len(END_MARK) - len(text) :]
+        return "\n" + END_MARK not in self._tail
+
+
 def join(pieces: Iterable[Piece]) -> tuple[str, list[Span]]:
     """One text and the spans that its pieces cover; neighbours of one kind are one span."""
     texts: list[str] = []

@@ -11,6 +11,7 @@ move, and decoding is held to tokens that spell what was cut off; the last of th
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -36,6 +37,18 @@ def heal(tokenizer: AnyTokenizer, prompt_text: str) -> tuple[str, str]:
     if cut == 0 or len(prompt_text) - cut > MAX_HEALED_CHARS:
         return prompt_text, ""
     return prompt_text[:cut], prompt_text[cut:]
+
+
+def before_healing(lines: Sequence[str], line: int, line_start: str, must_start_with: str) -> tuple[int, str]:
+    """Where generation really starts: (line, what stands on it in front), for a cursor behind `line_start` on `line`.
+    Healing cuts back over blanks and line breaks, and what is cut off is generated again: nobody may take it for said."""
+    tail, *broken = must_start_with.split("\n")
+    if not broken:
+        return line, line_start[: len(line_start) - len(tail)]
+    line -= len(broken)
+    if line < 0:
+        return 0, ""
+    return line, lines[line][: len(lines[line]) - len(tail)]
 
 
 def _finished(tokenizer: Tokenizer, text: str) -> int:

@@ -24,7 +24,7 @@ from apprentice.learn.run import Run
 from apprentice.learn.sources import Source
 from apprentice.repository.git import Git
 from apprentice.sessions import git_history, git_window, store
-from apprentice.sessions.bundle import export_bundle, import_bundle
+from apprentice.sessions.bundle import import_bundle, import_sessions
 from apprentice.sessions.git_history import GitHistoryConfig
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions, SessionsWriter
@@ -154,10 +154,7 @@ def _news(previous: Sessions, repositories: dict[str, Git]) -> bool:
 
 def _import(path: Path, writer: SessionsWriter) -> None:
     if path.is_dir():
-        bundle = path.with_name(path.name + ".export.jsonl.zst")
-        export_bundle(Sessions.open(path), bundle)
-        import_bundle(bundle, writer)
-        files.remove_file(bundle)
+        import_sessions(Sessions.open(path), writer)
     else:
         import_bundle(path, writer)
 

@@ -1,0 +1,117 @@
+"""What `chat`, `complete` and `serve` work with: the served model, its memory and the developer's latest edits.
+
+The memory on disk is that of the history; what was written since and is not committed is added when it is loaded: the
+work tree's changed files, and their changes as edits, the latest the developer made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from apprentice.core.errors import InputError
+from apprentice.core.protocols import Mixture
+from apprentice.engine.engine import Engine
+from apprentice.learn.current import Current
+from apprentice.learn.run import HOME, Home
+from apprentice.memory import store
+from apprentice.memory.memory import Memory
+from apprentice.repository.git import Git
+from apprentice.repository.prompt import Place
+from apprentice.serve.served import MakeMixture
+from apprentice.serve.suggestions import Suggester
+from apprentice.text.edits import Edit, hunks, split_lines
+from apprentice.text.healing import before_healing
+from apprentice.text.redaction import Redactor
+
+MAX_FILE_BYTES = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to answer."""
+
+    name: str
+    engine: Engine
+    memory: Memory | None
+    threshold: float | None
+    fingerprint: str
+
+    def suggester(self) -> Suggester:
+        return Suggester(self.engine, self.engine.tokenizer, self.memory, threshold=self.threshold)
+
+
+def find_home(start: Path, out: Path | None) -> Home:
+    """The folder of the runs: as named, else `.apprentice` here or in a folder above."""
+    if out is not None:
+        return Home(out)
+    for folder in (start, *start.parents):
+        if (folder / HOME / "current.json").is_file():
+            return Home(folder / HOME)
+    return Home(start / HOME)
+
+
+def load(model: Path | None, out: Path | None, *, memory: bool = True) -> Loaded:
+    """The model that won last, or the folder named `model` (quantized or plain), which has no memory."""
+    if model is not None:
+        if not model.is_dir():
+            raise InputError(f"`{model}` is no folder of a model", hint="name a quantized folder or a checkpoint")
+        return Loaded(model.name, Engine.load(model), None, None, model.name)
+    current = Current.load(find_home(Path.cwd(), out))
+    engine = Engine.load(current.quantized)
+    remembered = store.load(current.memory, engine.tokenizer) if memory else None
+    return Loaded(current.name, engine, remembered, current.threshold, current.quantized_hash)
+
+
+def latest_edits(path: Path, lines: list[str]) -> tuple[str, list[Edit]]:
+    """(the file's path in its repository, what was changed in it since the last commit). Outside a repository: the
+    path as given and nothing."""
+    for folder in path.absolute().parents:
+        try:
+            git = Git.open(folder)
+        except InputError:
+            continue
+        name = path.absolute().relative_to(folder).as_posix()
+        committed = _committed(git, name)
+        if committed is None:
+            return name, []
+        return name, hunks(name, committed, "".join(line + "\n" for line in lines))
+    return path.as_posix(), []
+
+
+def remember(memory: Memory, edits: list[Edit], redactor: Redactor) -> None:
+    """Add uncommitted edits to a loaded memory, redacted like everything in it."""
+    for edit in edits:
+        old, new, above, below = (
+            tuple(split_lines(redactor.redact("".join(line + "\n" for line in part))[0]))
+            for part in (edit.old, edit.new, edit.above, edit.below)
+        )
+        memory.add_edit(Edit(edit.path, edit.start_line, old, new, above, below), {"commit": "not committed"})
+
+
+def make_mixture(memory: Memory) -> MakeMixture:
+    """What the server asks for at a cursor between a prompt and its suffix."""
+
+    def make(place: Place, line_start: str, prompt_ids: Sequence[int], must_start_with: str) -> Mixture:
+        start_line, said = before_healing(place.lines, place.start_line, line_start, must_start_with)
+        return memory.mixture(
+            path=place.path, lines=place.lines, start_line=start_line, end_line=place.end_line, prompt_ids=prompt_ids,
+            line_start=said,
+        )  # fmt: skip
+
+    return make
+
+
+def _committed(git: Git, name: str) -> str | None:
+    """The file's text in the last commit, or None where it has none."""
+    try:
+        entries = {entry.path: entry for entry in git.tree(git.head())}
+        entry = entries.get(name.encode())
+        if entry is None:
+            return None
+        with git.objects() as objects:
+            data = objects.read(entry.id, max_bytes=MAX_FILE_BYTES).data
+    except InputError:
+        return None
+    return None if data is None else data.decode(errors="replace")
