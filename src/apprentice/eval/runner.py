@@ -32,8 +32,8 @@ from apprentice.examples.kinds.completion import cursor
 _KIND = {LIKELIHOOD: NEXT_EDIT, LINE: COMPLETION, EDIT: NEXT_EDIT}
 _WAVE_COMMITS = 96
 """Commits whose moments are made in one walk over the test."""
-_DEARER = 8.0
-"""Times that a place of a measure is taken to cost as long as nothing is known: less would overrun the time."""
+_DEARER = {LIKELIHOOD: 1.0, LINE: 2.0, EDIT: 8.0}
+"""Times that a measure's first place is taken to cost as long as one of the measure before it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,31 +136,42 @@ class Evaluation:
         return min(fair or possible, key=lambda turn: turn.spent / (turn.share or 1e-9), default=None)
 
     def _costs(self, waiting: Sequence[_Turn], turns: Sequence[_Turn]) -> dict[str, float]:
-        """Seconds that each measure's next commit should take, by what its places cost so far. A measure that has not
-        begun is taken to cost several times as much as the one before it."""
-        costs, a_place = {}, 0.0
+        """Seconds that each measure's turn should take: its next commit, by what its places cost so far. A measure
+        that has not begun tries one place first."""
+        costs: dict[str, float] = {}
+        a_place = 0.0
         for turn in turns:
-            a_place = turn.spent / turn.places if turn.places else a_place * _DEARER
+            a_place = turn.spent / turn.places if turn.places else a_place * _DEARER[turn.measure]
             if turn in waiting:
-                costs[turn.measure] = a_place * len(self._items[turn.measure][turn.commits[0]])
+                costs[turn.measure] = a_place * (len(self._wanted(turn)) if turn.places else 1)
         return costs
 
     def _take(self, turn: _Turn, views: Sequence[View], start: float, budget_s: float | None) -> bool:
-        """One commit in one measure; False where the time ran out in the middle."""
+        """One commit in one measure, or its first place; False where the time ran out in the middle."""
         begun = self._clock()
-        wanted = self._items[turn.measure][turn.commits[0]]
+        wanted, is_trial = self._wanted(turn), budget_s is not None and not turn.places
         for view in views:
+            if view.moment.key not in wanted:
+                continue
             if budget_s is not None and self._clock() > start + budget_s:
                 return False
-            if view.moment.key in wanted:
-                self._answer(turn.measure, view)
-                if self._progress:
-                    self._progress.advance(1)
-        turn.commits.popleft()
-        turn.num_done += 1
+            self._answer(turn.measure, view)
+            turn.places += 1
+            if self._progress:
+                self._progress.advance(1)
+            if is_trial:
+                break
+        if not self._wanted(turn):
+            turn.commits.popleft()
+            turn.num_done += 1
         turn.spent += self._clock() - begun
-        turn.places += len(wanted)
         return True
+
+    def _wanted(self, turn: _Turn) -> set[str]:
+        """Places of the measure's next commit at which an arm has yet to answer."""
+        arms = self._arms(turn.measure)
+        return {example for example in self._items[turn.measure][turn.commits[0]]
+                if any(self._find(turn.measure, arm, example) is None for arm in arms)}  # fmt: skip
 
     def _missing(self, measure: str) -> deque[str]:
         """Commits at which an arm has yet to answer, in the order drawn."""
