@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
@@ -16,25 +18,19 @@ CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 
 
-def _state(pre_tokenizer: str) -> dict:
+def _state(pre_tokenizer: str) -> dict[str, Any]:
     trained = tokenizers.Tokenizer(tokenizers.models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=1200, initial_alphabet=sorted(alphabet), show_progress=False)
     trained.train_from_iterator([path.read_text() for path in sorted(SOURCES.glob("*.py"))], trainer)
     vocab = trained.get_vocab()
-    merges = [tuple(pair) for pair in tokenizers_merges(trained)]
+    merges = [(first, second) for first, second in json.loads(trained.to_str())["model"]["merges"]]
     specials = {content: len(vocab) + i for i, content in enumerate((*CONTROL, *MARKS))}
     state = bpe_state(vocab, merges, specials, pre_tokenizer)
     for token in state["added_tokens"]:
         token["special"] = token["content"] in CONTROL
     return state
-
-
-def tokenizers_merges(trained: tokenizers.Tokenizer) -> list[list[str]]:
-    import json
-
-    return json.loads(trained.to_str())["model"]["merges"]
 
 
 @pytest.fixture(scope="session", params=["smollm", "qwen2", "llama-bpe", "gpt-2"])

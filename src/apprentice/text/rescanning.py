@@ -8,11 +8,16 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import zstandard
 
 _BLOCK_BYTES = 4 << 20
 _ARRAYS = frozenset({".safetensors", ".npy", ".npz", ".bin", ".pt", ".gguf"})
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 def texts_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -34,9 +39,9 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
             yield from _blocks(raw)
 
 
-def _blocks(stream: object) -> Iterator[tuple[int, str]]:
+def _blocks(stream: _Readable) -> Iterator[tuple[int, str]]:
     line, rest = 1, b""
-    while chunk := stream.read(_BLOCK_BYTES):  # type: ignore[attr-defined]
+    while chunk := stream.read(_BLOCK_BYTES):
         rest += chunk
         # A secret may have several lines: keep whole lines together and look at the last ones again.
         cut = rest.rfind(b"\n", 0, len(rest) - 65_536) + 1 if len(rest) > 2 * _BLOCK_BYTES else 0

@@ -48,7 +48,6 @@ class _KeyForm:
 
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_-]{20,}={0,2}")
 _WORD = re.compile(rb"[A-Z][a-z]{2,}")
-_DIGITS = re.compile(rb"[0-9][^0-9]*[0-9]")
 _SHORT_LINE = re.compile(rb"[A-Za-z0-9+/_-]{1,60}={0,2}(?![A-Za-z0-9+/_-])")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){12,}")
 _URL_LOGIN = re.compile(rb"://([^\s/@:\"'<>`?#\\]{0,256}):([^\s/@\"'<>`?#\\][^\s@/\"'<>`\\]{0,512})@(?=[A-Za-z0-9\[$%{<])")
@@ -57,15 +56,20 @@ _BEGIN = re.compile(rb"-----BEGIN[ ]?(?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?--
 _PUBLIC = re.compile(rb"-----BEGIN[ ]?(?:[A-Z0-9]+ ){0,4}(?:CERTIFICATE|PUBLIC KEY|SIGNATURE|MESSAGE|REQUEST|CRL|PARAMETERS)")
 _END = re.compile(rb"-----END[ A-Z0-9]{0,40}-----", re.IGNORECASE)
 _KEY_LINE = re.compile(rb"[^\n]{0,40}?[A-Za-z0-9+/=]{16,}[^\n]{0,12}(?:\n|\Z)|[^\nA-Za-z]{0,40}\n|[^\n]{0,8}[A-Za-z-]+: [^\n]*\n")
+_KEY_CHARS = re.compile(rb"[A-Za-z0-9._~+/=-]*")
 _MAX_KEY_BYTES = 32_768
 _PUTTY = re.compile(rb"private-lines: *(\d{1,3})[\r\n]", re.IGNORECASE)
 _SCHEME = re.compile(rb"(?i:bearer|basic|token|digest|apikey|negotiate)[ \t]+(?:[A-Za-z]+[ \t]+)?([A-Za-z0-9._~+/=:-]{8,4096})")
 _JWK_PART = re.compile(rb"\\?[\"'](?:d|p|q|dp|dq|qi|k)\\?[\"']\s*:\s*\\?[\"']([A-Za-z0-9_-]{16,})")
 _PGPASS = re.compile(rb"^[\w.*-]+:(?:\d{2,5}|\*):[^:\s]+:[^:\s]+:(\S{3,})$", re.MULTILINE)
-_DIGEST_NAMES = (b"sha1-", b"sha256-", b"sha384-", b"sha512-", b"sha1:", b"sha256:", b"sha512:", b"md5:", b"blake2b:",
-                 b"sha256=", b"sha512=", b"md5=", b"base64,", b"ssh-rsa ", b"ssh-ed25519 ", b"ssh-dss ")
+_NO_SECRET_AHEAD = re.compile(
+    rb"(?i)(?:(?:sha|md|blake|crc)[0-9][0-9a-z_]{0,6}[-:= ]|base64,|ssh-(?:rsa|dss|ed25519) |ecdsa-sha2-nistp[0-9]+ )\Z"
+)
+_DIGEST = re.compile(rb"(?i)sha[0-9]{1,3}-")
 MAX_BLOCK_BYTES = 1 << 20
 """Of wrapped base64 that is read as one."""
+MAX_KEY_CHARS = 4096
+"""Of a key that is looked at; what follows without a gap belongs to it."""
 MIN_URL_PASSWORD = 4
 """Shorter ones are examples of the syntax of URLs."""
 _STRONG, _WEAK = 2, 1
@@ -82,11 +86,15 @@ _NAMES = {
 }
 
 
+_Check = Callable[[bytes, int, int], Iterator[Hit]]
+"""(data, anchor's start, anchor's end) -> hits."""
+
+
 class Rules:
     """Stateless once built; safe to share between threads."""
 
     def __init__(self) -> None:
-        anchors: dict[str, list[Callable[[bytes, int, int], Iterator[Hit]]]] = {}
+        anchors: dict[str, list[_Check]] = {}
         for anchors_of_form, form in _key_forms():
             for anchor in anchors_of_form:
                 anchors.setdefault(anchor, []).append(functools.partial(_key, form))
@@ -104,9 +112,14 @@ class Rules:
     def find(self, data: bytes) -> list[Hit]:
         """Everything in `data` as it stands, in no order, overlaps included."""
         hits: list[Hit] = []
+        covered: dict[_Check, int] = {}
         for start, end, checks in self._anchors.find(data):
             for check in checks:
-                hits.extend(check(data, start, end))
+                # Anchors inside what the same rule has found already: repeated ones must not cost a search each.
+                if end > covered.get(check, 0):
+                    found = list(check(data, start, end))
+                    hits += found
+                    covered[check] = max((hit.end for hit in found), default=0)
         if b":" in data:
             hits.extend(Hit(*match.span(1), "password") for match in _PGPASS.finditer(data))
         return hits
@@ -122,9 +135,11 @@ class Rules:
         for index, (start, end) in enumerate(tokens):
             start += data[start - 1 : start] == b"\\"  # the letter of an escape such as `\n`
             token = data[start:end]
-            if end - start > 200 or token.isalpha() or not _DIGITS.search(token) or not _is_random_token(token):
+            if end - start > 200 or token.isalpha() or (token.islower() and end - start < 30) or not _is_random_token(token):
                 continue
-            if data[max(0, start - 12) : start].lower().endswith(_DIGEST_NAMES) or _in_data_block(data, tokens, index):
+            if _NO_SECRET_AHEAD.search(data, max(0, start - 24), start) or _DIGEST.match(token):
+                continue
+            if _in_data_block(data, tokens, index):
                 continue
             if _says_something(data, start, end):
                 continue
@@ -187,9 +202,9 @@ def _made_of_words(token: bytes) -> bool:
 def _in_data_block(data: bytes, tokens: list[tuple[int, int]], index: int) -> bool:
     """Whether it is a line of a wrapped file: three lines at least, all but the last of one length."""
     first = last = index
-    while first > 0 and _is_next_line(data, tokens[first - 1], tokens[first]):
+    while first > max(0, index - 3) and _is_next_line(data, tokens[first - 1], tokens[first]):
         first -= 1
-    while last + 1 < len(tokens) and _is_next_line(data, tokens[last], tokens[last + 1]):
+    while last + 1 < min(len(tokens), index + 4) and _is_next_line(data, tokens[last], tokens[last + 1]):
         last += 1
     lengths = {end - start for start, end in tokens[first:last]}
     return last - first >= 2 and len(lengths) == 1 and lengths.pop() >= 40
@@ -217,14 +232,18 @@ def _key(form: _KeyForm, data: bytes, start: int, end: int) -> Iterator[Hit]:
     for at in range(max(0, start - form.back), start + 1):
         if at > 0 and data[at - 1 : at].isalnum() and form.group == 0:
             continue
-        match = form.pattern.match(data, at)
+        match = form.pattern.match(data, at, at + MAX_KEY_CHARS)
         if match is not None and match.end() < end:
             continue
         at_line_end = match is None or data[match.end() : match.end() + 24].lstrip(b" \t\r\"'`\\,+.&;)n")[:1] in (b"\n", b"")
         if at_line_end:
             yield from _key_over_lines(form, data, at, is_whole=match is not None)
         if match is not None and not is_placeholder(match[form.group]):
-            yield Hit(*match.span(form.group), form.name)
+            high = match.end(form.group)
+            if high - at >= MAX_KEY_CHARS:
+                rest = _KEY_CHARS.match(data, high, high + _MAX_KEY_BYTES)
+                high = rest.end() if rest else high
+            yield Hit(match.start(form.group), high, form.name)
             return
 
 

@@ -41,17 +41,17 @@ _CODE = re.compile(
 
 def is_placeholder(value: bytes) -> bool:
     """Whether the value only stands for a secret."""
-    return _STANDS_FOR.fullmatch(value) is not None or len(set(value)) <= 2
+    return _STANDS_FOR.fullmatch(value) is not None or len(set(value[:512])) <= 2
 
 
 def looks_random(value: bytes, *, shortest: int = 20) -> bool:
-    """Whether a machine drew it from a large alphabet. `looks_random(b"wJalrXUtnFEMI7K7MDENG0bPxRfiCY")`."""
+    """Whether a machine drew it from a large alphabet."""
     core = value.rstrip(b"=")
     if len(core) < shortest or _HEX_OR_UUID.fullmatch(core) or any(part in core for part in _SEQUENCES):
         return False
     kinds = core.translate(_KINDS)
     digits, lower, upper = kinds.count(b"0"), kinds.count(b"a"), kinds.count(b"A")
-    if digits < 2 or digits > 0.6 * len(core) or not lower + upper:
+    if not digits or digits > 0.6 * len(core) or not lower + upper:
         return False
     separators = len(core) - digits - lower - upper
     both_cases = lower >= 3 and upper >= 3
@@ -62,7 +62,8 @@ def looks_random(value: bytes, *, shortest: int = 20) -> bool:
     if not both_cases and (bool(lower and upper) or len(core) < shortest + 10 or digits < 4):
         return False
     least_entropy = min(3.5, 0.8 * math.log2(len(core)))
-    return changes_of_kind(core) >= (0.38 if both_cases else 0.25) and entropy(core) >= least_entropy
+    least_changes = 0.25 if not both_cases else 0.38 if digits > 1 else 0.45
+    return changes_of_kind(core) >= least_changes and entropy(core) >= least_entropy
 
 
 def looks_chosen(value: bytes, *, shortest: int = 6) -> bool:
