@@ -156,8 +156,8 @@ def required(package: str, extras: frozenset[str]) -> Iterator[tuple[str, frozen
 def test_everything_that_is_installed_is_pinned() -> None:
     """Else two clones set up on two days differ. The closure of what ./test installs against the pins."""
     lines = (ROOT / "requirements" / "constraints.txt").read_text().splitlines()
-    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    given = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pins: dict[str, str] = {canonicalize_name(name): version for name, version in given.items()}
     open_names, closure = [("apprentice-coder", frozenset({"learn", "test"}))], set[str]()
     while open_names:
         package, extras = open_names.pop()
