@@ -176,7 +176,7 @@ class Transformer(nn.Module):
 def rotate(x_BTHE: Tensor, cos_BTE: Tensor, sin_BTE: Tensor) -> Tensor:
     """Rotary embedding: planes are (i, i + E/2); the first half of `sin` carries the minus sign."""
     half = x_BTHE.shape[-1] // 2
-    return x_BTHE * cos_BTE + torch.roll(x_BTHE, half, -1) * sin_BTE
+    return (x_BTHE * cos_BTE + torch.roll(x_BTHE, half, -1) * sin_BTE).to(x_BTHE.dtype)
 
 
 def _positions(tokens_BT: Tensor, pieces: Sequence[Piece] | None) -> Tensor:
