@@ -62,9 +62,9 @@ def learn(
         eval_commits=eval_commits,
     )  # fmt: skip
     if dry_run:
-        from apprentice.learn.dry_run import estimate
+        from apprentice.learn import advice
 
-        found = estimate(config, Path.cwd())
+        found = advice.dry_run(config, Path.cwd())
         print_result(found, json_output=json, text=lambda: "\n".join(f"{name}: {value}" for name, value in found.items()))
         return
     with Progress() as progress:
@@ -82,4 +82,4 @@ def _text(learned: object) -> str:
     parts = [*(["nothing new since the last run, which said:"] if learned.nothing_new else []), ""]
     parts += [report.aligned([header, *rows]), "", report.aligned(report.difference_rows(learned.result)), ""]
     parts += report.warnings(learned.result)
-    return "\n".join([*parts, learned.claim, f"report: {learned.report}"])
+    return "\n".join([*parts, learned.claim, f"report: {learned.report}", *([learned.advice] if learned.advice else [])])

@@ -33,9 +33,17 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("learn", "apprentice.cli.learn:learn", "Learn from a repository's history: read, train, quantize, measure"),
+    Command("sessions read", "apprentice.cli.sessions:read", "Read repositories and exported histories, without secrets"),
+    Command("sessions show", "apprentice.cli.sessions:show", "Show the newest sessions as they will be learned from"),
+    Command("sessions export", "apprentice.cli.sessions:export", "Write sessions as one file"),
+    Command("examples show", "apprentice.cli.examples:show", "Show examples and what of them carries loss"),
+    Command("train sft", "apprentice.cli.train:sft", "Fine-tune a base on examples"),
+    Command("eval", "apprentice.cli.eval:evaluate", "Measure models on held-out newer work"),
+    Command("model quantize", "apprentice.cli.model:quantize", "Store a checkpoint in NVFP4"),
     Command("complete", "apprentice.cli.complete:complete", "Suggest what to write at a place of a file"),
     Command("chat", "apprentice.cli.chat:chat", "Talk to the model"),
     Command("serve", "apprentice.cli.serve:serve", "Answer over HTTP as OpenAI's API does"),
+    Command("show", "apprentice.cli.show:show", "Show an artifact or the runs of a folder"),
     Command("doctor", "apprentice.cli.doctor:doctor", "Say what works on this machine and what does not"),
 )  # fmt: skip
 """Every command. A new one is a file and a line here."""

@@ -24,6 +24,7 @@ from apprentice.eval.comparison import better
 from apprentice.examples import store as examples_store
 from apprentice.examples.history import History
 from apprentice.learn import report
+from apprentice.learn.advice import recommend
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.current import Current
 from apprentice.learn.run import CURRENT, RESULT, Home, Run, asked
@@ -50,6 +51,8 @@ class Learned:
     claim: str
     """What it comes down to, in one sentence."""
     report: Path
+    advice: str
+    """Which larger base would fit this machine; empty where it is not known."""
     nothing_new: bool
 
 
@@ -92,7 +95,7 @@ def _same(home: Home, run: Run, read: Sessions) -> Learned | None:
     inputs = {"config": asked(run.config), "versions": VERSIONS, "sessions": read.hash, "base": run.base_hash}
     if last["inputs"] != inputs:
         return None
-    return Learned(last["result"], last["claim"], finished[-1] / "report" / "index.html", True)
+    return Learned(last["result"], last["claim"], finished[-1] / "report" / "index.html", last["advice"], True)
 
 
 def _work(run: Run, read: Sessions) -> Learned:
@@ -169,8 +172,16 @@ def _finish(
     if replaces:
         files.write_json(run.home.folder / CURRENT, Current.describe(run, quantized, remembered, comparison.threshold("quantized_memory")))
     inputs = {"config": asked(run.config), "versions": VERSIONS, "sessions": read.hash, "base": run.base_hash}
-    files.write_json(run.folder / RESULT, {"inputs": inputs, "claim": claim, "replaces": replaces, "result": result})
-    return Learned(result, claim, folder / "index.html", False)
+    advice = _advice(run, trained)
+    files.write_json(
+        run.folder / RESULT, {"inputs": inputs, "claim": claim, "advice": advice, "replaces": replaces, "result": result}
+    )
+    return Learned(result, claim, folder / "index.html", advice, False)
+
+
+def _advice(run: Run, trained: Manifest) -> str:
+    gflops = float(trained.extra.get("peak_gflops") or 0.0)
+    return recommend(gflops, run.config.base) if gflops > 0 and run.config.base == "default" else ""
 
 
 def _claim(summary: dict[str, Any], replaces: bool, has_current: bool) -> str:

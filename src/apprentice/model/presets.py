@@ -72,3 +72,20 @@ def known_bases() -> dict[str, ModelConfig]:
         "Qwen/Qwen2.5-Coder-1.5B-Instruct": qwen2_5_coder_1_5b(),
         "Qwen/Qwen2.5-Coder-7B-Instruct": qwen2_5_coder_7b(),
     }
+
+
+def known_bases() -> dict[str, ModelConfig]:
+    """Hub name -> shape of open coding bases of this decoder's families, for advice on what fits a machine."""
+    shapes = {
+        "Qwen/Qwen2.5-Coder-0.5B": (151936, 896, 4864, 24, 14, 2, 64, True),
+        "Qwen/Qwen2.5-Coder-1.5B": (151936, 1536, 8960, 28, 12, 2, 128, True),
+        "Qwen/Qwen2.5-Coder-3B": (151936, 2048, 11008, 36, 16, 2, 128, True),
+        "Qwen/Qwen2.5-Coder-7B": (152064, 3584, 18944, 28, 28, 4, 128, False),
+    }
+    return {
+        name: ModelConfig(
+            architecture="qwen2", vocab_size=vocab, hidden_size=hidden, intermediate_size=inner, num_layers=layers,
+            num_heads=heads, num_kv_heads=kv_heads, head_size=head, max_positions=32768, tie_embeddings=tied,
+        )
+        for name, (vocab, hidden, inner, layers, heads, kv_heads, head, tied) in shapes.items()
+    }  # fmt: skip

@@ -380,6 +380,7 @@ def _facts(plan: plans.Plan, data: Data, outcome: Outcome, sft: SftConfig, folde
         "last_edit": max((row.time for row in rows), default=None),
         "arithmetic": plan.numerics.arithmetic,
         "threads": plan.numerics.threads,
+        "peak_gflops": plan.numerics.peak_gflops,
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from apprentice.core import artifacts
 from apprentice.core.artifacts import Manifest
+from apprentice.core.protocols import ProgressSink
 from apprentice.learn.run import Run
 from apprentice.quantize.convert import QuantizeConfig, convert
 
@@ -20,13 +21,13 @@ def make(run: Run, checkpoint: Path, checkpoint_hash: str) -> Manifest:
     parents = {"checkpoint": checkpoint_hash}
     if manifest := run.fresh("quantized", version=VERSION, parents=parents, config=asdict(config)):
         return manifest
-    return write(checkpoint, run.artifact("quantized"), config, parents=parents, run=run)
+    return write(checkpoint, run.artifact("quantized"), config, parents=parents, progress=run.progress)
 
 
 def write(
-    checkpoint: Path, target: Path, config: QuantizeConfig, *, parents: dict[str, str], run: Run | None = None
+    checkpoint: Path, target: Path, config: QuantizeConfig, *, parents: dict[str, str], progress: ProgressSink | None = None
 ) -> Manifest:
     """Quantize a checkpoint into an artifact."""
     with artifacts.create(target, kind=KIND, version=VERSION, parents=parents, config=asdict(config)) as artifact:
-        report = convert(checkpoint, target, config, progress=run.progress if run else None)
+        report = convert(checkpoint, target, config, progress=progress)
         return artifact.finish(extra=report.summary())

@@ -1,0 +1,277 @@
+"""Does learning from a repository's older edits predict its newer ones? Base, memory and weights, with controls.
+
+    benchmarks/run learning --folder DIR [--dev] [--cells PATTERN] [--minutes 20]
+
+DIR holds bare clones named as in REPOSITORIES (`git clone --mirror URL DIR/NAME.git`). Recipes are chosen on the older 80%
+of the repositories DEV (`--dev`); the figures come from TEST, which are looked at for nothing else. Arms without
+training are scored once a repository; each training run is a cell of its own. The controls: `tuned_other` was trained on
+the other repository, `tuned_shuffled` on the same edits with every replacement dealt to another place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fnmatch
+import json
+import random
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from apprentice.core import artifacts, files
+from apprentice.core.progress import Progress
+from apprentice.eval.comparison import Comparison, Difference
+from apprentice.eval.copying import CopyArm
+from apprentice.eval.measures import METRICS
+from apprentice.eval.runner import EvaluationConfig
+from apprentice.eval.samples import EDIT, LIKELIHOOD, LINE, Row as SampleRow
+from apprentice.eval.statistics import Resampling
+from apprentice.examples import build, store
+from apprentice.examples.build import ExamplesConfig
+from apprentice.examples.example import Example, spans_of
+from apprentice.examples.history import History
+from apprentice.learn.compare import Contestant, TestBench
+from apprentice.learn.config import LearnConfig
+from apprentice.learn.opening import open_model, weights_hash
+from apprentice.learn.sources import Source
+from apprentice.learn.stages import sessions
+from apprentice.memory.gate import Gate
+from apprentice.model import base as bases
+from apprentice.sessions.policy import Policy
+from apprentice.sessions.store import Sessions
+from apprentice.text.edits import render_target
+from apprentice.text.tokenizer import Tokenizer
+from apprentice.train import sft
+from benchmarks.harness import Benchmark, Row
+
+DEV = ("rich", "more-itertools")
+TEST = ("httpx", "click")
+REPOSITORIES = {
+    "rich": "https://github.com/Textualize/rich",
+    "more-itertools": "https://github.com/more-itertools/more-itertools",
+    "httpx": "https://github.com/encode/httpx",
+    "click": "https://github.com/pallets/click",
+}
+LIMIT_COMMITS = 3000
+PER_COMMIT = 3
+PLACES = 220
+"""Held-out places at least."""
+COMMITS = 70
+"""Held-out commits at least."""
+EDIT_COMMITS = 24
+"""Of them, those at which whole edits are generated: each takes seconds."""
+GATE_EXAMPLES = 120
+
+
+class Study:
+    """One repository: its sessions, examples and the models compared on it."""
+
+    def __init__(self, benchmark: Benchmark, folder: Path, name: str, *, dev: bool, progress: Progress) -> None:
+        self.benchmark, self.name, self.dev, self.progress = benchmark, name, dev, progress
+        self.work = files.make_folder(benchmark.work / ("dev" if dev else "test") / name)
+        self._repository = folder / f"{name}.git"
+        self.base = bases.resolve(None, progress=progress)
+        self.tokenizer = Tokenizer.load(self.base)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        source = Source("git", self._repository, "")
+        config = LearnConfig(limit_commits=LIMIT_COMMITS)
+        return sessions.read([source], self.work / "sessions", config, Policy(), self.progress)
+
+    @cached_property
+    def history(self) -> History:
+        return History(self.sessions)
+
+    @cached_property
+    def examples(self) -> Path:
+        """All splits; for recipes the newest 20% of the commits are gone and the rest is split anew."""
+        target, config = self.work / "examples", ExamplesConfig()
+        parents = {"sessions": self.sessions.hash, "base": weights_hash(self.base)}
+        resolved = json.loads(msgspec.json.encode(config, enc_hook=dataclasses.asdict))
+        if artifacts.is_finished(target) and artifacts.read(target).parents == parents:
+            return target
+        self.progress.stage(f"build examples of {self.name}")
+        works = list(self.history) if not self.dev else self._older()
+        store.write(target, build.build(works, self.tokenizer, config), config, parents=parents)
+        del resolved
+        return target
+
+    @cached_property
+    def bench(self) -> TestBench:
+        return TestBench(self.examples, self.history, self.tokenizer, self.progress)
+
+    @cached_property
+    def config(self) -> EvaluationConfig:
+        """As many commits, in the drawn order, as make PLACES places."""
+        sizes: dict[str, int] = {}
+        for example in self.bench.test:
+            if example.kind == "next_edit":
+                sizes[example.commit] = min(PER_COMMIT, sizes.get(example.commit, 0) + 1)
+        order = sorted({example.commit for example in self.bench.test})
+        random.Random(0).shuffle(order)
+        places = count = 0
+        while count < len(order) and (places < PLACES or count < COMMITS):
+            places += sizes.get(order[count], 0)
+            count += 1
+        return EvaluationConfig(max_per_commit=PER_COMMIT, max_commits=count)
+
+    def contestant(self, name: str, folder: Path) -> Contestant:
+        """A model with a gate fitted for it, once."""
+        path = self.work / "gates" / f"{weights_hash(folder)[:16]}.json"
+        generator = open_model(folder, self.tokenizer)
+        if not path.is_file():
+            files.make_folder(path.parent)
+            files.write_json(path, self.bench.fit_gate(generator, budget_s=None, max_examples=GATE_EXAMPLES).to_dict())
+        gate = Gate.from_dict(json.loads(path.read_text()))
+        return Contestant(name=name, generator=generator, source=weights_hash(folder), gate=gate, gate_hash=files_hash(path))
+
+    def train(self, label: str, minutes: float, seed: int, *, rows: Callable[[list[Example]], list[Example]] | None = None,
+              examples: Path | None = None, overrides: dict[str, Any] | None = None) -> Path:  # fmt: skip
+        """A checkpoint; goes on where a killed run stopped."""
+        source = examples or self.examples
+        train_rows, heldout = list(store.read(source, "train")), list(store.read(source, "valid"))
+        out = self.work / "models" / label
+        parents = {"base": weights_hash(self.base), "examples": artifacts.read(source).hash, "label": label}
+        recipe = sft.SftConfig(seed=seed, **(overrides or {}))
+        sft.train(
+            self.base, rows(train_rows) if rows else train_rows, heldout, self.tokenizer, out, sft=recipe, parents=parents,
+            progress=self.progress, budget_s=60 * minutes,
+        )  # fmt: skip
+        return out
+
+    def evaluate(self, label: str, models: Sequence[Contestant], *, lines: bool, edits: bool, reuse: Sequence[str] = ()) -> list[SampleRow]:
+        """Rows of base and of these models at the same places."""
+        folder = files.make_folder(self.work / "samples" / label)
+        earlier = [self.work / "samples" / name for name in reuse]
+        both = (LIKELIHOOD, LINE) if lines else (LIKELIHOOD,)
+        arms: list[Any] = []
+        for model in models:
+            if model.name == "base":
+                arms.append(self.bench.arm(model, bare=True, name="window", measures=(LIKELIHOOD,)))
+            arms.append(self.bench.arm(model, measures=both if model.name == "base" else (LIKELIHOOD,)))
+            arms.append(self.bench.arm(model, memory=True, measures=both))
+        rows = self.bench.run(folder, models, arms, self.config, reuse=earlier)[1]
+        if edits:
+            few = dataclasses.replace(self.config, max_commits=EDIT_COMMITS, measures=(EDIT,))
+            arms = [self.bench.arm(model, memory=model.name != "base", measures=(EDIT,)) for model in models]
+            rows += self.bench.run(files.make_folder(folder / "edits"), models, [*arms, CopyArm()], few,
+                                   reuse=[path / "edits" for path in earlier])[1]  # fmt: skip
+        return rows
+
+
+def files_hash(path: Path) -> str:
+    """Short content hash of a file."""
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def shuffled(rows: list[Example]) -> list[Example]:
+    """The same prompts, each with the replacement of another edit: what is learned besides the edits themselves."""
+    edits = [row for row in rows if row.kind == "next_edit"]
+    targets = [row.edit for row in edits]
+    random.Random(0).shuffle(targets)
+    dealt = []
+    for row, other in zip(edits, targets, strict=True):
+        pieces = render_target(row.edit.old, other.new)
+        prompt = row.prompt_spans
+        dealt.append(msgspec.structs.replace(row, target="".join(p.text for p in pieces), spans=spans_of(prompt, pieces)))
+    return dealt
+
+
+def result_rows(rows: Sequence[SampleRow]) -> tuple[list[Row], dict[str, Any]]:
+    """Figures of every arm, and paired differences with medians and the share that got worse."""
+    names = list(dict.fromkeys(row.arm for row in rows))
+    comparison = Comparison(rows, names, Resampling())
+    figures = [Row(row.arm, row.metric, row.value, row.low, row.high) for row in comparison.table()]
+    differences = []
+    for metric in METRICS:
+        for a in names:
+            for b in names:
+                if a != b and (a, b) in WANTED and (found := comparison.difference(a, b, metric)):
+                    figures.append(Row(f"{a}-{b}", metric, *found.estimate.as_list()))
+                    differences.append(_described(found))
+    return figures, {"differences": differences, "heldout": comparison.heldout()}
+
+
+WANTED = {
+    ("base", "window"), ("base_memory", "base"), ("tuned", "base"), ("tuned_memory", "base_memory"), ("tuned_memory", "base"),
+    ("tuned_other", "base"), ("tuned_other", "tuned"), ("tuned_shuffled", "base"), ("tuned_shuffled", "tuned"),
+}  # fmt: skip
+
+
+def _described(found: Difference) -> dict[str, Any]:
+    return {"name": found.name, "metric": found.metric, "estimate": found.estimate.as_list(), "examples": found.examples,
+            "commits": found.commits, "median": found.median, "worse": found.worse, "clearly_worse": found.clearly_worse}  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """See the top of this file."""
+    parser = argparse.ArgumentParser(prog="benchmarks/run learning")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--dev", action="store_true")
+    parser.add_argument("--cells", default="*", help="only cells whose name matches")
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    benchmark = Benchmark("learning-dev" if options.dev else "learning")
+    results = []
+    with Progress() as progress:
+        names = DEV if options.dev else TEST
+        studies = {name: Study(benchmark, options.folder, name, dev=options.dev, progress=progress) for name in names}
+        for name, work, seed in cells(studies, options.minutes):
+            if fnmatch.fnmatch(name, options.cells):
+                results.append(benchmark.cell(name, work, seed=seed))
+    for result in results:
+        for row in result["rows"] if options.json else []:
+            print(json.dumps({"cell": result["cell"], **row}))
+        for found in [] if options.json else result["details"]["differences"]:
+            value, low, high = found["estimate"]
+            print(f"{result['cell']:32s} {found['name']:26s} {found['metric']:22s} {value:+.4f} [{low:+.4f}, {high:+.4f}]")
+    return 0
+
+
+def cells(studies: dict[str, Study], minutes: float) -> list[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]]:
+    """(name, work, seed) of every cell, the most telling ones first."""
+    found: list[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]] = []
+    names = list(studies)
+
+    def tuned(study: Study, label: str, time: float, seed: int, *, lines: bool, edits: bool) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
+        def work() -> tuple[list[Row], dict[str, Any]]:
+            folder = study.train(label, time, seed)
+            models = [study.contestant("base", study.base), study.contestant("tuned", folder)]
+            figures, details = result_rows(study.evaluate(label, models, lines=lines, edits=edits, reuse=["base"]))
+            return figures, {**details, "training": artifacts.read(folder).extra, "counts": artifacts.read(folder).counts}
+
+        return work
+
+    def control(study: Study, arm: str, make: Callable[[], Path], against: str) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
+        def work() -> tuple[list[Row], dict[str, Any]]:
+            models = [study.contestant("base", study.base), study.contestant("tuned", study.work / "models" / against),
+                      study.contestant(arm, make())]  # fmt: skip
+            return result_rows(study.evaluate(arm, models, lines=False, edits=False, reuse=["base", against]))
+
+        return work
+
+    first = f"tuned-{minutes:g}m-s0"
+    for study in studies.values():
+        found.append((f"{study.name}-base", lambda s=study: result_rows(
+            s.evaluate("base", [s.contestant("base", s.base)], lines=True, edits=True)), None))  # fmt: skip
+        found.append((f"{study.name}-{first}", tuned(study, first, minutes, 0, lines=True, edits=True), 0))
+    for study in studies.values():
+        other = studies[names[1 - names.index(study.name)]]
+        found.append((f"{study.name}-tuned_other", control(study, "tuned_other", lambda o=other: o.work / "models" / first, first), 0))
+        found.append((f"{study.name}-tuned_shuffled", control(
+            study, "tuned_shuffled", lambda s=study: s.train("tuned_shuffled", minutes, 0, rows=shuffled), first), 0))  # fmt: skip
+    for study in studies.values():
+        for seed in (1, 2):
+            label = f"tuned-{minutes:g}m-s{seed}"
+            found.append((f"{study.name}-{label}", tuned(study, label, minutes, seed, lines=True, edits=False), seed))
+    long = f"tuned-{minutes * 2.25:g}m-s0"
+    found.append((f"{names[0]}-{long}", tuned(studies[names[0]], long, minutes * 2.25, 0, lines=True, edits=False), 0))
+    return found

@@ -1,0 +1,32 @@
+"""`apprentice model`: convert models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from apprentice.cli.common import JsonFlag, print_next, print_result
+
+
+def quantize(checkpoint: Path, /, *, out: Path, search: bool = True, json: JsonFlag = False) -> None:
+    """Store a checkpoint in NVFP4, in the layout that vLLM reads too.
+
+    Parameters
+    ----------
+    checkpoint
+        A Hugging Face folder.
+    out
+        Folder to write.
+    search
+        Search each block's scale; slower and closer.
+    """
+    from apprentice.core import artifacts
+    from apprentice.core.progress import Progress
+    from apprentice.learn.stages import quantize as stage
+    from apprentice.quantize.convert import QuantizeConfig
+
+    parents = {"checkpoint": artifacts.read(checkpoint).hash} if artifacts.is_finished(checkpoint) else {}
+    with Progress() as progress:
+        manifest = stage.write(checkpoint, out, QuantizeConfig(search=search), parents=parents, progress=progress)
+    print_result(manifest.extra, json_output=json, text=lambda: "\n".join(f"{name}: {value}" for name, value in manifest.extra.items()))
+    if not json:
+        print_next(f"apprentice serve --model {out}")

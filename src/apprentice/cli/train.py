@@ -1,0 +1,70 @@
+"""`apprentice train`: change a model's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+
+from apprentice.cli.common import JsonFlag, print_next, print_result
+
+
+def sft(
+    recipe: Path | None = None,
+    /,
+    *,
+    examples: Path,
+    out: Path,
+    base: str = "default",
+    steps: int | None = None,
+    budget: str | None = None,
+    set_: Annotated[tuple[str, ...], cyclopts.Parameter(name="--set", negative="")] = (),
+    dry_run: Annotated[bool, cyclopts.Parameter(negative="")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Fine-tune a base on examples. Killed at any moment, the same command goes on.
+
+    Parameters
+    ----------
+    recipe
+        TOML file over the defaults.
+    examples
+        Folder of examples.
+    out
+        Folder of the checkpoint to write.
+    base
+        Where the weights come from.
+    steps
+        Steps of training; wins over the budget.
+    budget
+        Time for training, such as `20m`.
+    set_
+        A key of the recipe, as `--set optimizer.lr=1e-4`; may be given several times.
+    dry_run
+        Print the resolved recipe and do nothing.
+    """
+    from apprentice.core import artifacts, config
+    from apprentice.core.progress import Progress
+    from apprentice.examples import store
+    from apprentice.learn.config import parse_budget
+    from apprentice.model import base as bases
+    from apprentice.text.tokenizer import Tokenizer
+    from apprentice.train import sft as stage
+
+    resolved = config.load(stage.SftConfig, recipe, set_)
+    if dry_run:
+        print_result(config.to_dict(resolved), json_output=json, text=lambda: config.resolved_toml(resolved))
+        return
+    manifest = artifacts.read(examples, kind=store.KIND)
+    with Progress() as progress:
+        folder = bases.resolve(None if base == "default" else base, progress=progress)
+        made = stage.train(
+            folder, list(store.read(examples, "train")), list(store.read(examples, "valid")), Tokenizer.load(folder), out,
+            sft=resolved, parents={"base": stage.base_hash(folder), "examples": manifest.hash}, progress=progress, steps=steps,
+            budget_s=None if budget is None else parse_budget(budget),
+        )  # fmt: skip
+    value = {"counts": made.counts, **made.extra}
+    print_result(value, json_output=json, text=lambda: "\n".join(f"{name}: {part}" for name, part in value.items()))
+    if not json:
+        print_next(f"apprentice model quantize {out} --out {out}-nvfp4")

@@ -1,0 +1,59 @@
+"""Before a run: what it would do and cost. After it: which larger base this machine could train, and in what time.
+
+Estimates, good to about a third (`model.estimate`): memory and arithmetic are counted, the machine's speed is measured.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from apprentice.core import machine
+from apprentice.core.progress import duration
+from apprentice.learn import sources
+from apprentice.learn.config import EVALUATION_SHARE, LearnConfig
+from apprentice.model import base as bases
+from apprentice.model import estimate, presets
+from apprentice.model.config import read_config
+
+TOKENS = 300_000
+"""What a recommended base should be able to learn from: a thousand edits or two."""
+STEP_TOKENS = 768
+HEAD_SHARE = 0.3
+
+
+def dry_run(config: LearnConfig, folder: Path) -> dict[str, Any]:
+    """What a run would do. Reads names and sizes, no history; nothing is written or downloaded."""
+    chosen = sources.chosen(config, folder)
+    word = None if config.base == "default" else config.base
+    found: dict[str, Any] = {
+        "sources": "; ".join(source.why for source in chosen) or "the bundled history",
+        "base": config.base + ("" if bases.is_at_hand(word) else " (to be downloaded)"),
+        "weights": config.weights,
+        "budget": duration(config.budget_s),
+        "evaluating": f"at most {duration(EVALUATION_SHARE * config.budget_s)}",
+        "seed": config.seed,
+    }
+    if bases.is_at_hand(word):
+        model = read_config(bases.resolve(word))
+        peak = estimate.training_bytes(model, STEP_TOKENS, head_share=HEAD_SHARE) / 2**30
+        found["parameters"] = f"{model.num_parameters:,}"
+        found["memory of training"] = f"about {peak:.1f} GiB of {machine.look().memory_available_gib} GiB available"
+    return found
+
+
+def recommend(trained_gflops: float, present: str) -> str:
+    """The last line of a run: a larger base that fits this machine, with an estimated time. `trained_gflops`: the speed
+    of matrix products that training measured here."""
+    here = machine.look()
+    able = estimate.Machine(gflops=trained_gflops, memory_gib=0.8 * here.memory_available_gib)
+    night_s = 12 * 3600.0
+    name = estimate.largest_that_fits(
+        presets.known_bases(), able, tokens=TOKENS, budget_s=night_s, weights="lora", tokens_per_step=STEP_TOKENS, head_share=HEAD_SHARE
+    )
+    if name is None:
+        return f"no larger base than `{present}` trains on this machine over night"
+    seconds = estimate.training_seconds(
+        presets.known_bases()[name], TOKENS, STEP_TOKENS, able, weights="lora", head_share=HEAD_SHARE
+    )
+    return f"a larger base that this machine can train: `--base {name} --weights lora`, about {duration(seconds)} for {TOKENS:,} tokens"

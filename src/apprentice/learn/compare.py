@@ -1,0 +1,89 @@
+"""Any models at the same held-out places: what `apprentice eval` and the benchmark of learning run.
+
+    test split, sessions --> for each model: (gate fitted on the gate split) --> arms NAME and NAME_memory --> Comparison
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from apprentice.core.protocols import Generator, ProgressSink
+from apprentice.eval.arms import Arm, ModelArm
+from apprentice.eval.comparison import Comparison
+from apprentice.eval.replay import Memories, Replay
+from apprentice.eval.runner import Evaluation, EvaluationConfig
+from apprentice.eval.samples import Row, Samples
+from apprentice.eval.statistics import Resampling
+from apprentice.examples import store
+from apprentice.examples.example import NEXT_EDIT, Example
+from apprentice.examples.history import History
+from apprentice.learn.stages import memory as memory_stage
+from apprentice.memory.gate import Gate
+from apprentice.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contestant:
+    """A model with its memory's gate."""
+
+    name: str
+    generator: Generator
+    source: str
+    """What stands for its weights."""
+    gate: Gate
+    gate_hash: str
+
+
+class TestBench:
+    """One data set's held-out part, ready for any number of models."""
+
+    __test__ = False
+
+    def __init__(self, examples: Path, history: History, tokenizer: Tokenizer, progress: ProgressSink) -> None:
+        self.examples, self.history, self.tokenizer, self._progress = examples, history, tokenizer, progress
+        self.test = list(store.read(examples, "test"))
+        self._starts = memory_stage.starts_of(self.test)
+        self._open: Callable[[str], memory_stage.Memory] | None = None
+        self._replay: Replay | None = None
+
+    def fit_gate(self, generator: Generator, *, budget_s: float | None, max_examples: int) -> Gate:
+        """A gate for this model, on commits that neither weights nor test have."""
+        rows: list[Example] = list(store.read(self.examples, "gate", kind=NEXT_EDIT))
+        self._progress.stage("fit the memory's gate", min(len(rows), max_examples), "edits")
+        gate, _ = memory_stage.fit(
+            self.history, rows, generator, self.tokenizer, budget_s=budget_s, max_examples=max_examples,
+            advance=self._progress.advance,
+        )  # fmt: skip
+        return gate
+
+    def arm(self, model: Contestant, *, memory: bool = False, bare: bool = False, measures: tuple[str, ...] | None = None,
+            name: str | None = None) -> ModelArm:  # fmt: skip
+        """The model alone, with its memory, or with the bare window."""
+        return ModelArm(
+            name=name or model.name + ("_memory" if memory else ""), generator=model.generator, tokenizer=self.tokenizer,
+            source=model.source, bare=bare, memory=model.name if memory else None,
+            memory_source=model.gate_hash if memory else "", **({"measures": measures} if measures else {}),
+        )  # fmt: skip
+
+    def run(
+        self, folder: Path, models: Sequence[Contestant], arms: Sequence[Arm], config: EvaluationConfig, *,
+        budget_s: float | None = None, reuse: Sequence[Path] = (),
+    ) -> tuple[Comparison, list[Row]]:
+        """Evaluate into a folder, or go on. `reuse`: folders of earlier evaluations whose rows are taken over."""
+        if self._open is None or self._replay is None:
+            self._open = memory_stage.opener(self.history, self._starts, self.tokenizer)
+            self._replay = Replay(self.history, self._starts, texts=self.history)
+        open_memory = self._open
+
+        def open_memories(repository: str) -> Memories:
+            memory = open_memory(repository)
+            return Memories({model.name: memory.with_gate(model.gate) for model in models}, [memory])
+
+        evaluation = Evaluation(
+            Samples(folder, reuse=reuse), arms, self._replay, self.test, config, open_memories=open_memories,
+            progress=self._progress,
+        )  # fmt: skip
+        rows = evaluation.run(budget_s)
+        return Comparison(rows, [arm.name for arm in arms], Resampling(seed=config.seed)), rows

@@ -1,0 +1,36 @@
+"""A folder of weights -> a Generator: quantized ones run on our engine, plain ones on torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from apprentice.core import artifacts
+from apprentice.core.errors import InputError
+from apprentice.core.protocols import Generator
+from apprentice.text.tokenizer import Tokenizer
+
+
+def open_model(folder: Path, tokenizer: Tokenizer) -> Generator:
+    """Raises: InputError where the folder holds no model of ours."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"`{folder}` holds no model: {error}", hint="name a checkpoint or a quantized folder") from error
+    if config.get("quantization_config"):
+        from apprentice.engine.engine import Engine
+
+        return Engine.load(folder)
+    from apprentice.model import weights
+    from apprentice.model.generator import TorchGenerator
+
+    return TorchGenerator(weights.load(folder).eval(), tokenizer)
+
+
+def weights_hash(folder: Path) -> str:
+    """Content hash of an artifact; of any other folder what its weights are called, how large and how old."""
+    if artifacts.is_finished(folder):
+        return artifacts.read(folder).hash
+    facts = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.safetensors"))
+    return hashlib.sha256(f"{facts} {(folder / 'config.json').read_text(encoding='utf-8')}".encode()).hexdigest()
