@@ -172,7 +172,7 @@ class View:
             return NOTHING
         found = [segment.nearest(query, count, self.groups, without_group) for segment in self.segments]
         places, lengths, documents, tokens = (np.concatenate(column) for column in zip(*found, strict=True))
-        best = np.lexsort((places, -documents, -lengths))[:count]
+        best = np.lexsort((places, -documents, -lengths))[: min(count, np.count_nonzero(lengths))]
         return Matches(tokens[best], lengths[best], documents[best], places[best])
 
     def following(self, document: int, position: int, count: int) -> list[int]:
@@ -208,33 +208,36 @@ class _Segment:
     def nearest(
         self, query: np.ndarray, count: int, groups: np.ndarray, without_group: int | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Places, lengths, documents and tokens of at least the `count` best places, unordered."""
+        """Places, lengths, documents and tokens of at least the `count` best places, unordered; lengths can be 0."""
         text, wanted = self._bytes, query.astype(">u4").tobytes()
         width = len(wanted)
         spot = bisect_left(self._key_bytes, wanted, key=lambda at: text[at : at + width])
-        left = self._side(spot, -1, count, groups, without_group)
-        right = self._side(spot, 1, count, groups, without_group)
-        at = np.concatenate([left, right])
-        keys = self.keys[at]
+        rows = self._around(spot, count, groups, without_group)
+        keys = self.keys[rows]
         same = self._backwards[keys[:, None] + _OFFSETS[: len(query)]] == query
-        lengths = np.where(same.all(axis=1), len(query), same.argmin(axis=1)).astype(np.int32)
-        keep = lengths > 0
-        at, keys = at[keep], keys[keep]
-        return self._places[at], lengths[keep], self._documents[at], self._backwards[keys - 1] - 1
+        lengths = np.where(same.all(axis=1), len(query), same.argmin(axis=1))
+        return self._places[rows], lengths, self._documents[rows], self._backwards[keys - 1] - 1
+
+    def _around(self, spot: int, count: int, groups: np.ndarray, without_group: int | None) -> slice | np.ndarray:
+        """The first `count` rows on each side of the spot that are not left out."""
+        near = slice(max(0, spot - count), spot + count)
+        if self._allowed(near, groups, without_group).all():
+            return near
+        sides = [self._side(spot, step, count, groups, without_group) for step in (-1, 1)]
+        return np.concatenate(sides)
 
     def _side(self, spot: int, step: int, count: int, groups: np.ndarray, without_group: int | None) -> np.ndarray:
-        """Rows of the first `count` places on one side of the spot that are not left out."""
-        window = count
+        window = 4 * count
         while True:
             low, high = (spot, min(len(self), spot + window)) if step > 0 else (max(0, spot - window), spot)
-            allowed = groups[self._documents[low:high]]
-            mask = allowed != _REMOVED
-            if without_group is not None:
-                mask &= allowed != without_group
-            rows = low + np.flatnonzero(mask)
+            rows = low + np.flatnonzero(self._allowed(slice(low, high), groups, without_group))
             if len(rows) >= count or high - low < window or window >= MAX_WINDOW:
                 return rows[:count] if step > 0 else rows[-count:]
             window *= 4
+
+    def _allowed(self, rows: slice, groups: np.ndarray, without_group: int | None) -> np.ndarray:
+        found = groups[self._documents[rows]]
+        return found != _REMOVED if without_group is None else (found != _REMOVED) & (found != without_group)
 
 
 def _concatenate(documents: list[Document]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ repository. Left out: several people's memories in one, forgetting of old edits,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,25 @@ from apprentice.memory.gate import Gate
 from apprentice.memory.index import MAX_MATCH, Document, Index
 from apprentice.memory.mixture import MemoryMixture, Recorder, Source
 from apprentice.memory.resemblance import Origin, Resemblance, resemblances
-from apprentice.text.edits import END_MARK, NEW_MARK, Edit, render_target
+from apprentice.text.edits import END_MARK, NEW_MARK, Edit
 
 CONTEXT_LINES = 40
 """Lines above the region that are surely more than MAX_MATCH tokens, unless most are empty."""
 REGION_CONTEXT_LINES = 3
+FILE_LINES = 4000
+"""Lines of the file at hand on each side of the region: farther ones cost time and say little."""
 _TAIL_TOKENS = 16
 """Tokens in which NEW_MARK can be recognized at the end of a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a memory knows besides its tokens, in the order of its documents."""
+
+    groups: list[str]
+    """Path of each group."""
+    files: list[Origin]
+    edits: list[Origin]
 
 
 class Memory:
@@ -49,6 +62,24 @@ class Memory:
         self._files: dict[str, int] = {}
         self._file_origins: dict[int, Origin] = {}
         self._edit_origins: dict[int, Origin] = {}
+        self._last_file: tuple[str, str, Index] | None = None
+
+    @classmethod
+    def restore(
+        cls, tokenizer: Tokenizer, gate: Gate, groups: dict[str, int], repository: Index, files: dict[int, Origin],
+        edits: Index, edit_origins: dict[int, Origin],
+    ) -> Memory:  # fmt: skip
+        """A memory out of its parts: origins by document, groups by path."""
+        memory = cls(tokenizer, gate)
+        memory.repository, memory.edits, memory._groups = repository, edits, groups
+        memory._files = {origin.path: number for number, origin in files.items()}
+        memory._file_origins, memory._edit_origins = files, edit_origins
+        return memory
+
+    def state(self) -> State:
+        """For the store."""
+        files = [self._file_origins[number] for number in self.repository.documents]
+        return State(list(self._groups), files, [self._edit_origins[number] for number in self.edits.documents])
 
     @property
     def num_tokens(self) -> int:
@@ -62,8 +93,26 @@ class Memory:
     def with_gate(self, gate: Gate) -> Memory:
         """The same memory, growing together with this one, under another gate: for another model."""
         other = Memory(self.tokenizer, gate)
-        other.__dict__.update({**self.__dict__, "gate": gate})
+        other.repository, other.edits, other._groups = self.repository, self.edits, self._groups
+        other._files, other._file_origins, other._edit_origins = self._files, self._file_origins, self._edit_origins
         return other
+
+    def copy(self) -> Memory:
+        """This memory at this moment: it does not see what the original is told later, and goes on by itself."""
+        other = Memory(self.tokenizer, self.gate)
+        other.repository, other.edits, other._groups = self.repository.copy(), self.edits.copy(), dict(self._groups)
+        other._files, other._file_origins = dict(self._files), dict(self._file_origins)
+        other._edit_origins = dict(self._edit_origins)
+        return other
+
+    def copy(self) -> Memory:
+        """A memory that grows apart from this one; costs next to nothing."""
+        twin = Memory(self.tokenizer, self.gate)
+        twin.repository, twin.edits, twin._groups = self.repository.copy(), self.edits.copy(), dict(self._groups)
+        twin._files, twin._file_origins, twin._edit_origins = (
+            dict(self._files), dict(self._file_origins), dict(self._edit_origins)
+        )  # fmt: skip
+        return twin
 
     def set_file(self, path: str, text: str) -> None:
         """A file of the repository as it stands now."""
@@ -93,7 +142,7 @@ class Memory:
         documents, origins = [], []
         for edit, provenance in edits:
             above = self._tokens(_block(edit.above))
-            target = self._tokens("".join(piece.text for piece in render_target(edit.old, edit.new)))
+            target = self._tokens(_block([*edit.new, END_MARK]))
             documents.append(Document(np.concatenate([above, target]), len(above), self._group(edit.path)))
             origins.append(Origin(edit.path, edit.start_line - len(edit.above), dict(provenance)))
         self._edit_origins.update(zip(self.edits.add_all(documents), origins, strict=True))
@@ -150,11 +199,16 @@ class Memory:
     def _file(
         self, path: str, lines: Sequence[str], start_line: int, end_line: int
     ) -> tuple[Index, dict[int, Origin]]:
-        """The file at hand without the region."""
-        index = Index()
-        above, below = _block(lines[:start_line]), _block(lines[end_line:])
-        numbers = index.add_all([Document(self._tokens(above)), Document(self._tokens(below))])
-        return index, dict(zip(numbers, [Origin(path, 0, {}), Origin(path, end_line, {})], strict=True))
+        """The file at hand without the region. The last one is kept: one place is often asked about several times."""
+        first = max(0, start_line - FILE_LINES)
+        above, below = _block(lines[first:start_line]), _block(lines[end_line : end_line + FILE_LINES])
+        if self._last_file is None or self._last_file[:2] != (above, below):
+            index = Index()
+            index.add_all([Document(self._tokens(above)), Document(self._tokens(below))])
+            self._last_file = (above, below, index)
+        index = self._last_file[2]
+        origins = [Origin(path, first, {}), Origin(path, end_line, {})]
+        return index, dict(zip(index.documents, origins, strict=True))
 
     def _tokens(self, text: str) -> np.ndarray:
         return np.array(self.tokenizer.encode(text), np.int32)

@@ -11,6 +11,7 @@ The context is code (the lines above and the replacement so far), never a prompt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ import numpy as np
 from apprentice.memory.gate import FEATURES, SOURCES, Gate, Records
 from apprentice.memory.index import MAX_MATCH, Matches, View
 
-PLACES = 64
+PLACES = 32
 """Most similar places asked for in each source."""
 SHARPNESS = 2.0
 """A match longer by one token weighs exp(SHARPNESS) times as much ..."""
@@ -30,6 +31,7 @@ HIT_DECAY = 0.8
 FLOOR = -15.0
 """Log-probabilities below are no further news to the gate."""
 REGION = SOURCES.index("region")
+_VOTES = [math.exp(SHARPNESS * (min(length, SATURATION) - SATURATION)) for length in range(MAX_MATCH + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +46,29 @@ class Source:
 class Opinion:
     """What a source says comes next."""
 
-    tokens: np.ndarray
-    shares: np.ndarray
-    """Of each of the tokens; they sum to 1."""
+    shares: dict[int, float]
+    """Token id -> its share of the votes; they sum to 1."""
     best: int
-    """Index of the likeliest of the tokens."""
+    """The token with the largest share."""
     length: int
     """Of the longest match."""
     count: int
     """Places that match so long, PLACES at most."""
     matches: Matches
 
-    @property
-    def best_token(self) -> int:
-        return int(self.tokens[self.best])
-
-    def chance(self, token_id: int) -> float:
-        """Its share, 0 where the source does not know it."""
-        return float(self.shares[self.tokens == token_id].sum())
-
 
 def opinion(matches: Matches) -> Opinion | None:
     """The votes of the places, counted; None where there are none."""
     if not len(matches):
         return None
-    lengths = np.minimum(matches.lengths, SATURATION)
-    votes = np.exp(SHARPNESS * (lengths - lengths[0]))
-    tokens, voted = np.unique(matches.tokens, return_inverse=True)
-    shares = np.bincount(voted, votes) / votes.sum()
-    longest = int(matches.lengths[0])
-    return Opinion(tokens, shares, int(shares.argmax()), longest, int((matches.lengths == longest).sum()), matches)
+    lengths = matches.lengths.tolist()
+    votes = [_VOTES[length] for length in lengths]
+    total = sum(votes)
+    shares: dict[int, float] = {}
+    for token, vote in zip(matches.tokens.tolist(), votes, strict=True):
+        shares[token] = shares.get(token, 0.0) + vote / total
+    best = max(shares, key=lambda token: shares[token])
+    return Opinion(shares, best, lengths[0], lengths.count(lengths[0]), matches)
 
 
 class MemoryMixture:
@@ -82,7 +77,7 @@ class MemoryMixture:
     def __init__(self, sources: Sequence[Source | None], context: Sequence[int], gate: Gate) -> None:
         self._sources, self._gate = sources, gate
         self._context = list(context[-MAX_MATCH:])
-        self._hits_S = np.zeros(len(SOURCES))
+        self._hits = [0.0] * len(SOURCES)
         self._known: list[Opinion | None] | None = None
 
     def mix(self, log_probs_V: np.ndarray) -> np.ndarray:
@@ -91,19 +86,20 @@ class MemoryMixture:
         if not present_S.any():
             return log_probs_V
         shares = self._gate.shares(self.features(opinions, log_probs_V), present_S)
-        heard = [(o.tokens, o.shares * share) for o, share in zip(opinions, shares[1:], strict=True) if o is not None]
-        tokens, where = np.unique(np.concatenate([tokens for tokens, _ in heard]), return_inverse=True)
-        votes = np.bincount(where, np.concatenate([votes for _, votes in heard]))
-        mixed_V = log_probs_V + np.float32(np.log(max(shares[0], 1e-30)))
-        with np.errstate(divide="ignore"):  # a share can be too small for a float
-            mixed_V[tokens] = np.logaddexp(mixed_V[tokens], np.log(votes))
+        mixed_V = log_probs_V + np.float32(math.log(max(shares[0], 1e-30)))
+        heard: dict[int, float] = {}
+        for known, share in zip(opinions, shares[1:].tolist(), strict=True):
+            for token, vote in known.shares.items() if known is not None else ():
+                heard[token] = heard.get(token, 1e-30) + share * vote
+        tokens = np.fromiter(heard, np.int64, len(heard))
+        mixed_V[tokens] = np.logaddexp(mixed_V[tokens], np.log(np.fromiter(heard.values(), float, len(heard))))
         return mixed_V
 
     def advance(self, token_id: int) -> None:
         for source, known in enumerate(self.opinions()):
             if known is not None:
-                hit = 1.0 if known.best_token == token_id else -1.0
-                self._hits_S[source] = HIT_DECAY * self._hits_S[source] + (1 - HIT_DECAY) * hit
+                hit = 1.0 if known.best == token_id else -1.0
+                self._hits[source] = HIT_DECAY * self._hits[source] + (1 - HIT_DECAY) * hit
         self._context = [*self._context[1 - MAX_MATCH :], token_id]
         self._known = None
 
@@ -114,7 +110,7 @@ class MemoryMixture:
         if strongest is None or strongest[0].length < MIN_DRAFT_MATCH:
             return []
         matches = strongest[0].matches
-        place = int(np.flatnonzero(matches.tokens == strongest[0].best_token)[0])
+        place = int(np.flatnonzero(matches.tokens == strongest[0].best)[0])
         return strongest[1].view.following(int(matches.documents[place]), int(matches.positions[place]), max_tokens)
 
     def opinions(self) -> list[Opinion | None]:
@@ -137,11 +133,11 @@ class MemoryMixture:
         for source, known in enumerate(opinions):
             if known is None:
                 continue
-            log_prob = float(known_V[known.best_token])
-            repeats = source != REGION and region is not None and region.best_token == known.best_token
+            log_prob = float(known_V[known.best])
+            repeats = source != REGION and region is not None and region.best == known.best
             features_SF[source] = (
-                1.0, np.log1p(known.length), np.log1p(known.count), known.shares[known.best], entropy,
-                max(log_prob, FLOOR), np.exp(log_prob), self._hits_S[source], repeats,
+                1.0, math.log1p(known.length), math.log1p(known.count), known.shares[known.best], entropy,
+                max(log_prob, FLOOR), math.exp(log_prob), self._hits[source], repeats,
             )  # fmt: skip
         return features_SF
 
@@ -162,7 +158,7 @@ class Recorder(MemoryMixture):
         """Notes the token if `mix` was asked about it."""
         if self._log_probs_V is not None:
             opinions = self.opinions()
-            chances = [0.0 if o is None else o.chance(token_id) for o in opinions]
+            chances = [0.0 if o is None else o.shares.get(token_id, 0.0) for o in opinions]
             features_SF = self.features(opinions, self._log_probs_V)
             present = [o is not None for o in opinions]
             self._rows.append((features_SF, present, chances, float(self._log_probs_V[token_id])))

@@ -113,4 +113,6 @@ def _describe(
     # Documents begin with a line break, so the breaks up to the stretch's first character count its line from 1.
     blank = text[: len(text) - len(text.lstrip())]
     line = origin.first_line + before.count("\n") + blank.count("\n")
-    return Resemblance(origin.path, max(line, 1), origin.provenance.get("commit"), text.strip("\n"), stretch.length)
+    commit = origin.provenance.get("commit")
+    known = commit if isinstance(commit, str) else None
+    return Resemblance(origin.path, max(line, 1), known, text.strip("\n"), stretch.length)
