@@ -120,7 +120,7 @@ def test_a_remembered_beginning_gives_the_same_bits_and_less_work(make_folder: M
     common = tokens(2 * CHUNK_TOKENS + 40)
     used.forward([Feed([*common, 1, 2, 3], 1, used.new_cache(400))])
     rows: list[int] = []
-    used.observer = lambda name, x_ND: rows.append(len(x_ND)) if name == "model.layers.0.mlp.down_proj" else None
+    used.observer = lambda names, x_ND: rows.append(len(x_ND)) if names == ("model.layers.0.mlp.down_proj",) else None
     again = used.forward([Feed([*common, 4, 5], 1, used.new_cache(400))])[0].log_probs_TV
     assert sum(rows) == 42
     np.testing.assert_array_equal(

@@ -119,11 +119,11 @@ def test_a_bf16_source_gives_what_its_values_in_float32_give(make_folder: MakeFo
     np.testing.assert_array_equal(packed(tmp_path / "quantized", name).codes, expected.codes)
 
 
-def test_importance_reaches_the_matrix_it_is_for(make_folder: MakeFolder, tmp_path: Path) -> None:
+def test_moments_reach_the_matrix_they_are_for(make_folder: MakeFolder, tmp_path: Path) -> None:
     source = make_folder()
     importance = np.where(np.arange(64) % 8 == 0, 100.0, 0.01).astype(np.float32)
     convert(source, tmp_path / "plain")
-    convert(source, tmp_path / "weighted", importance={"model.layers.0.mlp.up_proj": importance})
+    convert(source, tmp_path / "weighted", moments={"model.layers.0.mlp.up_proj": importance})
     touched, untouched = "model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight"
     weight = original(source, touched)
 

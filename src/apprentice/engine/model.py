@@ -75,8 +75,8 @@ class _Piece:
     cache: Cache | None
 
 
-Observer = Callable[[str, np.ndarray], None]
-"""Is told (names of the matrices below `model.layers.N.`, their inputs x_ND) during a forward pass."""
+Observer = Callable[[tuple[str, ...], np.ndarray], None]
+"""Is told (names of the modules that read it, an input x_ND) during a forward pass."""
 
 
 class NumpyModel:
@@ -250,8 +250,7 @@ class NumpyModel:
 
     def _observe(self, index: int, names: str, x_ND: np.ndarray) -> None:
         if self.observer is not None:
-            for name in names.split():
-                self.observer(f"model.layers.{index}.{name}", x_ND)
+            self.observer(tuple(f"model.layers.{index}.{name}" for name in names.split()), x_ND)
 
 
 def _rotate(x_NHE: np.ndarray, cos_NE: np.ndarray, sin_NE: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ over thousands of blocks; work is cut into pieces that fit the second-level cach
 
 E4M3 has 4 exponent bits (bias 7), 3 mantissa bits, no infinities, NaN at 0x7F and 0xFF, and a largest value of 448.
 
-Left out: error feedback between columns (GPTQ), rotations. Letters: R rows, C columns, G = C / 16 groups of a row,
+Left out: rotations; error feedback between columns is in `quantize.feedback`. Letters: R rows, C columns, G = C / 16 groups of a row,
 N blocks of any rows, E the 16 elements of a block.
 """
 
@@ -124,6 +124,18 @@ def plain_scales(weight_RC: np.ndarray, scale: np.float32) -> np.ndarray:
     """The scales without a search: E4M3 codes [R, G] nearest to amax / 6."""
     largest_RG = np.max(np.abs(weight_RC.reshape(weight_RC.shape[0], -1, BLOCK)), axis=2) * scale
     return _plain_codes(largest_RG).astype(np.uint8)
+
+
+def best_scales(values_EN: np.ndarray, importance_E: np.ndarray) -> np.ndarray:
+    """The E4M3 codes that suit blocks of 16 values best, in units of 1 / global scale. See `encode`."""
+    weights_EN = np.repeat(importance_E[:, None], values_EN.shape[1], axis=1)
+    return _scale_codes(values_EN, weights_EN, search=True)
+
+
+def nearest(values: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes 0 to 15 of the nearest values under these scales, and those values."""
+    codes = _nibbles(values, scale)
+    return codes, E2M1[codes] * scale
 
 
 def decode(packed: Packed, out: np.ndarray | None = None) -> np.ndarray:

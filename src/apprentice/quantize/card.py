@@ -33,16 +33,20 @@ def _body(report: Report) -> list[str]:
         "Quantized by `apprentice model quantize`: the linear layers in 4-bit floats with a scale for each 16 weights"
         " (compressed-tensors, `nvfp4-pack-quantized`, weights only), everything else in BF16.",
         "",
-        "| matrices | relative error |",
-        "|---|---|",
-        *(f"| {kind} | {error:.4f} |" for kind, error in report.rows()),
-        f"| **all** | **{report.relative_error:.4f}** |",
+        "| matrices | error of weights | error of outputs |",
+        "|---|---|---|",
+        *(_row(kind, part) for kind, part in {**report.by_kind(), "all": report}.items()),
         "",
         f"{report.bytes_before / 1e6:,.1f} MB before, {report.bytes_after / 1e6:,.1f} MB now."
         f" Each matrix: `quantization_report.json`.",
         "",
         "Runs without a GPU with `apprentice serve --model FOLDER`, and on NVIDIA GPUs with `vllm serve FOLDER`.",
     ]
+
+
+def _row(kind: str, report: Report) -> str:
+    outputs = "not calibrated" if report.output_error is None else f"{report.output_error:.4f}"
+    return f"| {kind} | {report.relative_error:.4f} | {outputs} |"
 
 
 def _source_card(source: Path) -> str:

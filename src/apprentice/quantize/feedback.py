@@ -1,0 +1,91 @@
+"""Quantizing column by column, each error made up for by the columns that follow (GPTQ) - with NVFP4's block scales.
+
+    W [R, C], E[x x^T] [C, C] --columns left to right--> codes; what column c loses is spread over columns > c
+
+With H = E[x x^T] + damping and U the upper triangular matrix of H^-1 = U^T U, quantizing column c with error e = (w_c - q_c)
+/ U[c, c] is best answered by w_j -= e U[c, j] for every j > c: that leaves the least squared error of the outputs. At the
+first column of a block its 16 columns, as they stand then, get the scale that `kernels.nvfp4` finds best for them under the
+weights diag(H). Rows do not influence each other.
+
+Updates far to the right are saved up for SPAN columns, so that they are large matrix products.
+
+Source: GPTQ, arXiv:2210.17323 (equations 2 and 3, algorithm 1).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from apprentice.kernels import nvfp4
+from apprentice.kernels.nvfp4 import BLOCK
+
+DAMPING = 0.01
+"""Share of the mean second moment added to each: keeps H invertible and trusts the calibration a little less."""
+SPAN = 128
+
+
+def encode_with_feedback(
+    weight_RC: np.ndarray, scale: np.float32, moments_CC: np.ndarray, *, damping: float = DAMPING
+) -> nvfp4.Packed:
+    """Like `nvfp4.encode`. `moments_CC`: E[x x^T] of the layer's inputs, symmetric, finite."""
+    num_rows, num_columns = weight_RC.shape
+    factor_CC, importance_C = _inverse_factor(moments_CC, damping)
+    # Columns are worked on one by one: as rows of the transpose they lie together. In units of 1 / global scale.
+    weight_CR = np.ascontiguousarray(weight_RC.T, np.float32) * scale
+    scales_GR = np.empty((num_columns // BLOCK, num_rows), np.uint8)
+    codes_CR = np.empty((num_columns, num_rows), np.uint8)
+    for start in range(0, num_columns, SPAN):
+        end = min(start + SPAN, num_columns)
+        errors_SR = np.empty((end - start, num_rows), np.float32)
+        for at in range(start, end, BLOCK):
+            rows = slice(at, at + BLOCK)
+            block_ER = weight_CR[rows]
+            scales_GR[at // BLOCK] = nvfp4.best_scales(block_ER, importance_C[rows])
+            codes_CR[rows], errors_ER = _quantize_block(block_ER, nvfp4.E4M3[scales_GR[at // BLOCK]], factor_CC[rows, rows])
+            errors_SR[at - start : at - start + BLOCK] = errors_ER
+            weight_CR[at + BLOCK : end] -= factor_CC[rows, at + BLOCK : end].T @ errors_ER
+        weight_CR[end:] -= factor_CC[start:end, end:].T @ errors_SR
+    codes_RC = codes_CR.T
+    return nvfp4.Packed(np.ascontiguousarray(codes_RC[:, 0::2] | (codes_RC[:, 1::2] << 4)), scales_GR.T.copy(), scale)
+
+
+def output_error(weight_RC: np.ndarray, decoded_RC: np.ndarray, moments: np.ndarray) -> tuple[float, float]:
+    """E|(W - W') x|^2 and E|W x|^2; from a diagonal as if inputs were uncorrelated."""
+    return _quadratic(weight_RC - decoded_RC, moments), _quadratic(weight_RC, moments)
+
+
+def _quantize_block(
+    block_ER: np.ndarray, scale_R: np.ndarray, factor_EE: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and scaled errors of 16 columns; `block_ER` is changed."""
+    codes_ER = np.empty(block_ER.shape, np.uint8)
+    errors_ER = np.empty_like(block_ER)
+    for column, values_R in enumerate(block_ER):
+        codes_ER[column], quantized_R = nvfp4.nearest(values_R, scale_R)
+        errors_ER[column] = (values_R - quantized_R) / factor_EE[column, column]
+        block_ER[column + 1 :] -= factor_EE[column, column + 1 :, None] * errors_ER[column]
+    return codes_ER, errors_ER
+
+
+def _inverse_factor(moments_CC: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
+    """U of H^-1 = U^T U (float32), and the diagonal of H relative to its mean."""
+    hessian_CC = moments_CC.astype(np.float64)
+    mean = float(np.trace(hessian_CC)) / len(hessian_CC)
+    if not np.isfinite(hessian_CC).all() or mean < 0:
+        raise ValueError("second moments are not finite")
+    # Inputs that calibration never saw at all: every direction counts the same.
+    mean = mean or 1.0
+    hessian_CC[np.diag_indices(len(hessian_CC))] += damping * mean
+    importance_C = (np.diag(hessian_CC) / mean).astype(np.float32)
+    # H = R R^T with R upper triangular, from the lower triangular factor of H turned around; then U = R^-1.
+    try:
+        upper_CC = np.linalg.cholesky(hessian_CC[::-1, ::-1])[::-1, ::-1]
+    except np.linalg.LinAlgError:
+        raise ValueError("second moments are no moments: not positive") from None
+    return np.linalg.inv(upper_CC).astype(np.float32), importance_C
+
+
+def _quadratic(matrix_RC: np.ndarray, moments: np.ndarray) -> float:
+    if moments.ndim == 1:
+        return float((np.square(matrix_RC) @ moments).sum(dtype=np.float64))
+    return float(np.vecdot(matrix_RC @ moments, matrix_RC).sum(dtype=np.float64))
