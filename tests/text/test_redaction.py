@@ -80,6 +80,19 @@ def test_no_value_behind_a_telling_name_survives(redactor: Redactor, wrapping: s
         assert not leaks(secret, redacted), (text, redacted)
 
 
+@pytest.mark.parametrize("template", [
+    '{lower} = (\n    "{a}"\n    "{b}"\n)\n', '{lower} = "{a}" + \\\n      "{b}"\n', '{name}={a}\\\n{b}\n',
+    '{lower}: >-\n  {a}\n  {b}\n', 'const {lower} = "{a}" +\n  "{b}";\n', '+{lower} = (\n+    "{a}"\n+    "{b}"\n+)\n',
+])  # fmt: skip
+def test_no_value_split_over_lines_survives(redactor: Redactor, template: str) -> None:
+    for seed in range(20):
+        r = random.Random(seed)
+        name, secret = r.choice(planted.NAMES), planted.draw(r, planted.BASE62, r.choice((20, 32, 40)))
+        first, second = planted.split_in_two(secret)
+        redacted, _ = redactor.redact(template.format(name=name, lower=name.lower(), a=first, b=second))
+        assert not leaks(secret, redacted), redacted
+
+
 @pytest.mark.parametrize("wrapping", planted.WRAPPINGS)
 @pytest.mark.parametrize("name", ["RSA ", "", "EC ", "OPENSSH ", "ENCRYPTED "])
 def test_no_line_of_a_private_key_survives(redactor: Redactor, name: str, wrapping: str) -> None:

@@ -13,9 +13,10 @@ same texts, an edit elsewhere in a file never changes a placeholder, and a place
 replaced. A change of one secret for another is no change any more. Line breaks inside a secret stay, so places in a
 file keep their line numbers.
 
-Not promised: a password that looks like a word, or one behind a name that tells nothing. Measured in November 2026 (own
-planted secrets, `text.planted`, and 62 MB of Python and its documentation): every one of 3,840 disguised vendors' keys
-found, 99.8% of values behind telling names, 86 hits in the 62 MB, of which 7 are no secret and no person.
+Not promised: a password that looks like a word, or one behind a name that tells nothing. Measured in November 2026 with
+`text.planted` and 62 MB of Python and documentation that others wrote: none of 23,040 disguised vendors' keys and of
+4,400 values behind telling names survives; 87 hits in the 62 MB, of which 7 have not even the form of a secret or of a
+person; 12 MB/s on one core.
 """
 
 from __future__ import annotations

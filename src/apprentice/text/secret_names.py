@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from apprentice.text.secret_values import changes_of_kind, is_placeholder, looks_chosen, looks_random
+from apprentice.text.secret_values import changes_of_kind, is_mixed_case, is_placeholder, looks_chosen, looks_random
 
 _MAX_NAME = 80
 _NAME_TAIL = re.compile(rb"[\w-]{0,60}")
@@ -27,13 +27,15 @@ _SEPARATOR = re.compile(
     rb"(?:\\*[\"'`]|&quot;)?[\])]?"
     rb"(?:[ \t]{0,8}:[ \t]{0,4}(?:str|bytes|String|string|&str|&'static str|const char ?\*|Optional\[str\]|str ?\| ?None)?"
     rb"[ \t]{0,4}=(?!=)|[ \t]{0,8}(?:=>|:=|===?|!==?|=|:)|[ \t]{0,4}\\*[\"'`]?[ \t]{0,4},|\\*[\"'][ \t]+value[ \t]{0,4}=|>)"
-    rb"(?:[ \t]{0,8}\r?\n)?[ \t]{0,40}(?:\([ \t]{0,8}\r?\n?[ \t]{0,40})?"
+    rb"(?:[ \t]{0,8}\r?\n[+>#|-]{0,2})?[ \t]{0,40}(?:\([ \t]{0,8}(?:\r?\n[+>#|-]{0,2})?[ \t]{0,40})?"
 )
 _QUOTED = re.compile(rb"[rbfuRBFU@$]{0,2}(\\*(?:\"\"\"|'''|[\"'`])|&quot;)")
 _MORE = re.compile(rb"[ \t]*[+\\.&]?[ \t]*(?:\r?\n(?=[ \t+\->|#])[ \t]*(?:[+\-> |#]{1,3}[ \t]*)?)?[+.&]?[ \t]*[rbfuRBFU]?([\"'`])")
 _BARE = re.compile(rb"[^\s\"'`<>,;(){}\[\]|\\]{4,512}")
 _AFTER_BARE = re.compile(rb"[ \t]*(?:$|[\r\n]|[,;#\"'`}\])<]|\\[nr\"]|//|&|\|)", re.MULTILINE)
 _WRAPPED = re.compile(rb"\r?\n([A-Za-z0-9+/_=-]{6,256})[ \t]*(?=\r?\n|\Z)")
+_FOLDED = re.compile(rb"[\"']?[ \t]*:[ \t]*[>|][+-]?[ \t]*\r?\n((?:[ \t]+[^\s]{4,512}[ \t]*(?:\r?\n|\Z)){1,16})")
+_BLOCK_LINE = re.compile(rb"\S+")
 _ENVIRONMENT = re.compile(rb"(?:^|[\s\"'\0;>$#|+-]|\\n|\$env:)\Z")
 _LOWER_NAME = re.compile(rb"[a-z]")
 _OPTION = re.compile(rb"[= \t]{1,2}[\"']?([^\s\"'<>$\[\]{}()=-][^\s\"'<>\[\]{}()]{5,256})")
@@ -65,6 +67,10 @@ def value_behind(data: bytes, start: int, end: int, *, strong: bool) -> Iterator
             match = _NETRC.match(data, tail_end)
             if match and not is_placeholder(match[1]):
                 yield match.span(1)
+        return
+    folded = _FOLDED.match(data, tail_end)
+    if folded is not None:
+        yield from _folded(data, folded, strong)
         return
     opening = _QUOTED.match(data, separator.end())
     if opening is not None:
@@ -126,8 +132,16 @@ def _bare(data: bytes, start: int, strong: bool, *, is_dump: bool, is_tag: bool)
     if believed:
         yield match.span()
         wrapped = _WRAPPED.match(data, match.end())
-        if wrapped and _mixed(wrapped[1]) and looks_random(value + wrapped[1], shortest=16):
+        if wrapped and (_mixed(wrapped[1]) or is_mixed_case(wrapped[1])) and looks_random(value + wrapped[1], shortest=12):
             yield wrapped.span(1)
+
+
+def _folded(data: bytes, lines: re.Match[bytes], strong: bool) -> Iterator[tuple[int, int]]:
+    """A block scalar of YAML: the value stands in the indented lines below."""
+    places = [match.span() for match in _BLOCK_LINE.finditer(data, *lines.span(1))]
+    value = b"".join(data[low:high] for low, high in places)
+    if looks_chosen(value, shortest=8) if strong else _is_token(value):
+        yield from places
 
 
 def _option(data: bytes, name_end: int, strong: bool) -> Iterator[tuple[int, int]]:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from apprentice.text import secret_views
 from apprentice.text.anchors import Anchors
 from apprentice.text.secret_names import value_behind
-from apprentice.text.secret_values import is_placeholder, looks_chosen, looks_random
+from apprentice.text.secret_values import is_mixed_case, is_placeholder, looks_chosen, looks_random, made_of_words
 
 
 class Hit(NamedTuple):
@@ -47,7 +47,6 @@ class _KeyForm:
 
 
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_-]{20,}={0,2}")
-_WORD = re.compile(rb"[A-Z][a-z]{2,}")
 _SHORT_LINE = re.compile(rb"[A-Za-z0-9+/_-]{1,60}={0,2}(?![A-Za-z0-9+/_-])")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){12,}")
 _URL_LOGIN = re.compile(rb"://([^\s/@:\"'<>`?#\\]{0,256}):([^\s/@\"'<>`?#\\][^\s@/\"'<>`\\]{0,512})@(?=[A-Za-z0-9\[$%{<])")
@@ -188,15 +187,10 @@ def _with_last_line(data: bytes, block: list[tuple[int, int]]) -> list[tuple[int
 
 def _is_random_token(token: bytes) -> bool:
     if b"-" not in token and b"_" not in token and looks_random(token):
-        return not _made_of_words(token)
+        return not made_of_words(token)
     # Names and paths have separators; a key among them, or one in URL-safe base64, has a long piece without any.
     parts = re.split(rb"[/_-]", token)
-    return any(looks_random(part, shortest=16) and not _made_of_words(part) for part in parts if len(parts) > 1)
-
-
-def _made_of_words(token: bytes) -> bool:
-    """`Wav2Vec2FeatureExtractor`: capitalized words cover most of it. Of random base62 they cover a quarter."""
-    return sum(len(word) for word in _WORD.findall(token)) >= 0.6 * len(token)
+    return any(looks_random(part, shortest=16) and not made_of_words(part) for part in parts if len(parts) > 1)
 
 
 def _in_data_block(data: bytes, tokens: list[tuple[int, int]], index: int) -> bool:
@@ -270,7 +264,9 @@ def _key_over_lines(form: _KeyForm, data: bytes, start: int, *, is_whole: bool) 
 def _goes_on(data: bytes, low: int, high: int) -> bool:
     """Whether a piece at the beginning of a line looks like the rest of a key."""
     piece, behind = data[low:high], data[high : high + 1]
-    return not (behind.isalnum() or behind in b"_.(=: ") and (piece.isupper() or any(48 <= byte < 58 for byte in piece))
+    if behind.isalnum() or behind in b"_.(=: ":
+        return False
+    return piece.isupper() or any(48 <= byte < 58 for byte in piece) or is_mixed_case(piece)
 
 
 def _kind_of(name: str) -> str:

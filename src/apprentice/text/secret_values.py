@@ -31,6 +31,7 @@ _STANDS_FOR = re.compile(
     rb"[-_ ]?(?:here|value|string|goes[-_ ]here|\d{1,3})?)"
 )
 _SPEAKS_OF = re.compile(rb"(?i)example|placeholder|change[-_]?me|your[-_]|<|\.\.\.|x{5,}|\*{3,}|redacted|dummy|insert[-_]")
+_CAPITALIZED = re.compile(rb"[A-Z][a-z]{2,}")
 _CODE = re.compile(
     rb"[A-Za-z_][\w]*(?:(?:\.|::|->)[A-Za-z_]\w*)+|"  # attribute access
     rb"[a-z]+(?:[_-][a-z]+)*|[A-Z]+(?:_[A-Z]+)*|(?:[A-Z]?[a-z]+)(?:[A-Z][a-z]+)*\d?|"  # identifiers without digits
@@ -83,6 +84,16 @@ def changes_of_kind(value: bytes) -> float:
     kinds = value.translate(_KINDS)
     pairs = [kinds[i : i + 2] for i in range(len(kinds) - 1) if b"." not in kinds[i : i + 2]]
     return sum(pair[0] != pair[1] for pair in pairs) / max(1, len(pairs))
+
+
+def is_mixed_case(value: bytes) -> bool:
+    """`dCicMVFlALPh`: letters whose case changes as in random ones, not as in names."""
+    return len(value) >= 6 and not made_of_words(value) and changes_of_kind(value) >= 0.3
+
+
+def made_of_words(value: bytes) -> bool:
+    """`Wav2Vec2FeatureExtractor`: capitalized words cover most of it. Of random base62 they cover a quarter."""
+    return sum(len(word) for word in _CAPITALIZED.findall(value)) >= 0.6 * len(value)
 
 
 def entropy(value: bytes) -> float:
