@@ -53,7 +53,9 @@ def serve(model: ServedModel, config: ServeConfig, *, on_ready: Callable[[str], 
     Raises: InputError where the address cannot be taken."""
     with listening(config) as taken:
         server = Server(model, config, taken, on_ready)
-        server.run(sockets=[taken])
+        # Being interrupted is how a server ends well; uvicorn passes the signal on after its clean-up.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[taken])
 
 
 @contextlib.contextmanager
