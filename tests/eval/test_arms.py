@@ -15,7 +15,7 @@ from apprentice.eval.replay import Memories, Replay, View
 from apprentice.examples.checks.edit import score_edit
 from apprentice.examples.kinds.completion import cursor
 from apprentice.examples.work import FileWork, Work
-from apprentice.repository.prompt import Place, PromptConfig
+from apprentice.repository.prompt import PromptConfig
 from apprentice.text.edits import END_MARK, hunks, split_lines
 from apprentice.text.healing import before_healing, heal
 from apprentice.text.tokenizer import Tokenizer

@@ -8,7 +8,7 @@ from apprentice.core import artifacts
 from apprentice.core.errors import InputError, InternalError
 from apprentice.eval import store
 from apprentice.eval.comparison import Comparison
-from apprentice.eval.samples import Row
+from apprentice.eval.samples import Row, Samples
 from apprentice.eval.statistics import Resampling
 
 FAST = Resampling(draws=50)
@@ -57,3 +57,16 @@ def test_rows_of_other_examples_are_not_kept(tmp_path: Path) -> None:
         work.samples.add(_row(1, 1.0))
     with pytest.raises(InternalError), store.evaluation(tmp_path / "e", parents={"examples": "b"}, config={}) as work:
         assert work.samples.rows() == []
+
+
+def test_rows_of_unfinished_commits_are_kept_for_a_longer_evaluation(tmp_path: Path) -> None:
+    with store.evaluation(tmp_path / "e", parents={}, config={}) as work:
+        for i in range(4):
+            work.samples.add(_row(i, 1.0))
+        rows = work.samples.rows()[:3]
+        manifest = work.finish(Comparison(rows, ["base"], FAST), rows)
+    assert manifest.counts["rows_base"] == 3
+    assert Samples(tmp_path / "e").rows() == rows
+    with store.evaluation(tmp_path / "f", parents={}, config={}, reuse=[tmp_path / "e"]) as work:
+        assert work.samples.find("line", "base", "1", "3") == _row(3, 1.0)
+        work.finish(Comparison(work.samples.rows(), ["base"], FAST), work.samples.rows())

@@ -1,7 +1,9 @@
 """One row for each example and arm, on disk as soon as it is there, so that a killed run goes on where it stopped.
 
     working.jsonl  (appended row by row; a torn last line is not read and is cut off by the next append)
-        --finish()-->  samples.jsonl  (sorted, without timings)  +  timings.jsonl  (outside the artifact's hash)
+        --finish()-->  samples.jsonl  (sorted, without timings; what the results are made of)
+                       partial.jsonl  (commits that not every arm finished)
+                       timings.jsonl  (outside the artifact's hash, as is partial.jsonl)
 
 A row belongs to a measure, an arm, a version of that arm (weights, memory, prompt) and an example; a row of another
 version is never taken for this one.
@@ -16,7 +18,7 @@ import msgspec
 
 from apprentice.core import files
 
-WORKING, SAMPLES, TIMINGS = "working.jsonl", "samples.jsonl", "timings.jsonl"
+WORKING, SAMPLES, PARTIAL, TIMINGS = "working.jsonl", "samples.jsonl", "partial.jsonl", "timings.jsonl"
 LIKELIHOOD, LINE, EDIT = MEASURES = ("likelihood", "line", "edit")
 
 
@@ -67,7 +69,7 @@ class Samples:
     def __init__(self, folder: Path, *, reuse: Iterable[Path] = ()) -> None:
         """`reuse`: folders of earlier evaluations whose rows are taken over when they are asked for."""
         self._folder = folder
-        self._earlier = {row.key: row for other in reuse for row in read(other)}
+        self._earlier = {row.key: row for other in reuse for row in read(other, partial=True)}
         self._rows = {row.key: row for row in read(folder)}
 
     def find(self, measure: str, arm: str, version: str, example: str) -> Row | None:
@@ -84,30 +86,38 @@ class Samples:
 
     def rows(self) -> list[Row]:
         """All rows, in an order that does not depend on the order in which they were made."""
-        return sorted(self._rows.values(), key=lambda row: (row.measure, row.order, row.example, row.arm, row.version))
+        return sorted(self._rows.values(), key=_place)
 
     def finish(self, rows: Iterable[Row]) -> None:
-        """Settle these rows into the files of a finished artifact."""
-        kept = list(rows)
+        """Settle these rows into the files of a finished artifact. The others, of commits that not every arm finished,
+        are kept beside them, for a longer evaluation to go on from."""
+        settled = sorted(rows, key=_place)
+        keys = {row.key for row in settled}
+        rest = [row for row in self.rows() if row.key not in keys]
         timings = [{"measure": r.measure, "arm": r.arm, "version": r.version, "example": r.example, "seconds": r.seconds}
-                   for r in kept]  # fmt: skip
+                   for r in [*settled, *rest]]  # fmt: skip
         files.write_bytes(self._folder / TIMINGS, _lines(timings))
-        files.write_bytes(self._folder / SAMPLES, _lines(msgspec.structs.replace(row, seconds=0.0) for row in kept))
+        for name, kept in ((PARTIAL, rest), (SAMPLES, settled)):
+            files.write_bytes(self._folder / name, _lines(msgspec.structs.replace(row, seconds=0.0) for row in kept))
         files.remove_file(self._folder / WORKING)
 
 
-def read(folder: Path) -> Iterator[Row]:
-    """The rows of a finished or unfinished evaluation; nothing where there is none. Lines that are no rows are passed
-    over: they are made again."""
+def read(folder: Path, *, partial: bool = False) -> Iterator[Row]:
+    """The rows of a finished or unfinished evaluation; nothing where there is none. `partial`: those of commits that not
+    every arm finished too. Lines that are no rows are passed over: they are made again."""
     seconds = {tuple(key): value for *key, value in _timings(folder / TIMINGS)}
     decoder = msgspec.json.Decoder(Row)
-    for name in (SAMPLES, WORKING):
+    for name in (*((PARTIAL,) if partial else ()), SAMPLES, WORKING):
         for line in _whole_lines(folder / name):
             try:
                 row = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
             yield msgspec.structs.replace(row, seconds=row.seconds or seconds.get(row.key, 0.0))
+
+
+def _place(row: Row) -> tuple[str, int, str, str, str]:
+    return row.measure, row.order, row.example, row.arm, row.version
 
 
 def _timings(path: Path) -> Iterator[tuple[str, str, str, str, float]]:

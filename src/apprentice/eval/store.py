@@ -1,6 +1,6 @@
 """The `evaluation` artifact: every sample kept, and what they say together.
 
-    evaluation/  samples.jsonl  timings.jsonl (outside the hash)  table.json  differences.json  summary.json  manifest.json
+    evaluation/  samples.jsonl  partial.jsonl  timings.jsonl  table.json  latency.json  differences.json  summary.json  manifest.json
 
     with evaluation(folder, parents=..., config=...) as work:
         run = Evaluation(work.samples, ...)
@@ -23,7 +23,7 @@ from apprentice.core import artifacts, files
 from apprentice.core.errors import InputError
 from apprentice.eval.comparison import Comparison
 from apprentice.eval.measures import METRICS
-from apprentice.eval.samples import Row, Samples
+from apprentice.eval.samples import PARTIAL, TIMINGS, Row, Samples
 
 KIND = "evaluation"
 VERSION = 1
@@ -53,7 +53,7 @@ class EvaluationWork:
         files.write_json(self.writer.path("summary.json"), comparison.summary())
         counts = {f"rows_{arm}": sum(row.arm == arm for row in rows) for arm in comparison.arms}
         return self.writer.finish(
-            seed=seed, counts={**comparison.heldout(), **counts}, extra=extra, volatile=("timings.jsonl", "latency.json")
+            seed=seed, counts={**comparison.heldout(), **counts}, extra=extra, volatile=(TIMINGS, PARTIAL, "latency.json")
         )
 
 
