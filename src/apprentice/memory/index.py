@@ -79,13 +79,6 @@ class Index:
         self._next_number = 0
         self._num_tokens = 0
 
-    def copy(self) -> Index:
-        """An index that grows apart from this one. Segments never change, so they are shared."""
-        twin = Index()
-        twin._documents, twin._segments = dict(self._documents), list(self._segments)
-        twin._groups, twin._next_number, twin._num_tokens = self._groups.copy(), self._next_number, self._num_tokens
-        return twin
-
     @property
     def num_tokens(self) -> int:
         """Tokens of all documents that were not removed."""
@@ -124,10 +117,10 @@ class Index:
         self._groups[number] = _REMOVED
 
     def copy(self) -> Index:
-        """Another one that goes on from here by itself. Costs little: what both hold is shared, for it never changes."""
+        """An index that grows apart from this one. Segments never change, so they are shared."""
         twin = Index()
-        twin._documents, twin._segments, twin._groups = dict(self._documents), list(self._segments), self._groups.copy()
-        twin._next_number, twin._num_tokens = self._next_number, self._num_tokens
+        twin._documents, twin._segments = dict(self._documents), list(self._segments)
+        twin._groups, twin._next_number, twin._num_tokens = self._groups.copy(), self._next_number, self._num_tokens
         return twin
 
     def view(self) -> View:
@@ -197,7 +190,7 @@ class _Segment:
         elif not np.array_equal(np.sort(keys), np.sort(all_keys)):
             raise ValueError("the keys do not belong to these documents")
         self.keys = keys
-        self._key_bytes = memoryview(keys.astype(np.int64) * 4)
+        self._key_bytes = (keys.astype(np.int64) * 4).data
         owner = np.searchsorted(starts, len(text) - keys, side="right") - 1
         self._documents = np.array(numbers, np.int32)[owner] if numbers else _EMPTY
         self._places = (len(text) - keys - starts[owner] - 1).astype(np.int32) if numbers else _EMPTY

@@ -105,15 +105,6 @@ class Memory:
         other._edit_origins = dict(self._edit_origins)
         return other
 
-    def copy(self) -> Memory:
-        """A memory that grows apart from this one; costs next to nothing."""
-        twin = Memory(self.tokenizer, self.gate)
-        twin.repository, twin.edits, twin._groups = self.repository.copy(), self.edits.copy(), dict(self._groups)
-        twin._files, twin._file_origins, twin._edit_origins = (
-            dict(self._files), dict(self._file_origins), dict(self._edit_origins)
-        )  # fmt: skip
-        return twin
-
     def set_file(self, path: str, text: str) -> None:
         """A file of the repository as it stands now."""
         self.set_files({path: text})
@@ -139,7 +130,8 @@ class Memory:
 
     def add_edits(self, edits: Iterable[tuple[Edit, Mapping[str, Any]]]) -> None:
         """Many edits at once, oldest first, which is faster than one by one."""
-        documents, origins = [], []
+        documents: list[Document] = []
+        origins: list[Origin] = []
         for edit, provenance in edits:
             above = self._tokens(_block(edit.above))
             target = self._tokens(_block([*edit.new, END_MARK]))
@@ -179,10 +171,18 @@ class Memory:
         return resemblances(self.tokenizer, places, context.tolist(), self._tokens("\n" + new_text).tolist(), limit)
 
     def _at(
-        self, path: str, lines: Sequence[str], start_line: int, end_line: int, prompt_ids: Sequence[int], line_start: str
+        self,
+        path: str,
+        lines: Sequence[str],
+        start_line: int,
+        end_line: int,
+        prompt_ids: Sequence[int],
+        line_start: str,
     ) -> tuple[list[Source | None], list[int]]:
         replaces = self.tokenizer.decode(prompt_ids[-_TAIL_TOKENS:]).endswith(NEW_MARK)
-        context = _block(lines[max(0, start_line - CONTEXT_LINES) : start_line]) + ("" if replaces else "\n" + line_start)
+        context = _block(lines[max(0, start_line - CONTEXT_LINES) : start_line]) + (
+            "" if replaces else "\n" + line_start
+        )
         region = Index()
         if replaces:
             above = self._tokens(_block(lines[max(0, start_line - REGION_CONTEXT_LINES) : start_line]))
@@ -196,12 +196,12 @@ class Memory:
         ]
         return sources, self._tokens(context)[-MAX_MATCH:].tolist()
 
-    def _file(
-        self, path: str, lines: Sequence[str], start_line: int, end_line: int
-    ) -> tuple[Index, dict[int, Origin]]:
+    def _file(self, path: str, lines: Sequence[str], start_line: int, end_line: int) -> tuple[Index, dict[int, Origin]]:
         """The file at hand without the region. The last one is kept: one place is often asked about several times."""
         first = max(0, start_line - FILE_LINES)
-        above, below = _block(lines[first:start_line]), _block(lines[end_line : end_line + FILE_LINES])
+        above = _block(lines[first:start_line])
+        # The last line's end is a place too, so that the whole of it can be found.
+        below = _block([*lines[end_line : end_line + FILE_LINES], ""]) if end_line < len(lines) else ""
         if self._last_file is None or self._last_file[:2] != (above, below):
             index = Index()
             index.add_all([Document(self._tokens(above)), Document(self._tokens(below))])

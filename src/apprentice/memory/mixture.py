@@ -168,11 +168,10 @@ class Recorder(MemoryMixture):
     @property
     def records(self) -> Records:
         """One for each token that came, in order."""
-        features, present, chances, log_probs = zip(*self._rows, strict=True) if self._rows else ([], [], [], [])
         shape = (len(self._rows), len(SOURCES))
         return Records(
-            np.array(features, np.float32).reshape(*shape, len(FEATURES)),
-            np.array(present, bool).reshape(shape),
-            np.array(chances, np.float32).reshape(shape),
-            np.array(log_probs, np.float32),
+            np.array([row[0] for row in self._rows], np.float32).reshape(*shape, len(FEATURES)),
+            np.array([row[1] for row in self._rows], bool).reshape(shape),
+            np.array([row[2] for row in self._rows], np.float32).reshape(shape),
+            np.array([row[3] for row in self._rows], np.float32),
         )

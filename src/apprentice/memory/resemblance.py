@@ -100,9 +100,7 @@ def _stretches(source: Source, number: int, text: Sequence[int], num_new: int) -
     return found
 
 
-def _describe(
-    tokenizer: Tokenizer, view: View, origins: Mapping[int, Origin], stretch: _Stretch
-) -> Resemblance | None:
+def _describe(tokenizer: Tokenizer, view: View, origins: Mapping[int, Origin], stretch: _Stretch) -> Resemblance | None:
     origin = origins.get(stretch.document)
     if origin is None:
         return None

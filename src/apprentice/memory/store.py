@@ -11,7 +11,6 @@ A memory belongs to its tokenizer: a fingerprint of it is stored, and another to
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,7 +143,7 @@ def _read_array(path: Path) -> np.ndarray:
         if path.stat().st_size > 8 * MAX_TOKENS:
             raise HostileInputError(f"{path}: too large for a memory", hint=_HINT)
         array = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=10_000)
-    except (OSError, ValueError, EOFError, mmap.error) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: cannot be read: {error}", hint=_HINT) from None
     if not isinstance(array, np.ndarray) or array.dtype != np.dtype("<i4") or array.size > MAX_TOKENS:
         raise HostileInputError(f"{path}: not an array of 32-bit integers", hint=_HINT)
