@@ -108,15 +108,17 @@ def test_packed_rows_have_the_loss_of_rows_alone(debug_model, make_rows, tokeniz
     assert together == pytest.approx(apart, rel=1e-5)
 
 
-def test_likelihood_counts_changed_tokens_only(debug_model, make_rows, tokenizer):
+def test_the_likelihood_of_changed_tokens_is_that_of_all_logits(debug_model, make_rows, tokenizer):
     batch = collate(pack(make_rows(3), tokenizer, PackingConfig(sequence_tokens=8192)))
-    likelihood = losses.changed_likelihood(debug_model, batch)
-    assert likelihood.num_tokens == int((batch.kinds_BT == CHANGED).sum())
-    # Random weights know nothing: about a uniform guess among 273 tokens.
-    assert likelihood.bits_per_token == pytest.approx(np.log2(273), abs=0.6)
+    nll, at = losses.changed_nll(debug_model, batch)
+    assert at.tolist() == (batch.kinds_BT[0, 1:] == CHANGED).tolist()
+    tokens = torch.from_numpy(batch.token_ids_BT)
+    with torch.no_grad():
+        wanted = -debug_model(tokens)[0, :-1].log_softmax(-1)[range(len(at)), tokens[0, 1:]].numpy()[at]
+    np.testing.assert_allclose(nll, wanted, rtol=1e-4)
 
 
 def test_a_batch_without_changed_tokens_says_so(debug_model, make_rows, tokenizer):
     batch = collate(pack(make_rows(1), tokenizer, PackingConfig()))
     batch.kinds_BT[batch.kinds_BT == CHANGED] = 0
-    assert losses.changed_likelihood(debug_model, batch).num_tokens == 0
+    assert len(losses.changed_nll(debug_model, batch)[0]) == 0

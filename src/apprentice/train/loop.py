@@ -7,8 +7,8 @@ are the best so far, at the end, and else so seldom that writing takes a twentie
 last checkpoint and repeats the steps behind it as the log says they were decided. Nothing else is random: no dropout, the
 order lies in the plan.
 
-Held-out points lie at even parts of the PROGRESS, so a run that the clock shortens has as many. The best one is what the
-caller gets (`Outcome.best_step`); after `patience` points in a row that are no better, the run stops.
+Held-out points lie at even parts of the PROGRESS, so a run that the clock shortens has as many. The best one (`heldout`)
+is what the caller gets (`Outcome.best_step`); after `patience` points in a row that are clearly worse, the run stops.
 
 Alarms instead of silence: a loss or gradient that is no number, a step in which no token carries loss, a run without steps.
 """
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from apprentice.core import machine
@@ -30,7 +31,8 @@ from apprentice.core.errors import InputError, UserError
 from apprentice.core.protocols import ProgressSink
 from apprentice.model.transformer import Transformer
 from apprentice.train import checkpoints, losses, numerics
-from apprentice.train.metrics import HeldOut, Log, Metrics
+from apprentice.train.heldout import Curve, HeldOut, measure
+from apprentice.train.metrics import Log, Metrics
 from apprentice.train.optimizer import Optimizer, OptimizerConfig, learning_rate
 from apprentice.train.packing import PackedSequence, collate
 from apprentice.train.plan import Course, Decision, Plan, decide
@@ -49,14 +51,14 @@ class LoopConfig:
     """Sequences in one forward pass, 1 or more."""
     accumulate: int = 1
     """Forward passes in one step, 1 or more."""
-    heldout_points: int = 5
+    heldout_points: int = 4
     """Measurements behind the one before the first step, 1 or more."""
     heldout_tokens: int = 12000
     """Most tokens of a measurement, 1 or more."""
     heldout_share: float = 0.12
     """Most of the budget for measurements, 0 to 0.5."""
-    patience: int = 3
-    """Points in a row without a new best after which the run stops, 1 or more."""
+    patience: int = 2
+    """Points in a row that are clearly worse than the best, after which the run stops, 1 or more."""
     max_rounds: int = 1
     """Most times a budget goes over the data, 1 or more."""
     checkpoint_every_s: float = 60.0
@@ -78,7 +80,7 @@ class Outcome:
 
     num_steps: int
     best_step: int | None
-    """The held-out point with the fewest bits, 0 for the base itself; None where nothing was held out."""
+    """The held-out point to keep, 0 for the base itself; None where nothing was held out."""
     curve: list[HeldOut]
     elapsed_s: float
     stopped_early: bool
@@ -89,17 +91,9 @@ class Outcome:
 @dataclass(slots=True)
 class _State:
     course: Course = field(default_factory=Course)
-    curve: list[HeldOut] = field(default_factory=list)
+    curve: Curve = field(default_factory=Curve)
     tokens: int = 0
     stopped_early: bool = False
-
-    def best(self) -> HeldOut | None:
-        return min(self.curve, key=lambda point: (point.bits, point.step), default=None)
-
-    def stale_points(self) -> int:
-        """Points since the best one."""
-        best = self.best()
-        return 0 if best is None else len(self.curve) - 1 - self.curve.index(best)
 
 
 class Trainer:
@@ -134,7 +128,7 @@ class Trainer:
         self._progress.stage("train", self._plan.num_steps, "steps")
         self._progress.advance(self._state.course.step)
         with numerics.applied(self._model, self._plan.numerics):
-            if not self._state.curve:
+            if not self._state.curve.points:
                 self._measure()
             while not self._state.stopped_early and (decision := self._decide()) is not None:
                 started, aside_s = self._clock(), self._aside_s
@@ -162,9 +156,10 @@ class Trainer:
         """Seconds left for steps: what measurements and the last checkpoint will take is kept back."""
         if self._plan.budget_s is None:
             return math.inf
-        point_s = self._state.curve[-1].seconds if self._state.curve else 0.0
-        points = self._config.heldout_points + 1 - len(self._state.curve)
-        return self._plan.budget_s - self._elapsed_s() - max(points, 0) * point_s - self._writing_s
+        points = self._state.curve.points
+        to_come = self._config.heldout_points + 1 - len(points)
+        point_s = points[-1].seconds if points else 0.0
+        return self._plan.budget_s - self._elapsed_s() - max(to_come, 0) * point_s - self._writing_s
 
     def _elapsed_s(self) -> float:
         return self._already_s + self._clock() - self._started
@@ -222,49 +217,39 @@ class Trainer:
 
     def _after_step(self, *, last: bool) -> None:
         state, points = self._state, self._config.heldout_points
-        due = self._heldout and (last or state.course.progress >= len(state.curve) / points - 1e-9)
+        due = self._heldout and (last or state.course.progress >= len(state.curve.points) / points - 1e-9)
         new_best = due and self._measure()
-        if due and not last and state.stale_points() >= self._config.patience:
+        if due and not last and state.curve.stale() >= self._config.patience:
             state.stopped_early = last = True
-            self._progress.note(f"stopping early: {state.stale_points()} held-out points without a new best")
+            self._progress.note(f"stopping early: {state.curve.stale()} held-out points in a row were worse")
         waited = self._clock() - self._written_at
         if last or new_best or waited >= max(self._config.checkpoint_every_s, self._writing_s / CHECKPOINT_SHARE):
             self._save()
 
     def _measure(self) -> bool:
-        """A point of the held-out curve; whether it is the best so far."""
+        """A point of the held-out curve; whether it is the one to keep so far."""
         if not self._heldout:
             return False
-        before, started = self._state.best(), self._clock()
-        nats, count = 0.0, 0
-        for sequence in self._heldout:
-            likelihood = losses.changed_likelihood(self._model, collate([sequence]))
-            nats, count = nats + likelihood.nats, count + likelihood.num_tokens
-        if count == 0:
+        curve, before = self._state.curve, self._state.curve.best()
+        point = measure(self._model, self._heldout, step=self._state.course.step, elapsed_s=self._elapsed_s())
+        if point is None:
             self._heldout = []
             self._progress.note("the held-out edits have no changed token: no early stop and no roll-back")
             return False
-        point = HeldOut(
-            step=self._state.course.step,
-            bits=nats / count / math.log(2),
-            num_tokens=count,
-            elapsed_s=self._elapsed_s(),
-            seconds=self._clock() - started,
-        )
         self._log.heldout(point, before)
         self._aside_s += point.seconds
-        self._state.curve.append(point)
-        return before is None or point.bits < before.bits
+        curve.points.append(point)
+        return curve.best() is point
 
     def _save(self) -> None:
-        started, course, best = self._clock(), self._state.course, self._state.best()
+        started, course, best = self._clock(), self._state.course, self._state.curve.best()
         state: dict[str, Any] = {
             "step": course.step,
             "cursor": course.cursor,
             "progress": course.progress,
             "tokens": self._state.tokens,
             "stopped_early": self._state.stopped_early,
-            "curve": [[p.step, p.bits, p.num_tokens, p.elapsed_s, p.seconds] for p in self._state.curve],
+            "curve": msgspec.to_builtins(self._state.curve.points),
         }
         checkpoints.save(self._folder, course.step, self._optimizer.parameters, self._optimizer.state(), state)
         checkpoints.prune(self._folder, resume_step=course.step, best_step=best.step if best else None)
@@ -280,9 +265,7 @@ class Trainer:
             state = checkpoints.load_state(path)
             self._state.course = Course(state["step"], state["cursor"], state["progress"])
             self._state.tokens, self._state.stopped_early = state["tokens"], state["stopped_early"]
-            self._state.curve = [
-                HeldOut(step=p[0], bits=p[1], num_tokens=p[2], elapsed_s=p[3], seconds=p[4]) for p in state["curve"]
-            ]
+            self._state.curve = Curve(msgspec.convert(state["curve"], list[HeldOut]))
             self._put(checkpoints.load_tensors(path / checkpoints.WEIGHTS))
             self._optimizer.load(checkpoints.load_tensors(path / checkpoints.OPTIMIZER))
             self._progress.note(f"going on from step {step} of an interrupted run")
@@ -308,11 +291,11 @@ class Trainer:
                 f"nothing was trained: a step takes about {self._plan.step_s:.1f} s and the budget has no room for one",
                 hint="give a larger `--budget`, or `--weights lora`, or a smaller `--base`",
             )
-        best = state.best()
+        best = state.curve.best()
         return Outcome(
             num_steps=state.course.step,
             best_step=best.step if best else None,
-            curve=state.curve,
+            curve=state.curve.points,
             elapsed_s=self._elapsed_s(),
             stopped_early=state.stopped_early,
             tokens=state.tokens,

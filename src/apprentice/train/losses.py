@@ -15,8 +15,6 @@ so that several small batches give the same gradient as one large one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -26,18 +24,6 @@ from apprentice.model.transformer import Transformer
 from apprentice.train.packing import CHANGED, Batch
 
 CHUNK_TOKENS = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Likelihood:
-    """Sums over the tokens that were asked for."""
-
-    nats: float
-    num_tokens: int
-
-    @property
-    def bits_per_token(self) -> float:
-        return self.nats / max(self.num_tokens, 1) / float(np.log(2))
 
 
 def total_weight(batches: list[Batch], table: np.ndarray) -> float:
@@ -53,14 +39,18 @@ def batch_loss(model: Transformer, batch: Batch, table: np.ndarray, divisor: flo
 
 
 @torch.no_grad()
-def changed_likelihood(model: Transformer, batch: Batch) -> Likelihood:
-    """-log p of the changed tokens of a batch, in float32."""
+def changed_nll(model: Transformer, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """-log p of each changed token of a batch of one, the head in float32, and where among tokens 1.. they stand."""
+    assert len(batch.token_ids_BT) == 1
     wanted_BT = batch.kinds_BT[:, 1:] == CHANGED
-    count = int(wanted_BT.sum())
-    if count == 0:
-        return Likelihood(0.0, 0)
+    if not wanted_BT.any():
+        return np.empty(0, np.float32), wanted_BT[0]
     x_ND, targets_N, _ = _at(model, batch, wanted_BT)
-    return Likelihood(float(weighted_nll(x_ND, model.lm_head, targets_N, torch.ones(count))), count)
+    parts = [
+        functional.cross_entropy(model.logits(x_CD).float(), targets_C, reduction="none")
+        for x_CD, targets_C in zip(x_ND.split(CHUNK_TOKENS), targets_N.split(CHUNK_TOKENS), strict=True)
+    ]
+    return torch.cat(parts).numpy(), wanted_BT[0]
 
 
 def weighted_nll(

@@ -17,6 +17,7 @@ import msgspec
 from apprentice.core import files
 from apprentice.core.progress import duration
 from apprentice.core.protocols import ProgressSink
+from apprentice.train.heldout import HeldOut
 
 METRICS = "metrics.jsonl"
 SAY_AT_ONCE = 3
@@ -46,17 +47,6 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int
     remaining: int
     """Steps that were to come, this one included."""
-
-
-class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
-    """One point of the held-out curve."""
-
-    step: int
-    bits: float
-    """Per changed token of the held-out edits."""
-    num_tokens: int
-    elapsed_s: float
-    seconds: float
 
 
 class Log:

@@ -83,28 +83,24 @@ def measure(
     *,
     arithmetic: Arithmetic | None = None,
     threads: int | None = None,
-    repeats: int = 2,
+    repeats: int = 1,
     limit_s: float = math.inf,
 ) -> Numerics:
     """Time forward and backward of `loss_of(number format of the large products)` in each candidate. What is given is not
     varied; no further candidate is begun after `limit_s`. Leaves no gradients behind."""
     cores, started = threads or machine.cores(), time.perf_counter()
     seconds: dict[str, float] = {}
+    losses: dict[str, float] = {}
     best: tuple[float, Numerics] | None = None
-    reference = math.nan
-    products = {name: peak_gflops(Numerics(arithmetic=name, threads=cores), size=512) for name in ARITHMETIC}
-    for name in [arithmetic] if arithmetic else ARITHMETIC:
-        candidate = Numerics(arithmetic=name, threads=cores)
-        # A product is seven times slower on some machines: not worth a whole step to find out.
-        hopeless = name != "fp32" and arithmetic is None and products[name] < 0.8 * products["fp32"]
-        if hopeless or (best is not None and time.perf_counter() - started > limit_s):
-            continue
+    for candidate in [Numerics(arithmetic=arithmetic, threads=cores)] if arithmetic else _promising(cores):
+        if best is not None and time.perf_counter() - started > limit_s:
+            break
         took, loss = _time(model, candidate, loss_of, repeats, give_up_s=1.5 * best[0] if best else math.inf)
-        seconds[f"{name} x {cores}"] = round(took, 4)
-        reference = loss if math.isnan(reference) else reference
-        close = abs(loss - reference) <= LOSS_TOLERANCE * max(abs(reference), 1.0)
-        if close and (best is None or took < best[0]):
+        seconds[f"{candidate.arithmetic} x {cores}"] = round(took, 4)
+        losses[candidate.arithmetic] = loss
+        if best is None or took < best[0]:
             best = (took, candidate)
+    best = _refuse_imprecise(best, losses, seconds, cores)
     assert best is not None
     for fewer in [] if threads or time.perf_counter() - started > limit_s else _fewer(cores):
         candidate = Numerics(arithmetic=best[1].arithmetic, threads=fewer)
@@ -114,6 +110,29 @@ def measure(
             best = (took, candidate)
     chosen = best[1]
     return msgspec.structs.replace(chosen, seconds=seconds, peak_gflops=round(peak_gflops(chosen), 1))
+
+
+def _promising(cores: int) -> list[Numerics]:
+    """Candidates by the speed of their products, fastest first; hopeless ones, some of them seven times slower, are left
+    out: a whole step would be a waste to find that out."""
+    all_of_them = [Numerics(arithmetic=name, threads=cores) for name in ARITHMETIC]
+    speeds = {numerics.arithmetic: peak_gflops(numerics, size=512) for numerics in all_of_them}
+    fast = [numerics for numerics in all_of_them if speeds[numerics.arithmetic] > 0.4 * max(speeds.values())]
+    return sorted(fast, key=lambda numerics: -speeds[numerics.arithmetic])
+
+
+def _refuse_imprecise(
+    best: tuple[float, Numerics] | None, losses: dict[str, float], seconds: dict[str, float], cores: int
+) -> tuple[float, Numerics] | None:
+    """The fastest of those whose loss is that of float32, where float32 was measured."""
+    reference = losses.get("fp32", losses.get("fp32-onednn"))
+    if best is None or reference is None:
+        return best
+    exact = [n for n, loss in losses.items() if abs(loss - reference) <= LOSS_TOLERANCE * max(abs(reference), 1.0)]
+    if best[1].arithmetic in exact:
+        return best
+    name = min(exact, key=lambda n: seconds[f"{n} x {cores}"])
+    return seconds[f"{name} x {cores}"], msgspec.structs.replace(best[1], arithmetic=name)
 
 
 def peak_gflops(numerics: Numerics, *, size: int = 1024) -> float:

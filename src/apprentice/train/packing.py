@@ -288,17 +288,12 @@ def _trim(pieces: list[tuple[str, str]], tokenizer: Tokenizer, config: PackingCo
 
 def _nearest(lines: list[str], max_lines: int, max_tokens: int, tokenizer: Tokenizer) -> list[str]:
     """The first lines, as many as both bounds allow. A line without its break is where a cursor stands: always kept."""
-    taken: list[str] = []
-    for line in lines[: max_lines + 1]:
-        cursor = not taken and not line.endswith("\n")
-        if not cursor and len(taken) >= max_lines:
-            break
-        if not cursor:
-            max_tokens -= len(tokenizer.encode(line)) if len(line) <= 16 * max(max_tokens, 1) else max_tokens + 1
-            if max_tokens < 0:
-                break
-        taken.append(line)
-    return taken
+    cursor, lines = (lines[:1], lines[1:]) if lines and not lines[0].endswith("\n") else ([], lines)
+    taken = lines[:max_lines]
+    while taken and len(tokenizer.encode("".join(taken)[: 16 * max_tokens + 16])) > max_tokens:
+        # Halving, for a window of minified lines would take long otherwise.
+        taken = taken[: len(taken) // 2] if len("".join(taken)) > 8 * max_tokens else taken[:-1]
+    return [*cursor, *taken]
 
 
 def _encode(pieces: list[tuple[str, str]], tokenizer: Tokenizer) -> Tokens:
@@ -308,8 +303,9 @@ def _encode(pieces: list[tuple[str, str]], tokenizer: Tokenizer) -> Tokens:
         [np.empty(0, np.uint8), *(np.full(len(piece), KINDS.index(kind), np.uint8) for kind, piece in pieces)]
     )
     token_ids, offsets = tokenizer.encode_with_offsets(text)
-    kinds = np.zeros(len(token_ids), np.uint8)
-    for i, (start, end) in enumerate(offsets):
-        if start < len(text):
-            kinds[i] = kinds_of_characters[start : max(end, start + 1)].max()
+    if not token_ids:
+        return Tokens(np.empty(0, np.int32), np.empty(0, np.uint8))
+    # One more character, so that every border is a place in the array.
+    padded = np.append(kinds_of_characters, np.uint8(CONTEXT))
+    kinds = np.maximum.reduceat(padded, np.array(offsets, np.int64).reshape(-1))[::2]
     return Tokens(np.array(token_ids, np.int32), kinds)

@@ -201,7 +201,9 @@ def prepare(
             f"none of the {len(rows):,} examples has a target token that carries loss: training would teach nothing",
             hint="raise `loss.changed` above 0; if it is, the examples have no spans over their targets",
         )
-    heldout = pack([row for row in heldout_rows if row.kind in sft.kinds], tokenizer, sft.packing)
+    # What changes no character is no part of the measure.
+    measured = [row for row in heldout_rows if row.kind in sft.kinds and any(span[2] == "changed" for span in row.spans)]
+    heldout = pack(measured, tokenizer, sft.packing)
     reasons = {"sequence without loss": len(packed) - len(sequences), "other kind": len(train_rows) - len(rows)}
     return Data(rows, sequences, heldout, {reason: count for reason, count in reasons.items() if count})
 
@@ -248,8 +250,8 @@ def _make_plan(
     else:
         progress.stage("measure the machine")
         limit_s = math.inf if budget_s is None else CALIBRATION_SHARE * budget_s
-        chosen = _calibrate(model, data, sft, arithmetic, limit_s)
-        step_s = _time_step(model, data, sft, chosen, per_step)
+        chosen, token_s = _calibrate(model, data, sft, arithmetic, limit_s)
+        step_s = _time_step(model, data, sft, chosen, per_step, token_s=token_s, limit_s=limit_s)
     plan = plans.make(
         data.sequences, data.heldout, numerics=chosen, per_step=per_step, steps=steps, budget_s=budget_s, step_s=step_s,
         heldout_share=sft.loop.heldout_share, heldout_tokens=sft.loop.heldout_tokens,
@@ -265,31 +267,34 @@ def _make_plan(
 
 def _calibrate(
     model: Transformer, data: Data, sft: SftConfig, arithmetic: Arithmetic | None, limit_s: float
-) -> Numerics:
-    """The fastest numerics on a short real sequence."""
+) -> tuple[Numerics, float]:
+    """The fastest numerics on a short real sequence, and what a token takes with them."""
     batch = collate([_cut(max(data.sequences, key=len), CALIBRATION_TOKENS)])
     table = np.ones(len(KINDS), np.float32)
 
     def loss_of(matmul: torch.dtype) -> torch.Tensor:
         return losses.batch_loss(model, batch, table, float(batch.num_tokens), matmul=matmul)
 
-    return numerics.measure(model, loss_of, arithmetic=arithmetic, threads=sft.threads or None, limit_s=limit_s)
+    chosen = numerics.measure(model, loss_of, arithmetic=arithmetic, threads=sft.threads or None, limit_s=limit_s)
+    return chosen, chosen.seconds[f"{chosen.arithmetic} x {chosen.threads}"] / batch.num_tokens
 
 
-def _time_step(model: Transformer, data: Data, sft: SftConfig, chosen: Numerics, per_step: int) -> float:
-    """Seconds of a mean step: one real forward and backward without an update, the second time it is done."""
+def _time_step(
+    model: Transformer, data: Data, sft: SftConfig, chosen: Numerics, per_step: int, *, token_s: float, limit_s: float
+) -> float:
+    """Seconds of a mean step: one real forward and backward without an update, or on a machine where that alone would
+    take too long, what `token_s` of the short sequence lets expect."""
     table, size = sft.loss.table(), sft.loop.batch_sequences
-    longest = sorted(data.sequences, key=len)[-size:]
-    batch = collate(longest)
-    took = 0.0
-    with numerics.applied(model, chosen):
-        for _ in range(2):
+    batch = collate(sorted(data.sequences, key=len)[-size:])
+    if batch.num_tokens * token_s < limit_s:
+        with numerics.applied(model, chosen):
             start = time.perf_counter()
             losses.batch_loss(model, batch, table, losses.total_weight([batch], table), matmul=chosen.matmul).backward()
-            took = time.perf_counter() - start
+            token_s = (time.perf_counter() - start) / batch.num_tokens
             model.zero_grad(set_to_none=True)
     mean_tokens = sum(map(len, data.sequences)) / len(data.sequences)
-    return 1.04 * took * per_step * mean_tokens / batch.num_tokens
+    # The optimizer adds a few percent.
+    return 1.04 * token_s * per_step * mean_tokens
 
 
 def _cut(sequence: PackedSequence, length: int) -> PackedSequence:
