@@ -82,7 +82,20 @@ def _inverse_factor(moments_CC: np.ndarray, damping: float) -> tuple[np.ndarray,
         upper_CC = np.linalg.cholesky(hessian_CC[::-1, ::-1])[::-1, ::-1]
     except np.linalg.LinAlgError:
         raise ValueError("second moments are no moments: not positive") from None
-    return np.linalg.inv(upper_CC).astype(np.float32), importance_C
+    return _inverse_upper(upper_CC).astype(np.float32), importance_C
+
+
+def _inverse_upper(matrix: np.ndarray) -> np.ndarray:
+    """Of an upper triangular matrix, by halves: a sixth of the work of a general inverse, nearly all of it products."""
+    size = len(matrix)
+    if size <= 64:
+        return np.triu(np.linalg.inv(matrix))
+    half = size // 2
+    inverse = np.zeros((size, size))
+    inverse[:half, :half] = _inverse_upper(matrix[:half, :half])
+    inverse[half:, half:] = _inverse_upper(matrix[half:, half:])
+    inverse[:half, half:] = -inverse[:half, :half] @ matrix[:half, half:] @ inverse[half:, half:]
+    return inverse
 
 
 def _quadratic(matrix_RC: np.ndarray, moments: np.ndarray) -> float:
