@@ -151,10 +151,11 @@ def read_lines(path: Path) -> Iterator[str]:
     """The whole lines of a file made by `append_line`, without line breaks; none where there is no file."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8", newline="\n") as stream:
+    # As bytes: a torn last line may end inside a character.
+    with path.open("rb") as stream:
         for line in stream:
-            if line.endswith("\n"):
-                yield line[:-1]
+            if line.endswith(b"\n"):
+                yield line[:-1].decode()
 
 
 def make_folder(path: Path) -> Path:

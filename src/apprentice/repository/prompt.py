@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from apprentice.core.protocols import Tokenizer
-from apprentice.text.edits import Edit, Piece, Span, join, render_place, render_target
+from apprentice.text.edits import Edit, Piece, Span, join, render_place, target_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +115,4 @@ def edit_text(edit: Edit, around: int) -> str:
     """A finished edit in the form of the prompt and its target, with up to `around` lines on each side."""
     above = edit.above[len(edit.above) - min(around, len(edit.above)) :]
     pieces = render_place(edit.path, above, edit.old, edit.below[:around])
-    return "".join(piece.text for piece in [*pieces, *render_target(edit.old, edit.new)]) + "\n"
+    return "".join(piece.text for piece in pieces) + target_text(edit.new) + "\n"

@@ -176,6 +176,11 @@ def render_target(old: Sequence[str], new: Sequence[str]) -> list[Piece]:
     return [piece for piece in pieces if piece.text]
 
 
+def target_text(new: Sequence[str]) -> str:
+    """The text of `render_target`, without asking what changed."""
+    return "".join("\n" + line for line in new) + "\n" + END_MARK
+
+
 def parse_target(text: str) -> list[str]:
     """New lines out of generated text, which may go on behind the end mark. Raises: EditFormatError."""
     if not text.startswith("\n"):

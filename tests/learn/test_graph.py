@@ -1,0 +1,124 @@
+"""The story: a repository's history in, a private 4-bit model out, which completes and is measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from apprentice.core import artifacts
+from apprentice.core.errors import InputError
+from apprentice.core.progress import Silent
+from apprentice.learn import graph, loading
+from apprentice.learn.config import LearnConfig
+from apprentice.learn.run import Home
+from apprentice.repository.prompt import Place
+
+ARTIFACTS = ("examples", "checkpoint", "quantized", "memory", "evaluation")
+
+
+def config(history: Path, **options: object) -> LearnConfig:
+    """A run in which no clock decides anything."""
+    return LearnConfig(repositories=(history,), base="debug", steps=24, eval_commits=2, **options)  # pyrefly: ignore
+
+
+def test_the_loop_runs_resumes_and_serves(history: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    learned = graph.learn(config(history), tmp_path, out, Silent())
+    result = learned.result
+    run = Home(out).runs()[0]
+    assert not any(artifacts.verify(run / name) for name in ARTIFACTS)
+    assert set(result["changed_bits_per_char"]) >= {"window", "base", "base_memory", "tuned", "tuned_memory", "quantized_memory"}
+    assert {"base-window", "base_memory-base", "tuned-base", "tuned_memory-base_memory", "tuned_memory-base"} <= set(result["differences"])
+    assert result["learned_tokens"]["developer"] > 0
+    assert result["learned_tokens"]["assistant"] == 0
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    page = learned.report.read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "tuned_memory" in page
+
+    again = graph.learn(config(history), tmp_path, out, Silent())
+    assert again.nothing_new
+    assert again.result == result
+    assert len(Home(out).runs()) == 1
+
+    loaded = loading.load(None, out)
+    lines = (history / "module_0.py").read_text().split("\n")
+    suggestion = loaded.suggester().line(Place("module_0.py", lines, 3, 4), "    total", why=True)
+    assert suggestion.new[0].startswith("    total")
+    assert 0 <= suggestion.confidence <= 1
+
+
+def test_new_commits_make_a_new_run_that_competes_with_the_served_model(history: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    graph.learn(config(history), tmp_path, out, Silent())
+    for number in range(6):
+        path = history / "module_1.py"
+        path.write_text(path.read_text() + f"\n\ndef later_{number}(value):\n    return value - {number}\n")
+        _commit(history, f"Later {number}")
+    second = graph.learn(config(history), tmp_path, out, Silent())
+    assert not second.nothing_new
+    assert "current_memory" in second.result["changed_bits_per_char"]
+    assert [path.name for path in Home(out).runs()] == ["0001", "0002"]
+    served = Home(out).current()
+    assert served is not None
+    assert served["run"] in ("runs/0001", "runs/0002")
+
+
+def test_two_runs_with_steps_leave_equal_artifacts(history: Path, tmp_path: Path) -> None:
+    hashes = []
+    for name in ("one", "two"):
+        graph.learn(config(history), tmp_path, tmp_path / name, Silent())
+        run = Home(tmp_path / name).runs()[0]
+        hashes.append({artifact: artifacts.read(run / artifact).hash for artifact in ARTIFACTS})
+    assert hashes[0] == hashes[1]
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_artifacts(history: Path, tmp_path: Path, cache: Path) -> None:
+    graph.learn(config(history), tmp_path, tmp_path / "whole", Silent())
+    whole = Home(tmp_path / "whole").runs()[0]
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "apprentice", "learn", "--repo", str(history), "--base", "debug", "--steps", "24",
+               "--eval-commits", "2", "--out", str(out)]  # fmt: skip
+    for marker in ("examples/manifest.json", "checkpoint/unfinished.json", "evaluation/working.jsonl"):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list(out.glob(f"runs/*/{marker}")):
+            pass
+        process.kill()
+        process.wait()
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert len(Home(out).runs()) == 1
+    killed = Home(out).runs()[0]
+    for name in ARTIFACTS:
+        assert artifacts.read(killed / name).hash == artifacts.read(whole / name).hash, name
+
+
+def test_no_secret_of_the_history_is_anywhere_in_the_run(history: Path, tmp_path: Path) -> None:
+    from tests.learn.conftest import SECRET
+
+    out = tmp_path / "runs"
+    graph.learn(config(history), tmp_path, out, Silent())
+    assert SECRET in subprocess.run(["git", "-C", history, "log", "-p"], capture_output=True, text=True, check=True).stdout
+    found = [path for path in out.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert found == []
+    memory = loading.load(None, out).memory
+    assert memory is not None
+    texts = [memory.tokenizer.decode(document.tokens.tolist()) for index in (memory.edits, memory.repository)
+             for document in index.documents.values()]  # fmt: skip
+    assert texts
+    assert not any(SECRET in text for text in texts)
+
+
+def test_an_empty_folder_without_a_bundled_history_is_an_error_with_a_fix(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        graph.learn(LearnConfig(repositories=(tmp_path / "nothing",), base="debug"), tmp_path, tmp_path / "runs", Silent())
+    assert str(tmp_path / "nothing") in caught.value.message
+    assert caught.value.hint
+
+
+def _commit(repository: Path, message: str) -> None:
+    options = ["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@analytical.example"]
+    subprocess.run(["git", *options, "-C", repository, "commit", "-q", "-a", "-m", message], check=True, capture_output=True)
