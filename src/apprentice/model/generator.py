@@ -3,15 +3,21 @@
 The decoding loop is `text.decoding`; this file gives it the arithmetic. All sequences of a step are packed into one
 row, so the big matrix products see every token once, without padding, and only attention goes sequence by sequence.
 The head is computed at the asked places only. A long prompt goes through in chunks, which bounds memory.
+
+Scoring may run its layers in BF16, twice as fast where the CPU has instructions for it (`fast_precision`). A token's
+log-probability then differs by 0.02 or so, to either side: the mean over 6,000 tokens of code moved by 0.0002 with a
+standard error of 0.0005. The head stays float32, because a logit of 20 in BF16 is off by 0.06. Generation is float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from apprentice.core import machine
 from apprentice.core.protocols import Mixture, Request, Sample, Score, Tokenizer
 from apprentice.model.attention import Cache, Piece
 from apprentice.model.transformer import Transformer
@@ -21,13 +27,24 @@ from apprentice.text.decoding import Feed, Output
 CHUNK_TOKENS = 2048
 """Tokens that go through the layers at once."""
 
+Precision = Literal["float32", "bfloat16"]
+
+
+def fast_precision() -> Precision:
+    """What this CPU multiplies fastest in."""
+    return "float32" if {"avx512_bf16", "amx_bf16"}.isdisjoint(machine.look().flags) else "bfloat16"
+
 
 class TorchGenerator:
     """A Transformer and its tokenizer. Implements `core.protocols.Generator`."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, *, max_sequences: int = 16) -> None:
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, *, max_sequences: int = 16, scoring: Precision = "float32"
+    ) -> None:
+        """`scoring`: the precision of the layers in `score`."""
         self._tokenizer, self._max_sequences = tokenizer, max_sequences
         self._model = TorchLanguageModel(model)
+        self._scoring_model = TorchLanguageModel(model, precision=scoring)
 
     def generate(
         self, requests: Sequence[Request], *, on_token: Callable[[int, int, str], bool] | None = None
@@ -40,14 +57,16 @@ class TorchGenerator:
         self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *,
         mixtures: Sequence[Mixture | None] | None = None,
     ) -> list[Score]:
-        return decoding.score(self._model, prompts, targets, mixtures=mixtures, tokens_per_forward=CHUNK_TOKENS)
+        return decoding.score(
+            self._scoring_model, prompts, targets, mixtures=mixtures, tokens_per_forward=CHUNK_TOKENS
+        )
 
 
 class TorchLanguageModel:
     """Implements `text.decoding.LanguageModel`."""
 
-    def __init__(self, model: Transformer) -> None:
-        self._model = model
+    def __init__(self, model: Transformer, *, precision: Precision = "float32") -> None:
+        self._model, self._low = model, precision == "bfloat16"
 
     @property
     def max_positions(self) -> int:
@@ -59,8 +78,9 @@ class TorchLanguageModel:
     @torch.inference_mode()
     def forward(self, feeds: Sequence[Feed]) -> list[Output]:
         counts = [feed.num_outputs for feed in feeds]
-        x_ND = torch.cat([self._hidden(chunk) for chunk in _chunks(feeds)])
-        log_probs_NV = self._model.logits(x_ND).float().log_softmax(-1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._low):
+            x_ND = torch.cat([self._hidden(chunk) for chunk in _chunks(feeds)])
+        log_probs_NV = self._model.logits(x_ND.to(self._model.lm_head.weight.dtype)).float().log_softmax(-1)
         return [Output(rows_TV.numpy()) for rows_TV in log_probs_NV.split(counts)]
 
     def _hidden(self, feeds: Sequence[Feed]) -> Tensor:
