@@ -18,6 +18,13 @@ def _attention(q, k, v):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(-1), v)
 
 
+def _grad(tensor):
+    """A copy of the gradient, which is then gone."""
+    assert tensor.grad is not None
+    gradient, tensor.grad = tensor.grad.clone(), None
+    return gradient
+
+
 @pytest.mark.parametrize("tokens", [1, 5, BLOCK_TOKENS, BLOCK_TOKENS + 1, 2 * BLOCK_TOKENS + 37])
 @pytest.mark.parametrize("heads", [(9, 3), (4, 4), (6, 1)])
 def test_blocks_give_the_attention_of_the_definition(tokens, heads):
@@ -36,12 +43,10 @@ def test_a_mixed_product_is_the_product_within_bfloat16():
     plain = nn.Linear(64, 48)
     x = torch.randn(3, 10, 64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     plain(x).square().sum().backward()
-    wanted = [x.grad.clone(), plain.weight.grad.clone(), plain.bias.grad.clone()]
-    x.grad = None
-    plain.zero_grad()
+    wanted = [_grad(x), _grad(plain.weight), _grad(plain.bias)]
     plain.__class__ = MixedLinear
     plain(x).square().sum().backward()
-    for mine, theirs in zip([x.grad, plain.weight.grad, plain.bias.grad], wanted, strict=True):
+    for mine, theirs in zip([_grad(x), _grad(plain.weight), _grad(plain.bias)], wanted, strict=True):
         assert mine.dtype == torch.float32
         assert ((mine - theirs).norm() / theirs.norm()).item() < 0.02
 
@@ -72,7 +77,7 @@ def test_names_weights_and_kinds_come_back_after_the_block(debug_model):
 
 def test_sequences_longer_than_the_longest_keep_flash_attention():
     model = Transformer(presets.debug()).initialize(0)
-    layer = model.layers[0].self_attn
+    layer = model.layers[0].get_submodule("self_attn")
     x = torch.randn(1, LONGEST + 1, 64, generator=torch.Generator().manual_seed(3))
     cos, sin = model._tables(torch.zeros(1, LONGEST + 1, dtype=torch.long), None, None)
     with torch.no_grad():

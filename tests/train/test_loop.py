@@ -12,8 +12,8 @@ from apprentice.model import presets
 from apprentice.model.transformer import Transformer
 from apprentice.train import checkpoints
 from apprentice.train import plan as plans
-from apprentice.train.loop import LoopConfig, Trainer
 from apprentice.train.heldout import HeldOut
+from apprentice.train.loop import LoopConfig, Trainer
 from apprentice.train.metrics import Log, Metrics
 from apprentice.train.numerics import Numerics
 from apprentice.train.optimizer import OptimizerConfig
@@ -141,6 +141,7 @@ def test_the_clock_wins_over_the_plan_and_the_rate_still_reaches_its_end(tmp_pat
     _, trainer = _trainer(tmp_path, sequences, budget_s=40.0, clock=clock, step_s=1.0, heldout=False)
     outcome = trainer.run()
     plan = plans.read(tmp_path)
+    assert plan is not None
     entries = [e for e in Log.read(tmp_path) if isinstance(e, Metrics)]
     assert outcome.num_steps < plan.num_steps
     assert outcome.elapsed_s <= 40.0 + 4.0
@@ -175,6 +176,7 @@ def test_worse_points_in_a_row_stop_the_run_and_the_best_is_rolled_back_to(tmp_p
     assert outcome.stopped_early
     assert outcome.num_steps < 20
     assert any("stopping early" in line for line in listener.lines)
+    assert outcome.best_step is not None
     assert outcome.best_step < outcome.curve[-2].step
     assert trainer.load_best(outcome) == (outcome.best_step > 0)
 
@@ -208,7 +210,7 @@ def test_batch_and_accumulation_are_the_same_step(tmp_path, sequences, batch, ac
 def test_a_loss_that_is_no_number_stops_the_run_with_its_step(tmp_path, sequences):
     model, trainer = _trainer(tmp_path, sequences, steps=3, heldout=False)
     with torch.no_grad():
-        model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
+        model.get_parameter("layers.0.mlp.up_proj.weight")[0, 0] = float("nan")
     with pytest.raises(UserError, match="step 1: the loss is nan"):
         trainer.run()
     assert checkpoints.find(tmp_path) == []

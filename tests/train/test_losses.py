@@ -8,6 +8,13 @@ from apprentice.train import losses
 from apprentice.train.packing import CHANGED, LossWeights, PackingConfig, collate, pack
 
 
+def _grad(tensor):
+    """A copy of the gradient, which is then gone."""
+    assert tensor.grad is not None
+    gradient, tensor.grad = tensor.grad.clone(), None
+    return gradient
+
+
 def _case(count=300, width=24, words=500):
     random = torch.Generator().manual_seed(0)
     x = torch.randn(count, width, generator=random).requires_grad_()
@@ -22,35 +29,32 @@ def _case(count=300, width=24, words=500):
 def test_chunks_give_the_loss_and_gradients_of_cross_entropy():
     x, head, targets, weights = _case()
     losses.reference_nll(head(x), targets, weights).backward()
-    wanted = (x.grad.clone(), head.weight.grad.clone())
-    x.grad = head.weight.grad = None
+    wanted = (_grad(x), _grad(head.weight))
     value = losses.weighted_nll(x, head, targets, weights)
     value.backward()
     assert value.item() == pytest.approx(losses.reference_nll(head(x), targets, weights).item(), rel=1e-6)
-    torch.testing.assert_close(x.grad, wanted[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(head.weight.grad, wanted[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(_grad(x), wanted[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(_grad(head.weight), wanted[1], rtol=1e-4, atol=1e-4)
 
 
 def test_a_factor_behind_the_loss_reaches_the_gradients():
     x, head, targets, weights = _case()
     losses.weighted_nll(x, head, targets, weights).backward()
-    whole = x.grad.clone()
-    x.grad = head.weight.grad = None
+    whole = _grad(x)
     (losses.weighted_nll(x, head, targets, weights) / 4).backward()
-    torch.testing.assert_close(x.grad, whole / 4)
+    torch.testing.assert_close(_grad(x), whole / 4)
 
 
 def test_bfloat16_products_stay_within_their_precision():
     x, head, targets, weights = _case()
     exact = losses.weighted_nll(x, head, targets, weights)
     exact.backward()
-    wanted = x.grad.clone()
-    x.grad = head.weight.grad = None
+    wanted = _grad(x)
     rough = losses.weighted_nll(x, head, targets, weights, matmul=torch.bfloat16)
     rough.backward()
     assert rough.item() == pytest.approx(exact.item(), rel=5e-3)
     # 8 bits of mantissa, and logits of size 20 move by up to 0.06 before the softmax.
-    assert ((x.grad - wanted).norm() / wanted.norm()).item() < 0.03
+    assert ((_grad(x) - wanted).norm() / wanted.norm()).item() < 0.03
 
 
 def test_a_frozen_head_gets_no_gradient_and_x_does():
@@ -58,7 +62,7 @@ def test_a_frozen_head_gets_no_gradient_and_x_does():
     head.weight.requires_grad_(False)
     losses.weighted_nll(x, head, targets, weights).backward()
     assert head.weight.grad is None
-    assert x.grad.abs().sum() > 0
+    assert _grad(x).abs().sum() > 0
 
 
 def test_a_head_that_is_no_plain_product_takes_the_plain_way():

@@ -37,7 +37,11 @@ def test_steps_follow_the_formula_of_adamw():
         random = torch.Generator().manual_seed(step)
         for name in ("matrix", "vector"):
             parameters[name].grad = torch.randn(parameters[name].shape, generator=random)
-        raw = {name: parameters[name].grad.double().clone() for name in ("matrix", "vector")}
+        raw = {}
+        for name in ("matrix", "vector"):
+            gradient = parameters[name].grad
+            assert gradient is not None
+            raw[name] = gradient.double()
         norm = torch.cat([g.flatten() for g in raw.values()]).norm()
         lr = 0.01 * step
         assert optimizer.step(lr) == pytest.approx(norm.item(), rel=1e-5)

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ SMALL = PackingConfig(sequence_tokens=256, above_lines=2, below_lines=2)
 
 
 def _config(**changes):
-    settings = {
+    settings: dict[str, Any] = {
         "packing": SMALL, "optimizer": OptimizerConfig(lr=2e-3), "arithmetic": "fp32", "threads": 1,
         "loop": LoopConfig(heldout_points=2, heldout_tokens=600, checkpoint_every_s=0.0),
     }

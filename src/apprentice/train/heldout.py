@@ -23,6 +23,9 @@ from apprentice.model.transformer import Transformer
 from apprentice.train import losses
 from apprentice.train.packing import PackedSequence, collate
 
+MIN_EDITS = 20
+"""Fewer prove nothing: no point counts as worse than another."""
+
 
 class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
     """One point of the curve."""
@@ -81,5 +84,6 @@ def measure(
 
 def _clearly_worse(point: HeldOut, lowest: HeldOut) -> bool:
     differences = np.array(point.nats) - np.array(lowest.nats)
-    error = math.sqrt(len(differences)) * float(differences.std(ddof=1)) if len(differences) > 1 else math.inf
-    return float(differences.sum()) > error
+    if len(differences) < MIN_EDITS:
+        return False
+    return float(differences.sum()) > math.sqrt(len(differences)) * float(differences.std(ddof=1))

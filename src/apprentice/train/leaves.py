@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,21 +32,29 @@ BLOCK_TOKENS = 128
 class MixedLinear(nn.Linear):
     """A Linear whose products run in bfloat16."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = _MixedProduct.apply(x, self.weight)
+    def forward(self, input: Tensor) -> Tensor:
+        y = mixed_product(input, self.weight)
         return y if self.bias is None else y + self.bias
+
+
+def mixed_product(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight.T in bfloat16, forward and backward; in and out are float32."""
+    # torch does not type `apply`.
+    result: Tensor = cast(Any, _MixedProduct).apply(x, weight)
+    return result
 
 
 class _MixedProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(*args: Any, **kwargs: Any) -> Tensor:
+        ctx, x, weight = args
         x16, weight16 = x.reshape(-1, x.shape[-1]).to(torch.bfloat16), weight.to(torch.bfloat16)
         ctx.save_for_backward(x16, weight16)
         ctx.shape, ctx.dtype = x.shape, x.dtype
         return (x16 @ weight16.T).to(x.dtype).view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx, *grad_outputs: Tensor):
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_y,) = grad_outputs
         x16, weight16 = ctx.saved_tensors
         grad_y16 = grad_y.reshape(-1, grad_y.shape[-1]).to(torch.bfloat16)

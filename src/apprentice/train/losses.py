@@ -15,6 +15,8 @@ so that several small batches give the same gradient as one large one.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -60,7 +62,9 @@ def weighted_nll(
     if isinstance(head, nn.Linear) and head.bias is None:
         # Autograd runs `forward` without gradients, so that it must be told whether they will be wanted.
         wanted = torch.is_grad_enabled() and (x_ND.requires_grad, head.weight.requires_grad) or (False, False)
-        return _WeightedNll.apply(x_ND, head.weight, targets_N, weights_N, matmul, wanted)
+        # torch does not type `apply`.
+        total: Tensor = cast(Any, _WeightedNll).apply(x_ND, head.weight, targets_N, weights_N, matmul, wanted)
+        return total
     return reference_nll(head(x_ND), targets_N, weights_N)
 
 
@@ -71,10 +75,8 @@ def reference_nll(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor) -> Te
 
 class _WeightedNll(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx, x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor, matmul: torch.dtype,
-        wanted: tuple[bool, bool],
-    ) -> Tensor:
+    def forward(*args: Any, **kwargs: Any) -> Tensor:
+        ctx, x_ND, head_VD, targets_N, weights_N, matmul, wanted = args
         x, head = x_ND.to(matmul), head_VD.to(matmul)
         grad_x_ND = torch.empty_like(x_ND) if wanted[0] else None
         grad_head_VD = torch.zeros_like(head_VD) if wanted[1] else None
@@ -102,7 +104,7 @@ class _WeightedNll(torch.autograd.Function):
         return total.float()
 
     @staticmethod
-    def backward(ctx, *grad_outputs: Tensor):
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_output,) = grad_outputs
         grads = list(ctx.saved_tensors)
         if float(grad_output) != 1.0:

@@ -21,10 +21,11 @@ import ctypes
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import torch
+from msgspec.structs import replace
 
 from apprentice.core import machine
 from apprentice.model.transformer import Transformer
@@ -96,20 +97,25 @@ def measure(
         if best is not None and time.perf_counter() - started > limit_s:
             break
         took, loss = _time(model, candidate, loss_of, repeats, give_up_s=1.5 * best[0] if best else math.inf)
-        seconds[f"{candidate.arithmetic} x {cores}"] = round(took, 4)
+        seconds[label(candidate)] = round(took, 4)
         losses[candidate.arithmetic] = loss
         if best is None or took < best[0]:
             best = (took, candidate)
-    best = _refuse_imprecise(best, losses, seconds, cores)
     assert best is not None
+    best = refuse_imprecise(best, losses, seconds)
     for fewer in [] if threads or time.perf_counter() - started > limit_s else _fewer(cores):
         candidate = Numerics(arithmetic=best[1].arithmetic, threads=fewer)
         took, _ = _time(model, candidate, loss_of, repeats, give_up_s=best[0])
-        seconds[f"{candidate.arithmetic} x {fewer}"] = round(took, 4)
+        seconds[label(candidate)] = round(took, 4)
         if took < best[0]:
             best = (took, candidate)
     chosen = best[1]
-    return msgspec.structs.replace(chosen, seconds=seconds, peak_gflops=round(peak_gflops(chosen), 1))
+    return replace(chosen, seconds=seconds, peak_gflops=round(peak_gflops(chosen), 1))
+
+
+def label(numerics: Numerics) -> str:
+    """The key of a candidate in `Numerics.seconds`."""
+    return f"{numerics.arithmetic} x {numerics.threads}"
 
 
 def _promising(cores: int) -> list[Numerics]:
@@ -121,18 +127,20 @@ def _promising(cores: int) -> list[Numerics]:
     return sorted(fast, key=lambda numerics: -speeds[numerics.arithmetic])
 
 
-def _refuse_imprecise(
-    best: tuple[float, Numerics] | None, losses: dict[str, float], seconds: dict[str, float], cores: int
-) -> tuple[float, Numerics] | None:
-    """The fastest of those whose loss is that of float32, where float32 was measured."""
+def refuse_imprecise(
+    best: tuple[float, Numerics], losses: dict[str, float], seconds: dict[str, float]
+) -> tuple[float, Numerics]:
+    """The fastest of those whose loss is that of float32, where float32 was measured. Keys: arithmetic of `losses`,
+    arithmetic and threads of `seconds`."""
     reference = losses.get("fp32", losses.get("fp32-onednn"))
-    if best is None or reference is None:
+    if reference is None:
         return best
-    exact = [n for n, loss in losses.items() if abs(loss - reference) <= LOSS_TOLERANCE * max(abs(reference), 1.0)]
+    exact = {name for name, loss in losses.items() if abs(loss - reference) <= LOSS_TOLERANCE * max(abs(reference), 1.0)}
     if best[1].arithmetic in exact:
         return best
-    name = min(exact, key=lambda n: seconds[f"{n} x {cores}"])
-    return seconds[f"{name} x {cores}"], msgspec.structs.replace(best[1], arithmetic=name)
+    candidates = [replace(best[1], arithmetic=name) for name in ARITHMETIC if name in exact]
+    chosen = min(candidates, key=lambda numerics: seconds[label(numerics)])
+    return seconds[label(chosen)], chosen
 
 
 def peak_gflops(numerics: Numerics, *, size: int = 1024) -> float:
@@ -149,15 +157,17 @@ def peak_gflops(numerics: Numerics, *, size: int = 1024) -> float:
 
 @contextlib.contextmanager
 def _process(numerics: Numerics) -> Iterator[None]:
-    threads, precision = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
+    # Known to torch at run time only.
+    products = cast(Any, torch.backends.mkldnn).matmul
+    threads, precision = torch.get_num_threads(), products.fp32_precision
     torch.set_num_threads(numerics.threads)
     # The name promises less precision than it gives: oneDNN takes it as leave to convert, and without AMX it does not.
-    torch.backends.mkldnn.matmul.fp32_precision = "none" if numerics.arithmetic == "fp32" else "bf16"
+    products.fp32_precision = "none" if numerics.arithmetic == "fp32" else "bf16"
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.backends.mkldnn.matmul.fp32_precision = precision
+        products.fp32_precision = precision
 
 
 def _time(

@@ -67,7 +67,7 @@ class LossWeights:
     """The same file in front of the place: free adaptation to the code that is being edited."""
     below: float = 0.1
     """The same file behind the place."""
-    recent: float = 0.1
+    recent: float = 0.0
     """The developer's latest edits, where the prompt shows them (form `rows`)."""
     path: float = 0.1
     """Lines that name a file."""

@@ -276,7 +276,7 @@ def _calibrate(
         return losses.batch_loss(model, batch, table, float(batch.num_tokens), matmul=matmul)
 
     chosen = numerics.measure(model, loss_of, arithmetic=arithmetic, threads=sft.threads or None, limit_s=limit_s)
-    return chosen, chosen.seconds[f"{chosen.arithmetic} x {chosen.threads}"] / batch.num_tokens
+    return chosen, chosen.seconds[numerics.label(chosen)] / batch.num_tokens
 
 
 def _time_step(
