@@ -46,6 +46,9 @@ def evaluate(
     seed
         Of the order of commits and of the intervals.
     """
+    from apprentice.core.machine import share_cores
+
+    share_cores()
     from apprentice.core import files
     from apprentice.core.progress import Progress
     from apprentice.eval.arms import RemoteArm

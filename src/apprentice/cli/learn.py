@@ -52,8 +52,8 @@ def learn(
     dry_run
         Print what would be done and what it would cost, and do nothing.
     """
+    from apprentice.core.machine import share_cores
     from apprentice.core.progress import Progress
-    from apprentice.learn import graph
     from apprentice.learn.config import LearnConfig, parse_budget
 
     config = LearnConfig(
@@ -67,6 +67,9 @@ def learn(
         found = advice.dry_run(config, Path.cwd())
         print_result(found, json_output=json, text=lambda: "\n".join(f"{name}: {value}" for name, value in found.items()))
         return
+    share_cores()
+    from apprentice.learn import graph
+
     with Progress() as progress:
         learned = graph.learn(config, Path.cwd(), out, progress)
     print_result(learned.result, json_output=json, text=lambda: _text(learned))

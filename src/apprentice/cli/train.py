@@ -44,6 +44,9 @@ def sft(
     dry_run
         Print the resolved recipe and do nothing.
     """
+    from apprentice.core.machine import share_cores
+
+    share_cores()
     from apprentice.core import artifacts, config
     from apprentice.core.progress import Progress
     from apprentice.examples import store
