@@ -56,13 +56,13 @@ def sequences(make_rows, tokenizer):
     return pack(make_rows(40), tokenizer, PackingConfig(sequence_tokens=256, above_lines=2, below_lines=2))
 
 
-def _trainer(folder, sequences, *, steps=None, budget_s=None, clock=None, progress=None, config=CONFIG, heldout=True,
+def _trainer(folder, sequences, *, steps=None, budget_s=None, clock=None, progress=None, config=CONFIG, heldout=4,
              optimizer=QUICK, step_s=1.0, table=None):
     folder.mkdir(exist_ok=True)
-    train, held = sequences[:-4], sequences[-4:] if heldout else []
+    train, held = sequences[:-4], sequences[len(sequences) - heldout :]
     plan = plans.read(folder) or plans.make(
         train, held, numerics=FP32, per_step=config.batch_sequences * config.accumulate, steps=steps, budget_s=budget_s,
-        step_s=step_s, heldout_share=0.2, heldout_tokens=2000, heldout_points=config.heldout_points + 1, max_rounds=1,
+        step_s=step_s, heldout_share=0.2, heldout_tokens=8000, heldout_points=config.heldout_points + 1, max_rounds=1,
         order="time", seed=0,
     )
     plans.write(folder, plan)
@@ -138,7 +138,7 @@ def test_a_budget_run_that_was_cut_repeats_the_steps_as_they_were_decided(tmp_pa
 
 def test_the_clock_wins_over_the_plan_and_the_rate_still_reaches_its_end(tmp_path, sequences):
     clock = Clock(tick_s=0.5)
-    _, trainer = _trainer(tmp_path, sequences, budget_s=40.0, clock=clock, step_s=1.0, heldout=False)
+    _, trainer = _trainer(tmp_path, sequences, budget_s=40.0, clock=clock, step_s=1.0, heldout=0)
     outcome = trainer.run()
     plan = plans.read(tmp_path)
     assert plan is not None
@@ -171,7 +171,7 @@ def test_worse_points_in_a_row_stop_the_run_and_the_best_is_rolled_back_to(tmp_p
     wild = OptimizerConfig(lr=0.5, warmup=0.0)
     config = LoopConfig(heldout_points=10, patience=2)
     listener = Listener()
-    model, trainer = _trainer(tmp_path, sequences, steps=20, optimizer=wild, config=config, progress=listener)
+    model, trainer = _trainer(tmp_path, sequences, steps=20, optimizer=wild, config=config, progress=listener, heldout=26)
     outcome = trainer.run()
     assert outcome.stopped_early
     assert outcome.num_steps < 20
@@ -194,11 +194,11 @@ def test_the_best_point_is_what_is_loaded(tmp_path, sequences):
 @pytest.mark.parametrize(("batch", "accumulate"), [(1, 4), (4, 1)])
 def test_batch_and_accumulation_are_the_same_step(tmp_path, sequences, batch, accumulate):
     reference, trainer = _trainer(
-        tmp_path / "reference", sequences, steps=3, config=LoopConfig(batch_sequences=2, accumulate=2), heldout=False
+        tmp_path / "reference", sequences, steps=3, config=LoopConfig(batch_sequences=2, accumulate=2), heldout=0
     )
     trainer.run()
     config = LoopConfig(batch_sequences=batch, accumulate=accumulate)
-    model, trainer = _trainer(tmp_path / "other", sequences, steps=3, config=config, heldout=False)
+    model, trainer = _trainer(tmp_path / "other", sequences, steps=3, config=config, heldout=0)
     trainer.run()
     # Sums in another order, then Adam's division by the root of small squares.
     for name, weight in _weights(reference).items():
@@ -208,7 +208,7 @@ def test_batch_and_accumulation_are_the_same_step(tmp_path, sequences, batch, ac
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_its_step(tmp_path, sequences):
-    model, trainer = _trainer(tmp_path, sequences, steps=3, heldout=False)
+    model, trainer = _trainer(tmp_path, sequences, steps=3, heldout=0)
     with torch.no_grad():
         model.get_parameter("layers.0.mlp.up_proj.weight")[0, 0] = float("nan")
     with pytest.raises(UserError, match="step 1: the loss is nan"):
@@ -217,7 +217,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_its_step(tmp_path, sequence
 
 
 def test_a_step_without_loss_is_an_error(tmp_path, sequences):
-    _, trainer = _trainer(tmp_path, sequences, steps=3, heldout=False, table=LossWeights().table() * 0)
+    _, trainer = _trainer(tmp_path, sequences, steps=3, heldout=0, table=LossWeights().table() * 0)
     with pytest.raises(InputError, match="no token carries loss"):
         trainer.run()
 

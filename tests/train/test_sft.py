@@ -76,7 +76,8 @@ def test_the_saved_weights_are_those_of_the_best_point(tmp_path, debug_base, mak
 
 def test_when_training_only_harms_the_checkpoint_is_the_base(tmp_path, debug_base, make_rows, tokenizer):
     manifest = _train(
-        debug_base, make_rows(30), tokenizer, tmp_path / "out", steps=4, optimizer=OptimizerConfig(lr=1.0, warmup=0.0)
+        debug_base, make_rows(60), tokenizer, tmp_path / "out", steps=4, heldout=30, optimizer=OptimizerConfig(lr=1.0, warmup=0.0),
+        loop=LoopConfig(heldout_points=2),
     )
     assert manifest.extra["best_step"] == 0
     assert manifest.extra["learned_tokens"] == {}

@@ -11,7 +11,7 @@ Machines differ by such factors that a table of CPUs would be wrong for half of 
 more than LOSS_TOLERANCE is refused. With a given number of steps nothing is measured, for then the result must not depend
 on a clock: `fixed` follows from what the CPU says of itself.
 
-`tune_process` sets what can be set in a running process; `ENVIRONMENT` what must be set before torch is loaded.
+`tune_process` sets what can be set in a running process; what must be set before torch is loaded is in `environment`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,6 @@ from apprentice.core import machine
 from apprentice.model.transformer import Transformer
 from apprentice.train.leaves import swapped
 
-ENVIRONMENT = {
-    # A worker that spins while it waits takes the core from whoever else runs: one step went from 9 to 43 s.
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
 LOSS_TOLERANCE = 0.02
 Arithmetic = Literal["fp32", "fp32-onednn", "bf16"]
 ARITHMETIC: tuple[Arithmetic, ...] = ("fp32", "fp32-onednn", "bf16")
