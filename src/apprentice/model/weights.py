@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from apprentice.core import files
+from apprentice.core import files, machine
 from apprentice.core.errors import InputError
 from apprentice.model import tensor_files
-from apprentice.model.config import parameter_shapes, read_config, to_hugging_face
+from apprentice.model.config import ModelConfig, parameter_shapes, read_config, to_hugging_face
 from apprentice.model.transformer import Transformer
 
 SHARD_BYTES = 4 * 2**30
@@ -46,6 +46,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
             f"{folder}: tensor `{surplus[0]:.80}` ({len(surplus)} such) is unknown to this decoder",
             hint="merge adapters and dequantize first; other architectures are not supported",
         )
+    _check_memory(config, dtype, folder)
     with torch.device("meta"):
         model = Transformer(config)
     model.to_empty(device="cpu")
@@ -88,6 +89,16 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 def folder_name(name: str) -> str:
     """A parameter's name in the model -> in a Hugging Face folder."""
     return name if name.startswith("lm_head.") else f"model.{name}"
+
+
+def _check_memory(config: ModelConfig, dtype: torch.dtype, folder: Path) -> None:
+    needed = config.num_parameters * dtype.itemsize / 2**30
+    available = machine.look().memory_available_gib
+    if available and needed > available:
+        raise InputError(
+            f"{folder}: the weights need {needed:.1f} GiB of memory, {available:.1f} GiB are free",
+            hint="end other programs, or take a smaller base",
+        )
 
 
 def _is_passed_over(name: str, tied: bool) -> bool:
