@@ -73,7 +73,7 @@ def test_we_load_the_adapters_of_peft_and_compute_the_same(
     theirs = peft.get_peft_model(
         theirs, peft.LoraConfig(r=4, lora_alpha=10, target_modules=targets, init_lora_weights=False, use_rslora=rank_stabilized)
     )
-    theirs.eval().save_pretrained(tmp_path / "adapter")
+    theirs.eval().save_pretrained(str(tmp_path / "adapter"))
     config = adapter.load(model, tmp_path / "adapter")
     assert set(config.targets) == set(targets)
     assert torch.allclose(model(tokens(model)), theirs(tokens(model)).logits, atol=1e-4)

@@ -33,7 +33,7 @@ def test_what_is_written_is_read_by_the_reference_and_by_us(tmp_path: Path) -> N
 
 
 def test_files_of_the_reference_are_read(tmp_path: Path) -> None:
-    safetensors.numpy.save_file({"x": np.float16([1.5, -2.0])}, tmp_path / "x.safetensors")
+    safetensors.numpy.save_file({"x": np.array([1.5, -2.0], np.float16)}, tmp_path / "x.safetensors")
     file = TensorFile(tmp_path / "x.safetensors")
     assert to_float32(file.array("x"), file.tensors["x"].dtype).tolist() == [1.5, -2.0]
 
@@ -96,8 +96,8 @@ def test_shards_are_found_through_their_index(tmp_path: Path) -> None:
     one, two = {"a": ("F32", (2,))}, {"b": ("F32", (2,))}
     assert list(tensor_files.shards(one | two, 8)) == [one, two]
     assert list(tensor_files.shards(one | two, 100)) == [one | two]
-    tensor_files.write(tmp_path / "1.safetensors", one, [np.float32([1, 2])])
-    tensor_files.write(tmp_path / "2.safetensors", two, [np.float32([3, 4])])
+    tensor_files.write(tmp_path / "1.safetensors", one, [np.array([1, 2], np.float32)])
+    tensor_files.write(tmp_path / "2.safetensors", two, [np.array([3, 4], np.float32)])
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
     found = open_folder(tmp_path)
     assert found["b"].array("b").tolist() == [3, 4]
@@ -122,7 +122,7 @@ def test_a_folder_without_weights_says_so(tmp_path: Path) -> None:
 
 
 def test_bfloat16_rounds_to_nearest_even_and_keeps_nan() -> None:
-    values = np.float32([1.0, 1.00390625, 1.01171875, -3.3e38, np.inf, np.nan, 1e-40])
+    values = np.array([1.0, 1.00390625, 1.01171875, -3.3e38, np.inf, np.nan, 1e-40], np.float32)
     back = to_float32(to_bfloat16(values), "BF16")
     assert back[:3].tolist() == [1.0, 1.0, 1.015625]
     assert back[4] == np.inf

@@ -144,7 +144,7 @@ def test_a_failing_disk_leaves_the_old_checkpoint_whole(debug_model: Transformer
     from apprentice.core.errors import StorageError
 
     with torch.no_grad():
-        debug_model.norm.weight += 1
+        debug_model.norm.weight.add_(1)
     counting = FailingOperations(0, 28)
     with using(counting):
         weights.save(debug_model, checkpoint)
