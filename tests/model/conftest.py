@@ -12,26 +12,42 @@ from apprentice.model.config import ModelConfig, from_hugging_face, parameter_sh
 from apprentice.model.transformer import Transformer
 
 SMALL: dict[str, Any] = {
-    "vocab_size": 131, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 512,
+    "vocab_size": 131,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
 }
 CASES: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama", "tie_word_embeddings": True},
     "llama, biases and llama3 rope": {
-        "model_type": "llama", "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False,
+        "model_type": "llama",
+        "attention_bias": True,
+        "mlp_bias": True,
+        "tie_word_embeddings": False,
         "rope_parameters": {
-            "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "rope_type": "llama3",
+            "rope_theta": 5e5,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
             "original_max_position_embeddings": 64,
         },
     },
     "llama, linear rope": {
-        "model_type": "llama", "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0},
+        "model_type": "llama",
+        "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0},
     },
     "qwen2": {"model_type": "qwen2", "tie_word_embeddings": True},
     "qwen2, yarn": {
         "model_type": "qwen2",
         "rope_parameters": {
-            "rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 128,
+            "rope_type": "yarn",
+            "rope_theta": 1e6,
+            "factor": 4.0,
+            "original_max_position_embeddings": 128,
         },
     },
     "qwen3": {"model_type": "qwen3", "head_dim": 32, "tie_word_embeddings": True},
@@ -96,6 +112,8 @@ def write_folder(folder: Path, config: ModelConfig, arrays: dict[str, np.ndarray
     folder.mkdir()
     shapes = parameter_shapes(config)
     tensor_files.write(
-        folder / "model.safetensors", {name: ("F32", shapes[name]) for name in shapes}, [arrays[name] for name in shapes]
+        folder / "model.safetensors",
+        {name: ("F32", shapes[name]) for name in shapes},
+        [arrays[name] for name in shapes],
     )
     (folder / "config.json").write_text(json.dumps(to_hugging_face(config)))

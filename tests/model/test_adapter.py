@@ -71,7 +71,10 @@ def test_we_load_the_adapters_of_peft_and_compute_the_same(
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
     targets = ["v_proj", "up_proj"]
     theirs = peft.get_peft_model(
-        theirs, peft.LoraConfig(r=4, lora_alpha=10, target_modules=targets, init_lora_weights=False, use_rslora=rank_stabilized)
+        theirs,
+        peft.LoraConfig(
+            r=4, lora_alpha=10, target_modules=targets, init_lora_weights=False, use_rslora=rank_stabilized
+        ),
     )
     theirs.eval().save_pretrained(str(tmp_path / "adapter"))
     config = adapter.load(model, tmp_path / "adapter")
@@ -134,7 +137,9 @@ def saved(debug_model: Transformer, tmp_path: Path) -> tuple[Path, Path]:
         ({"r": 8}, r"q_proj.*shape"),
     ],
 )
-def test_an_adapter_that_asks_for_more_is_refused(saved: tuple[Path, Path], changes: dict[str, Any], message: str) -> None:
+def test_an_adapter_that_asks_for_more_is_refused(
+    saved: tuple[Path, Path], changes: dict[str, Any], message: str
+) -> None:
     folder, spoilt = saved
     path = spoilt / adapter.CONFIG_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

@@ -32,7 +32,9 @@ def test_the_debug_base_is_made_once_and_generates(tmp_path: Path) -> None:
     assert base.resolve("debug", tmp_path) == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == made
     tokenizer = Tokenizer.load(folder)
-    (sample,) = TorchGenerator(weights.load(folder), tokenizer).generate([Request(prompt_ids=tokenizer.encode("x"), max_tokens=3)])
+    (sample,) = TorchGenerator(weights.load(folder), tokenizer).generate(
+        [Request(prompt_ids=tokenizer.encode("x"), max_tokens=3)]
+    )
     assert sample.finish_reason in ("length", "stop")
 
 

@@ -9,11 +9,25 @@ from apprentice.model import presets
 from apprentice.model.config import ModelConfig, from_hugging_face, read_config, to_hugging_face
 
 QWEN_2_5: dict[str, Any] = {
-    "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643, "eos_token_id": [151645, 151643],
-    "hidden_act": "silu", "hidden_size": 896, "intermediate_size": 4864, "max_position_embeddings": 32768,
-    "max_window_layers": 21, "model_type": "qwen2", "num_attention_heads": 14, "num_hidden_layers": 24,
-    "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "sliding_window": 32768,
-    "tie_word_embeddings": True, "use_sliding_window": False, "vocab_size": 151936,
+    "architectures": ["Qwen2ForCausalLM"],
+    "attention_dropout": 0.0,
+    "bos_token_id": 151643,
+    "eos_token_id": [151645, 151643],
+    "hidden_act": "silu",
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "max_position_embeddings": 32768,
+    "max_window_layers": 21,
+    "model_type": "qwen2",
+    "num_attention_heads": 14,
+    "num_hidden_layers": 24,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 1000000.0,
+    "sliding_window": 32768,
+    "tie_word_embeddings": True,
+    "use_sliding_window": False,
+    "vocab_size": 151936,
 }
 
 
@@ -36,7 +50,9 @@ def test_config_survives_the_way_to_json_and_back(settings: dict[str, Any]) -> N
 
 def test_the_older_spelling_of_rope_scaling_means_the_same() -> None:
     scaling = {"factor": 4.0, "original_max_position_embeddings": 128}
-    newer = from_hugging_face(QWEN_2_5 | {"rope_theta": 0, "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, **scaling}})
+    newer = from_hugging_face(
+        QWEN_2_5 | {"rope_theta": 0, "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, **scaling}}
+    )
     older = from_hugging_face(QWEN_2_5 | {"rope_scaling": {"type": "yarn", **scaling}})
     assert newer == older
 
@@ -94,6 +110,13 @@ def test_json_nested_too_deeply_is_an_error_and_no_crash(tmp_path: Path) -> None
 def test_defaults_of_a_constructed_config_are_checked() -> None:
     with pytest.raises(InputError, match="head_size"):
         ModelConfig(
-            architecture="llama", vocab_size=1, hidden_size=1, intermediate_size=1, num_layers=1, num_heads=1,
-            num_kv_heads=1, head_size=2**20, max_positions=1,
+            architecture="llama",
+            vocab_size=1,
+            hidden_size=1,
+            intermediate_size=1,
+            num_layers=1,
+            num_heads=1,
+            num_kv_heads=1,
+            head_size=2**20,
+            max_positions=1,
         )

@@ -56,7 +56,9 @@ def test_it_is_a_generator(generator: TorchGenerator) -> None:
     assert isinstance(generator, Generator)
 
 
-def test_greedy_generation_in_a_batch_is_that_of_full_passes(debug_model: Transformer, generator: TorchGenerator) -> None:
+def test_greedy_generation_in_a_batch_is_that_of_full_passes(
+    debug_model: Transformer, generator: TorchGenerator
+) -> None:
     samples = generator.generate([Request(prompt_ids=prompt, max_tokens=12) for prompt in PROMPTS])
     for prompt, sample in zip(PROMPTS, samples, strict=True):
         assert sample.token_ids == greedy_by_hand(debug_model, prompt, 12)

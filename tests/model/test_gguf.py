@@ -88,7 +88,9 @@ def loop_reference(kind: int, block: bytes) -> list[float]:
 
 
 @pytest.mark.parametrize(("kind", "size"), [(Q4_0, 18), (Q4_1, 20), (Q5_0, 22), (Q5_1, 24), (Q8_0, 34)])
-def test_block_types_are_decoded_as_a_loop_over_weights_does(kind: int, size: int, write: Callable[[bytes], Path]) -> None:
+def test_block_types_are_decoded_as_a_loop_over_weights_does(
+    kind: int, size: int, write: Callable[[bytes], Path]
+) -> None:
     random = np.random.default_rng(kind)
     raw = random.integers(0, 256, (4, size), np.uint8)
     raw[:, :2] = random.normal(size=(4, 1)).astype(np.float16).view(np.uint8)
@@ -102,7 +104,9 @@ def test_block_types_are_decoded_as_a_loop_over_weights_does(kind: int, size: in
 @pytest.mark.parametrize(("kind", "dtype"), [(F32, "<f4"), (F16, "<f2")])
 def test_plain_types_are_read(kind: int, dtype: str, write: Callable[[bytes], Path]) -> None:
     values = np.array([[1.5, -2.0, 0.25]], dtype)
-    assert GgufFile(write(gguf_bytes({}, {"w": ((1, 3), kind, values.tobytes())}))).array("w").tolist() == values.tolist()
+    assert (
+        GgufFile(write(gguf_bytes({}, {"w": ((1, 3), kind, values.tobytes())}))).array("w").tolist() == values.tolist()
+    )
 
 
 def test_metadata_of_every_type_is_read(write: Callable[[bytes], Path]) -> None:
@@ -127,16 +131,27 @@ HUGE = struct.pack("<Q", 2**62)
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("k") + struct.pack("<IIQ", 9, 9, 1), "unsupported type 9"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("k") + struct.pack("<I", 99), "unknown type 99"),
         (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("w") + struct.pack("<I", 200), "200 dimensions"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("w") + struct.pack("<I3QIQ", 3, *[2**40] * 3, F32, 0), "behind the end"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("w") + struct.pack("<IQIQ", 1, 32, F32, 2**40), "behind the end"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("w") + struct.pack("<IQIQ", 1, 33, Q8_0, 0), "whole number of blocks"),
+        (
+            b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("w") + struct.pack("<I3QIQ", 3, *[2**40] * 3, F32, 0),
+            "behind the end",
+        ),
+        (
+            b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("w") + struct.pack("<IQIQ", 1, 32, F32, 2**40),
+            "behind the end",
+        ),
+        (
+            b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("w") + struct.pack("<IQIQ", 1, 33, Q8_0, 0),
+            "whole number of blocks",
+        ),
         (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("w") + struct.pack("<IQIQ", 1, 32, F32, 1), "misaligned"),
         (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("w") + struct.pack("<IQIQ", 1, 256, 12, 0), "type number 12"),
         (gguf_bytes({"general.alignment": 48}, {}), "alignment of 48"),
         (gguf_bytes({"general.alignment": "x"}, {}), "alignment of 'x'"),
     ],
 )
-def test_a_file_that_contradicts_itself_is_refused(content: bytes, message: str, write: Callable[[bytes], Path]) -> None:
+def test_a_file_that_contradicts_itself_is_refused(
+    content: bytes, message: str, write: Callable[[bytes], Path]
+) -> None:
     with pytest.raises(InputError, match=rf"x\.gguf.*{message}"):
         GgufFile(write(content))
 
@@ -216,7 +231,9 @@ def gguf_model() -> Transformer:
     return Transformer(debug()).initialize(0)
 
 
-def test_the_tokenizer_of_a_gguf_is_written_beside_the_weights(gguf_model: Transformer, write: Callable[[bytes], Path], tmp_path: Path) -> None:
+def test_the_tokenizer_of_a_gguf_is_written_beside_the_weights(
+    gguf_model: Transformer, write: Callable[[bytes], Path], tmp_path: Path
+) -> None:
     config = gguf_folder.convert(write(model_as_gguf(gguf_model)), tmp_path / "folder")
     tokenizer = Tokenizer.load(tmp_path / "folder")
     assert tokenizer.encode("a t<|im_end|>")[:2] == [3 + ord("a"), 3 + 256]
@@ -253,6 +270,10 @@ def test_metadata_that_cannot_be_used_are_refused_by_name(
     assert not (tmp_path / "folder" / "model.safetensors").exists()
 
 
-def test_tensors_that_do_not_fit_are_hostile(gguf_model: Transformer, write: Callable[[bytes], Path], tmp_path: Path) -> None:
+def test_tensors_that_do_not_fit_are_hostile(
+    gguf_model: Transformer, write: Callable[[bytes], Path], tmp_path: Path
+) -> None:
     with pytest.raises(HostileInputError):
-        gguf_folder.convert(write(model_as_gguf(gguf_model, **{"llama.feed_forward_length": 2**19})), tmp_path / "folder")
+        gguf_folder.convert(
+            write(model_as_gguf(gguf_model, **{"llama.feed_forward_length": 2**19})), tmp_path / "folder"
+        )

@@ -21,10 +21,16 @@ def raw(path: Path, header: Any, data: bytes = bytes(24), length: int | None = N
 
 
 def test_what_is_written_is_read_by_the_reference_and_by_us(tmp_path: Path) -> None:
-    arrays = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.arange(3, dtype=np.int64), "empty": np.empty((0, 4), np.float32)}
+    arrays = {
+        "b": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "a": np.arange(3, dtype=np.int64),
+        "empty": np.empty((0, 4), np.float32),
+    }
     kinds = {"b": "F32", "a": "I64", "empty": "F32"}
     path = tmp_path / "x.safetensors"
-    tensor_files.write(path, {name: (kinds[name], arrays[name].shape) for name in arrays}, arrays.values(), {"made": "here"})
+    tensor_files.write(
+        path, {name: (kinds[name], arrays[name].shape) for name in arrays}, arrays.values(), {"made": "here"}
+    )
     theirs, ours = safetensors.numpy.load_file(path), TensorFile(path)
     for name, array in arrays.items():
         assert np.array_equal(theirs[name], array)
@@ -98,7 +104,9 @@ def test_shards_are_found_through_their_index(tmp_path: Path) -> None:
     assert list(tensor_files.shards(one | two, 100)) == [one | two]
     tensor_files.write(tmp_path / "1.safetensors", one, [np.array([1, 2], np.float32)])
     tensor_files.write(tmp_path / "2.safetensors", two, [np.array([3, 4], np.float32)])
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})
+    )
     found = open_folder(tmp_path)
     assert found["b"].array("b").tolist() == [3, 4]
 

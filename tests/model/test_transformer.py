@@ -109,7 +109,11 @@ def test_blocked_attention_and_its_gradients_are_those_of_the_formula(length: in
     ours, expected = attend(*inputs, layer=0, pieces=None), plain_attention(*inputs)
     assert torch.allclose(ours, expected, atol=1e-12)
     weight = torch.randn(ours.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    for a, b in zip(torch.autograd.grad((ours * weight).sum(), inputs), torch.autograd.grad((expected * weight).sum(), inputs), strict=True):
+    for a, b in zip(
+        torch.autograd.grad((ours * weight).sum(), inputs),
+        torch.autograd.grad((expected * weight).sum(), inputs),
+        strict=True,
+    ):
         assert torch.allclose(a, b, atol=1e-12)
 
 
@@ -147,7 +151,9 @@ def test_rotation_turns_each_plane_by_position_times_frequency() -> None:
     cos_SE, sin_SE = (torch.from_numpy(table) for table in rope.cos_sin(config, 8))
     x = torch.zeros(1, 1, 1, config.head_size)
     x[..., 2] = 1.0
-    turned = rotate(x, torch.cat([cos_SE, cos_SE], -1)[5].view(1, 1, 1, -1), torch.cat([-sin_SE, sin_SE], -1)[5].view(1, 1, 1, -1))
+    turned = rotate(
+        x, torch.cat([cos_SE, cos_SE], -1)[5].view(1, 1, 1, -1), torch.cat([-sin_SE, sin_SE], -1)[5].view(1, 1, 1, -1)
+    )
     angle = 5 * radians[2]
     assert turned[0, 0, 0, 2] == pytest.approx(float(np.cos(angle)), abs=1e-6)
     assert turned[0, 0, 0, 2 + config.head_size // 2] == pytest.approx(float(np.sin(angle)), abs=1e-6)

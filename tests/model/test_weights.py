@@ -89,7 +89,11 @@ def test_the_tokenizer_goes_with_the_weights(debug_model: Transformer, tmp_path:
     (source / "tokenizer.json").write_text("{}")
     (source / "pytorch_model.bin").write_text("not wanted")
     weights.save(debug_model, tmp_path / "out", tokenizer_folder=source)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
 
 
 def test_a_tensor_of_another_shape_is_refused(checkpoint: Path, change_config: Callable[..., None]) -> None:

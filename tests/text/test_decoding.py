@@ -139,7 +139,9 @@ def test_streamed_text_joins_to_the_sample_and_never_shows_part_of_a_stop_text()
         return True
 
     text = "aé–𝄞 almost STO but STOP here"
-    (sample,) = decoding.generate(saying(text), TOKENIZER, [request(max_tokens=90, stop_texts=("STOP",))], on_token=on_token)
+    (sample,) = decoding.generate(
+        saying(text), TOKENIZER, [request(max_tokens=90, stop_texts=("STOP",))], on_token=on_token
+    )
     assert "".join(shown) == sample.text == "aé–𝄞 almost STO but "
     assert all("\ufffd" not in piece for piece in shown)
 
@@ -147,7 +149,9 @@ def test_streamed_text_joins_to_the_sample_and_never_shows_part_of_a_stop_text()
 def test_text_held_back_is_shown_when_the_length_ends_it() -> None:
     shown: list[str] = []
     (sample,) = decoding.generate(
-        saying("ab STO"), TOKENIZER, [request(max_tokens=6, stop_texts=("STOP",))],
+        saying("ab STO"),
+        TOKENIZER,
+        [request(max_tokens=6, stop_texts=("STOP",))],
         on_token=lambda index, token_id, text: bool(shown.append(text)) or True,
     )
     assert "".join(shown) == sample.text == "ab STO"

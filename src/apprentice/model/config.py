@@ -19,7 +19,11 @@ from apprentice.core.errors import HostileInputError, InputError
 
 Architecture = Literal["llama", "qwen2", "qwen3"]
 
-CLASS_NAMES: dict[Architecture, str] = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+CLASS_NAMES: dict[Architecture, str] = {
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+}
 MAX_JSON_BYTES = 64 * 2**20
 OTHER_ARCHITECTURE_HINT = (
     "this decoder reads Llama/SmolLM2, Qwen2/2.5 and Qwen3 checkpoints; choose a base of one of these families"
@@ -189,7 +193,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def from_hugging_face(data: dict[str, Any]) -> ModelConfig:
     """The keys of a `config.json` -> ModelConfig."""
     if "auto_map" in data:
-        raise HostileInputError("`auto_map` asks to run code that comes with the checkpoint", hint=OTHER_ARCHITECTURE_HINT)
+        raise HostileInputError(
+            "`auto_map` asks to run code that comes with the checkpoint", hint=OTHER_ARCHITECTURE_HINT
+        )
     architecture = known_architecture(data.get("model_type"))
     _refuse_what_is_not_computed(data)
     hidden, heads = _whole(data, "hidden_size"), _whole(data, "num_attention_heads")
@@ -270,7 +276,9 @@ def to_hugging_face(config: ModelConfig, *, dtype: str = "float32") -> dict[str,
 
 def _refuse_what_is_not_computed(data: dict[str, Any]) -> None:
     if data.get("hidden_act", "silu") not in ("silu", "swish"):
-        raise InputError(f"hidden_act {data['hidden_act']!r} is not supported, only `silu`", hint=OTHER_ARCHITECTURE_HINT)
+        raise InputError(
+            f"hidden_act {data['hidden_act']!r} is not supported, only `silu`", hint=OTHER_ARCHITECTURE_HINT
+        )
     layer_types = data.get("layer_types") or []
     if data.get("use_sliding_window") or (isinstance(layer_types, list) and "sliding_attention" in layer_types):
         raise InputError("sliding-window attention is not supported", hint=OTHER_ARCHITECTURE_HINT)

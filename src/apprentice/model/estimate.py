@@ -60,7 +60,12 @@ def training_flops(
 
 
 def training_seconds(
-    config: ModelConfig, num_tokens: int, context: int, machine: Machine, *, weights: Weights = "full",
+    config: ModelConfig,
+    num_tokens: int,
+    context: int,
+    machine: Machine,
+    *,
+    weights: Weights = "full",
     head_share: float = 1.0,
 ) -> float:
     """Time to train once on `num_tokens` tokens."""
@@ -104,15 +109,22 @@ def training_bytes(
 
 
 def largest_that_fits(
-    bases: dict[str, ModelConfig], machine: Machine, *, tokens: int, budget_s: float, weights: Weights = "lora",
-    tokens_per_step: int = 768, head_share: float = 0.3,
+    bases: dict[str, ModelConfig],
+    machine: Machine,
+    *,
+    tokens: int,
+    budget_s: float,
+    weights: Weights = "lora",
+    tokens_per_step: int = 768,
+    head_share: float = 0.3,
 ) -> str | None:
     """The base with most parameters that trains on `tokens` tokens within time and memory; None where none does."""
     fitting = [
         (config.num_parameters, name)
         for name, config in bases.items()
         if training_bytes(config, tokens_per_step, weights=weights, head_share=head_share) <= machine.memory_gib * GIB
-        and training_seconds(config, tokens, tokens_per_step, machine, weights=weights, head_share=head_share) <= budget_s
+        and training_seconds(config, tokens, tokens_per_step, machine, weights=weights, head_share=head_share)
+        <= budget_s
     ]
     return max(fitting)[1] if fitting else None
 

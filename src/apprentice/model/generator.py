@@ -54,12 +54,13 @@ class TorchGenerator:
         )
 
     def score(
-        self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *,
+        self,
+        prompts: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        *,
         mixtures: Sequence[Mixture | None] | None = None,
     ) -> list[Score]:
-        return decoding.score(
-            self._scoring_model, prompts, targets, mixtures=mixtures, tokens_per_forward=CHUNK_TOKENS
-        )
+        return decoding.score(self._scoring_model, prompts, targets, mixtures=mixtures, tokens_per_forward=CHUNK_TOKENS)
 
 
 class TorchLanguageModel:

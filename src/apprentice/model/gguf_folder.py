@@ -56,7 +56,9 @@ def convert(gguf_path: Path, folder: Path) -> ModelConfig:
             raise HostileInputError(f"{gguf_path}: tensor `{gguf_name(name)}` is {found}, the metadata ask for {shape}")
     files.make_folder(folder)
     tokenizer = read_tokenizer(source, config)
-    tensor_files.write(folder / "model.safetensors", {n: ("BF16", s) for n, s in shapes.items()}, _arrays(source, config))
+    tensor_files.write(
+        folder / "model.safetensors", {n: ("BF16", s) for n, s in shapes.items()}, _arrays(source, config)
+    )
     files.write_json(folder / "config.json", to_hugging_face(config, dtype="bfloat16"))
     files.write_json(
         folder / "generation_config.json", {"bos_token_id": config.bos_id, "eos_token_id": list(tokenizer.eos_ids)}
@@ -72,7 +74,10 @@ def read_config(source: GgufFile) -> ModelConfig:
         architecture = known_architecture(source.metadata.get("general.architecture"))
     except InputError as error:
         raise InputError(f"{source.path}: {error.message}", hint=error.hint) from None
-    if "rope_freqs.weight" in source.tensors or source.metadata.get(f"{architecture}.rope.scaling.type", "none") != "none":
+    if (
+        "rope_freqs.weight" in source.tensors
+        or source.metadata.get(f"{architecture}.rope.scaling.type", "none") != "none"
+    ):
         raise InputError(
             f"{source.path}: rope scaling in GGUF files is not supported", hint="take the model's safetensors folder"
         )
@@ -80,7 +85,9 @@ def read_config(source: GgufFile) -> ModelConfig:
     def get(name: str, kind: type, default: Any = None) -> Any:
         value = source.metadata.get(f"{architecture}.{name}", default)
         if value is None or isinstance(value, bool) or not isinstance(value, kind):
-            raise InputError(f"{source.path}: metadata `{architecture}.{name}` is {value!r:.40}, which is no {kind.__name__}")
+            raise InputError(
+                f"{source.path}: metadata `{architecture}.{name}` is {value!r:.40}, which is no {kind.__name__}"
+            )
         return value
 
     hidden, heads = get("embedding_length", int), get("attention.head_count", int)
@@ -115,7 +122,7 @@ def read_tokenizer(source: GgufFile, config: ModelConfig) -> Tokenizer:
     metadata = source.metadata
     if metadata.get("tokenizer.ggml.model") != "gpt2":
         raise InputError(
-            f"{source.path}: tokenizer {metadata.get('tokenizer.ggml.model')!r:.40} is not supported, only byte-level BPE",
+            f"{source.path}: tokenizer {metadata.get('tokenizer.ggml.model')!r:.40} is no byte-level BPE, as supported",
             hint="take the model's safetensors folder",
         )
     tokens, kinds, merges = (_list(source, f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "merges"))
@@ -123,9 +130,16 @@ def read_tokenizer(source: GgufFile, config: ModelConfig) -> Tokenizer:
         raise HostileInputError(f"{source.path}: the tokenizer's lists are of different lengths or hold no text")
     if len(tokens) > config.vocab_size or len(set(tokens)) != len(tokens):
         raise HostileInputError(f"{source.path}: tokens are named twice or outnumber the embedding's rows")
-    specials = {token: i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (_CONTROL, _USER_DEFINED)}
+    specials = {
+        token: i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (_CONTROL, _USER_DEFINED)
+    }
     pairs = [(first, second) for first, _, second in (merge.partition(" ") for merge in merges)]
-    names = {"bos_token": "bos_token_id", "eos_token": "eos_token_id", "unk_token": "unknown_token_id", "pad_token": "padding_token_id"}
+    names = {
+        "bos_token": "bos_token_id",
+        "eos_token": "eos_token_id",
+        "unk_token": "unknown_token_id",
+        "pad_token": "padding_token_id",
+    }
     settings: dict[str, Any] = {"model_max_length": config.max_positions}
     for name, key in names.items():
         token_id = metadata.get(f"tokenizer.ggml.{key}")
@@ -135,8 +149,12 @@ def read_tokenizer(source: GgufFile, config: ModelConfig) -> Tokenizer:
     if isinstance(template, str):
         settings["chat_template"] = template
     return Tokenizer.from_bpe(
-        {token: i for i, token in enumerate(tokens)}, pairs, specials, metadata.get("tokenizer.ggml.pre", "gpt-2"),
-        config=settings, eos_ids=config.eos_ids,
+        {token: i for i, token in enumerate(tokens)},
+        pairs,
+        specials,
+        metadata.get("tokenizer.ggml.pre", "gpt-2"),
+        config=settings,
+        eos_ids=config.eos_ids,
     )
 
 

@@ -26,8 +26,19 @@ def debug(*, vocab_size: int = 273) -> ModelConfig:
 def smollm2_135m() -> ModelConfig:
     """SmolLM2-135M, the default base."""
     return ModelConfig(
-        architecture="llama", vocab_size=49152, hidden_size=576, intermediate_size=1536, num_layers=30, num_heads=9,
-        num_kv_heads=3, head_size=64, max_positions=8192, rope_theta=100000.0, norm_epsilon=1e-5, bos_id=1, eos_ids=(2,),
+        architecture="llama",
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_layers=30,
+        num_heads=9,
+        num_kv_heads=3,
+        head_size=64,
+        max_positions=8192,
+        rope_theta=100000.0,
+        norm_epsilon=1e-5,
+        bos_id=1,
+        eos_ids=(2,),
     )
 
 

@@ -100,14 +100,18 @@ def open_folder(folder: Path) -> dict[str, TensorFile]:
             f"{folder}: only pickled weights ({pickles[0]}); unpickling can run any code, so they are not read",
             hint="take a checkpoint with `model.safetensors`, or let its publisher convert it",
         )
-    raise InputError(f"{folder}: no `model.safetensors`", hint="give a Hugging Face model folder with safetensors weights")
+    raise InputError(
+        f"{folder}: no `model.safetensors`", hint="give a Hugging Face model folder with safetensors weights"
+    )
 
 
 def check_shapes(found: Mapping[str, TensorFile], wanted: Mapping[str, tuple[int, ...]], where: Path) -> None:
     """All wanted tensors are there in their shapes. Raises: InputError naming the first that is not."""
     for name, shape in wanted.items():
         if name not in found:
-            raise InputError(f"{where}: tensor `{name}` is missing", hint="the checkpoint is incomplete; fetch it again")
+            raise InputError(
+                f"{where}: tensor `{name}` is missing", hint="the checkpoint is incomplete; fetch it again"
+            )
         actual = found[name].tensors[name].shape
         if actual != shape:
             raise HostileInputError(f"{where}: tensor `{name}` has shape {actual}, config.json asks for {shape}")
@@ -132,7 +136,9 @@ def to_bfloat16(array: np.ndarray) -> np.ndarray:
 
 
 def write(
-    path: Path, infos: Mapping[str, tuple[str, tuple[int, ...]]], arrays: Iterable[np.ndarray],
+    path: Path,
+    infos: Mapping[str, tuple[str, tuple[int, ...]]],
+    arrays: Iterable[np.ndarray],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes tensors in the given order, one in memory at a time. infos: name -> (dtype, shape)."""
@@ -169,9 +175,7 @@ def shards(
     yield shard
 
 
-def _read_header(
-    path: Path, first: bytes, size: int, read: Any
-) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+def _read_header(path: Path, first: bytes, size: int, read: Any) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
     if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
         raise HostileInputError(f"{path}: not a safetensors file (header of {length} bytes in a file of {size})")
@@ -202,7 +206,9 @@ def _info(path: Path, name: str, entry: Any, data_start: int, size: int) -> Tens
     if any(isinstance(x, bool) or not isinstance(x, int) or x < 0 for x in numbers) or len(shape) > MAX_DIMENSIONS:
         raise HostileInputError(f"{path}: tensor `{name:.80}` has a shape or place that is no list of whole numbers")
     if data_start + end > size or end - start != _num_bytes(dtype, tuple(shape)):
-        raise HostileInputError(f"{path}: tensor `{name:.80}` of shape {tuple(shape)!s:.80} does not fit its place in the file")
+        raise HostileInputError(
+            f"{path}: tensor `{name:.80}` of shape {tuple(shape)!s:.80} does not fit its place in the file"
+        )
     return TensorInfo(dtype, tuple(shape), data_start + start, data_start + end)
 
 

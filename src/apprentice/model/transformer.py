@@ -1,4 +1,6 @@
-"""The decoder: token ids -> hidden states -> logits. Pre-norm RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+"""The decoder: token ids -> hidden states -> logits.
+
+Pre-norm RMSNorm, rotary positions, grouped-query attention, SwiGLU.
 
 Letters: B rows, T tokens, D residual width, H query heads, K key heads, E head size, F width of the MLP, V vocabulary.
 
@@ -107,8 +109,13 @@ class Transformer(nn.Module):
         return self.logits(self.hidden(tokens_BT))
 
     def hidden(
-        self, tokens_BT: Tensor, *, positions_BT: Tensor | None = None, segments_BT: Tensor | None = None,
-        cache: Sequence[Cache | None] | None = None, pieces: Sequence[Piece] | None = None,
+        self,
+        tokens_BT: Tensor,
+        *,
+        positions_BT: Tensor | None = None,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[Cache | None] | None = None,
+        pieces: Sequence[Piece] | None = None,
     ) -> Tensor:
         """Normed hidden states, [B, T, D].
 

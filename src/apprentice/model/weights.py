@@ -25,7 +25,11 @@ from apprentice.model.transformer import Transformer
 
 SHARD_BYTES = 4 * 2**30
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
 )
 Dtype = Literal["float32", "bfloat16"]
 
@@ -61,7 +65,11 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
 
 
 def save(
-    model: Transformer, folder: Path, *, dtype: Dtype = "float32", tokenizer_folder: Path | None = None,
+    model: Transformer,
+    folder: Path,
+    *,
+    dtype: Dtype = "float32",
+    tokenizer_folder: Path | None = None,
     card: str | None = None,
 ) -> None:
     """Writes a Hugging Face folder: config, weights, the tokenizer's files of `tokenizer_folder`, and a model card."""
@@ -120,9 +128,7 @@ def _array(tensor: torch.Tensor, kind: str) -> np.ndarray:
     return tensor.float().contiguous().numpy()
 
 
-def _write_shards(
-    folder: Path, infos: dict[str, tuple[str, tuple[int, ...]]], state: dict[str, torch.Tensor]
-) -> None:
+def _write_shards(folder: Path, infos: dict[str, tuple[str, tuple[int, ...]]], state: dict[str, torch.Tensor]) -> None:
     def arrays(shard: dict[str, tuple[str, tuple[int, ...]]]) -> Iterator[np.ndarray]:
         return (_array(state[name], kind) for name, (kind, _) in shard.items())
 

@@ -84,8 +84,12 @@ class LanguageModel(Protocol):
 
 
 def generate(
-    model: LanguageModel, tokenizer: Tokenizer, requests: Sequence[Request], *,
-    on_token: OnToken | None = None, max_sequences: int = 16,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    requests: Sequence[Request],
+    *,
+    on_token: OnToken | None = None,
+    max_sequences: int = 16,
 ) -> list[Sample]:
     """A sample for each request, in order; at most `max_sequences` are in work at a time."""
     sequences = [_Sequence(i, request, tokenizer, model.max_positions) for i, request in enumerate(requests)]
@@ -105,8 +109,13 @@ def generate(
 
 
 def score(
-    model: LanguageModel, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *,
-    mixtures: Sequence[Mixture | None] | None = None, tokens_per_forward: int = 2048, outputs_per_forward: int = 512,
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    *,
+    mixtures: Sequence[Mixture | None] | None = None,
+    tokens_per_forward: int = 2048,
+    outputs_per_forward: int = 512,
 ) -> list[Score]:
     """log p(target | prompt), token by token. Several sequences share a forward pass up to the two limits."""
     mixtures = mixtures or [None] * len(prompts)
@@ -144,7 +153,7 @@ def score_target(log_probs_TV: np.ndarray, target: Sequence[int], mixture: Mixtu
 
 
 def batches(feeds: Sequence[Feed], max_tokens: int, max_outputs: int) -> Iterator[list[int]]:
-    """Indices of feeds that go through the model together: longest first, none empty, each within both limits or alone."""
+    """Indices of feeds that go through the model together, longest first: within both limits or alone. None is empty."""
     batch: list[int] = []
     tokens = outputs = 0
     for i in sorted((i for i, feed in enumerate(feeds) if feed.num_outputs), key=lambda i: -len(feeds[i].token_ids)):
