@@ -11,7 +11,7 @@ from apprentice.eval.comparison import Comparison
 from apprentice.eval.copying import CopyArm
 from apprentice.eval.replay import Memories, Replay
 from apprentice.eval.runner import Evaluation, EvaluationConfig
-from apprentice.eval.samples import Row, Samples
+from apprentice.eval.samples import EDIT, LIKELIHOOD, LINE, Row, Samples
 from apprentice.eval.statistics import Resampling
 from apprentice.examples import store as examples_store
 from apprentice.examples.history import History
@@ -20,7 +20,10 @@ from apprentice.learn.run import Run
 from apprentice.learn.stages.memory import opener, starts_of
 from apprentice.memory.gate import Gate
 
-MAX_PER_COMMIT = 4
+MAX_PER_COMMIT = 2
+"""Few of each commit, so that a short run looks at many commits: they are what the intervals resample."""
+SHARES = (0.55, 0.35, 0.10)
+"""Of the time, for likelihood, lines and whole edits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,20 +47,25 @@ class Evaluated:
 
 def arms(run: Run, models: dict[str, Model]) -> list[Arm]:
     """`models`: `base`, `tuned`, `quantized` and, where there is one, `current`, which is served now."""
-    def arm(name: str, model: str, *, memory: bool = False, bare: bool = False) -> ModelArm:
+    def arm(name: str, model: str, *measures: str, memory: bool = False, bare: bool = False) -> ModelArm:
         used = models[model]
         return ModelArm(
             name=name, generator=used.generator, tokenizer=run.tokenizer, source=used.source, bare=bare,
-            memory=model if memory else None, memory_source=used.gate_hash if memory else "",
+            memory=model if memory else None, memory_source=used.gate_hash if memory else "", measures=measures,
         )  # fmt: skip
 
+    # Generation is dear: each arm takes part in what the report says of it, and no more.
     found: list[Arm] = [
-        arm("window", "base", bare=True), arm("base", "base"), arm("base_memory", "base", memory=True),
-        arm("tuned", "tuned"), arm("tuned_memory", "tuned", memory=True),
-        arm("quantized_memory", "quantized", memory=True), CopyArm(),
-    ]  # fmt: skip
+        arm("window", "base", LIKELIHOOD, bare=True),
+        arm("base", "base", LIKELIHOOD, LINE, EDIT),
+        arm("base_memory", "base", LIKELIHOOD, LINE, memory=True),
+        arm("tuned", "tuned", LIKELIHOOD),
+        arm("tuned_memory", "tuned", LIKELIHOOD, LINE, memory=True),
+        arm("quantized_memory", "quantized", LIKELIHOOD, LINE, EDIT, memory=True),
+        CopyArm(),
+    ]
     if "current" in models:
-        found.append(arm("current_memory", "current", memory=True))
+        found.append(arm("current_memory", "current", LIKELIHOOD, LINE, memory=True))
     return found
 
 
@@ -66,6 +74,7 @@ def make(run: Run, history: History, models: dict[str, Model], parents: dict[str
     folder = run.artifact("evaluation")
     test = list(examples_store.read(run.artifact("examples"), "test"))
     config = EvaluationConfig(
+        shares=SHARES,
         max_per_commit=MAX_PER_COMMIT,
         max_commits=run.config.eval_commits or (0 if run.config.by_clock else EVAL_COMMITS),
         seed=run.config.seed,
