@@ -129,6 +129,7 @@ def saved(debug_model: Transformer, tmp_path: Path) -> tuple[Path, Path]:
         ({"bias": "all"}, "bias"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
         ({"r": 2**40}, "rank"),
         ({"r": -1}, "rank"),
         ({"r": "4"}, "number"),
@@ -152,6 +153,17 @@ def test_an_adapter_for_another_base_is_refused(saved: tuple[Path, Path]) -> Non
     name = "base_model.model.model.layers.77.self_attn.q_proj.lora_A.weight"
     tensor_files.write(spoilt / adapter.WEIGHTS_FILE, {name: ("F32", (4, 64))}, [np.zeros((4, 64), np.float32)])
     with pytest.raises(InputError, match="has no place"):
+        adapter.load(weights.load(folder), spoilt)
+
+
+def test_a_tensor_that_would_be_overlooked_is_refused(saved: tuple[Path, Path]) -> None:
+    folder, spoilt = saved
+    path = spoilt / adapter.WEIGHTS_FILE
+    whole = tensor_files.TensorFile(path)
+    arrays = {name: np.array(whole.array(name)) for name in whole.tensors}
+    arrays["base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias"] = np.zeros(64, np.float32)
+    tensor_files.write(path, {name: ("F32", array.shape) for name, array in arrays.items()}, arrays.values())
+    with pytest.raises(InputError, match="lora_B.bias"):
         adapter.load(weights.load(folder), spoilt)
 
 

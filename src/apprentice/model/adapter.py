@@ -47,6 +47,7 @@ _PLAIN: dict[str, Any] = {
     "target_parameters": None,
 }
 """Settings of PEFT that change what is computed, at the only values that are computed here."""
+_STARTS_THAT_LEAVE_THE_BASE = (None, "gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,6 +148,9 @@ def load(model: Transformer, folder: Path) -> LoraConfig:
         f"{_PREFIX}{folder_name(name)}": (parent, leaf, linear) for name, parent, leaf, linear in _named_linears(model)
     }
     found = sorted({name.rsplit(".lora_", 1)[0] for name in file.tensors})
+    known = {f"{name}.{matrix}.weight" for name in found for matrix in ("lora_A", "lora_B")}
+    if surplus := sorted(file.tensors.keys() - known):
+        raise InputError(f"{weights}: tensor `{surplus[0]:.120}` is no part of a plain LoRA", hint="merge it with PEFT")
     model.requires_grad_(False)
     for name in found:
         if name not in expected:
@@ -207,6 +211,9 @@ def _read_settings(path: Path, settings: dict[str, Any]) -> LoraConfig:
             raise InputError(
                 f"{path}: `{name}` other than {plain!r} is not supported", hint="merge the adapter with PEFT"
             )
+    start = settings.get("init_lora_weights", True)
+    if not isinstance(start, bool) and start not in _STARTS_THAT_LEAVE_THE_BASE:
+        raise InputError(f"{path}: `init_lora_weights` {start!r:.40} changes the base", hint="merge the adapter with PEFT")
     rank, alpha, dropout = settings.get("r"), settings.get("lora_alpha"), settings.get("lora_dropout", 0.0)
     numbers = (rank, alpha, dropout)
     if isinstance(rank, float) or any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
