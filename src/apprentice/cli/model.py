@@ -7,7 +7,7 @@ from pathlib import Path
 from apprentice.cli.common import JsonFlag, print_next, print_result
 
 
-def quantize(checkpoint: Path, /, *, out: Path, search: bool = True, json: JsonFlag = False) -> None:
+def quantize(checkpoint: Path, /, *, out: Path, calibrate: Path | None = None, search: bool = True, json: JsonFlag = False) -> None:
     """Store a checkpoint in NVFP4, in the layout that vLLM reads too.
 
     Parameters
@@ -16,6 +16,8 @@ def quantize(checkpoint: Path, /, *, out: Path, search: bool = True, json: JsonF
         A Hugging Face folder.
     out
         Folder to write.
+    calibrate
+        Folder of examples: with it the model loses about a third of what it loses without.
     search
         Search each block's scale; slower and closer.
     """
@@ -26,7 +28,7 @@ def quantize(checkpoint: Path, /, *, out: Path, search: bool = True, json: JsonF
 
     parents = {"checkpoint": artifacts.read(checkpoint).hash} if artifacts.is_finished(checkpoint) else {}
     with Progress() as progress:
-        manifest = stage.write(checkpoint, out, QuantizeConfig(search=search), parents=parents, progress=progress)
+        manifest = stage.write(checkpoint, out, QuantizeConfig(search=search), parents=parents, progress=progress, examples=calibrate)
     print_result(manifest.extra, json_output=json, text=lambda: "\n".join(f"{name}: {value}" for name, value in manifest.extra.items()))
     if not json:
         print_next(f"apprentice serve --model {out}")

@@ -107,7 +107,7 @@ def _work(run: Run, read: Sessions) -> Learned:
     run.clock.enter("train")
     trained = train.make(run, made.hash)
     run.clock.enter("quantize")
-    quantized = quantize.make(run, run.artifact("checkpoint"), trained.hash)
+    quantized = quantize.make(run, run.artifact("checkpoint"), trained.hash, made.hash)
     run.clock.enter("gates")
     models = _models(run, read, history, made, trained, quantized)
     run.clock.enter("evaluate")
@@ -126,12 +126,12 @@ def _models(
     """Base, tuned and quantized model and, where another is served now, that one; each with a gate of its own."""
     from apprentice.engine.engine import Engine
     from apprentice.model import weights
-    from apprentice.model.generator import TorchGenerator
+    from apprentice.model.generator import TorchGenerator, fast_precision
 
     parents = {"examples": made.hash, "sessions": read.hash}
     models = {}
     for name, folder, source in (("base", run.base_folder, run.base_hash), ("tuned", run.artifact("checkpoint"), trained.hash)):
-        generator = TorchGenerator(weights.load(folder).eval(), run.tokenizer)
+        generator = TorchGenerator(weights.load(folder).eval(), run.tokenizer, scoring=fast_precision())
         gate, gate_hash = memory.make_gate(run, name, history, generator, {**parents, "model": source})
         models[name] = Model(generator=generator, source=source, gate=gate, gate_hash=gate_hash)
     tuned = models["tuned"]

@@ -23,9 +23,9 @@ def open_model(folder: Path, tokenizer: Tokenizer) -> Generator:
 
         return Engine.load(folder)
     from apprentice.model import weights
-    from apprentice.model.generator import TorchGenerator
+    from apprentice.model.generator import TorchGenerator, fast_precision
 
-    return TorchGenerator(weights.load(folder).eval(), tokenizer)
+    return TorchGenerator(weights.load(folder).eval(), tokenizer, scoring=fast_precision())
 
 
 def weights_hash(folder: Path) -> str:
