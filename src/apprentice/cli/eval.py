@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from apprentice.cli.common import JsonFlag, print_next, print_result
+
+if TYPE_CHECKING:
+    from apprentice.eval.arms import RemoteArm
+    from apprentice.learn.compare import Contestant
+    from apprentice.text.tokenizer import Tokenizer
 
 
 def evaluate(
@@ -51,43 +57,64 @@ def evaluate(
     share_cores()
     from apprentice.core import files
     from apprentice.core.progress import Progress
-    from apprentice.eval.arms import RemoteArm
-    from apprentice.eval.remote import Completions
     from apprentice.eval.runner import EvaluationConfig
     from apprentice.examples.history import History
-    from apprentice.learn import report
-    from apprentice.learn.compare import Contestant, TestBench
+    from apprentice.learn.compare import TestBench
     from apprentice.learn.config import parse_budget
-    from apprentice.learn.opening import open_model, weights_hash
-    from apprentice.memory.gate import Gate
     from apprentice.model import base as bases
     from apprentice.sessions.store import Sessions
     from apprentice.text.tokenizer import Tokenizer
 
+    budget_s = None if budget is None else parse_budget(budget)
+    models, servers = _pairs(model, "--model"), _pairs(url, "--url")
     with Progress() as progress:
         folder = bases.resolve(None if base == "default" else base, progress=progress)
-        named = {"base": folder, **{name: Path(path) for name, path in _pairs(model, "--model")}}
         tokenizer = Tokenizer.load(folder)
         bench = TestBench(examples, History(Sessions.open(sessions)), tokenizer, progress)
-        contestants = [
-            Contestant(name=name, generator=open_model(path, tokenizer), source=weights_hash(path), gate=Gate.default(), gate_hash="default")
-            for name, path in named.items()
-        ]
+        contestants = _contestants({"base": folder, **{name: Path(path) for name, path in models}}, tokenizer)
         arms = [bench.arm(contestants[0], bare=True, name="window")]
         arms += [bench.arm(one, memory=memory) for one in contestants for memory in (False, True)]
-        remote = []
-        for name, where in _pairs(url, "--url"):
-            address, _, served = where.partition(",")
-            remote.append(RemoteArm(name=name, complete=Completions(address, served), tokenizer=tokenizer, source=where))
         config = EvaluationConfig(max_per_commit=per_commit, max_commits=commits, seed=seed)
         comparison, _ = bench.run(
-            files.make_folder(out), contestants, [*arms, *remote], config, budget_s=None if budget is None else parse_budget(budget)
+            files.make_folder(out), contestants, [*arms, *_remote_arms(servers, tokenizer)], config, budget_s=budget_s
         )
     summary = comparison.summary()
-    header, rows = report.table(summary)
-    print_result(summary, json_output=json, text=lambda: "\n".join([report.aligned([header, *rows]), "", report.aligned(report.difference_rows(summary))]))
+    print_result(summary, json_output=json, text=lambda: _text(summary))
     if not json:
         print_next(f"apprentice show {out}")
+
+
+def _contestants(folders: dict[str, Path], tokenizer: Tokenizer) -> list[Contestant]:
+    from apprentice.learn.compare import Contestant
+    from apprentice.learn.opening import open_model, weights_hash
+    from apprentice.memory.gate import Gate
+
+    return [
+        Contestant(
+            name=name, generator=open_model(path, tokenizer), source=weights_hash(path), gate=Gate.default(), gate_hash="default"
+        )
+        for name, path in folders.items()
+    ]  # fmt: skip
+
+
+def _remote_arms(servers: list[tuple[str, str]], tokenizer: Tokenizer) -> list[RemoteArm]:
+    from apprentice.eval.arms import RemoteArm
+    from apprentice.eval.remote import Completions
+
+    arms = []
+    for name, where in servers:
+        address, _, served = where.partition(",")
+        complete = Completions(url=address, model=served)
+        arms.append(RemoteArm(name=name, complete=complete, tokenizer=tokenizer, source=where))
+    return arms
+
+
+def _text(summary: dict[str, Any]) -> str:
+    from apprentice.core.text_safety import terminal_safe
+    from apprentice.learn import report
+
+    header, rows = report.table(summary)
+    return terminal_safe("\n".join([report.aligned([header, *rows]), "", report.aligned(report.difference_rows(summary))]))
 
 
 def _pairs(words: tuple[str, ...], option: str) -> list[tuple[str, str]]:

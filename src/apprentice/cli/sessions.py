@@ -95,7 +95,7 @@ def _is_repository(path: Path) -> bool:
 
 
 def _summary(summary: dict[str, dict[str, dict[str, object]]]) -> str:
-    lines = []
+    lines: list[str] = []
     for name, source in summary["sources"].items():
         lines.append(f"{name}: {source['sessions']:,} sessions")
         for group in ("events", "dropped", "kept_aside"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 from apprentice.core import files
@@ -23,7 +23,7 @@ class Clock:
     def __init__(self, path: Path, budget_s: float, progress: ProgressSink) -> None:
         self._path, self._progress = path, progress
         self.budget_s = budget_s
-        self.stages: Counter[str] = Counter()
+        self.stages: defaultdict[str, float] = defaultdict(float)
         """Stage -> seconds, earlier tries included."""
         for line in files.read_lines(path):
             row = json.loads(line)
@@ -34,7 +34,7 @@ class Clock:
     @property
     def used_s(self) -> float:
         """Seconds used by the run."""
-        return self.stages.total() + time.monotonic() - self._last
+        return sum(self.stages.values()) + time.monotonic() - self._last
 
     @property
     def left_s(self) -> float:

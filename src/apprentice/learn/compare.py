@@ -14,7 +14,7 @@ from apprentice.eval.arms import Arm, ModelArm
 from apprentice.eval.comparison import Comparison
 from apprentice.eval.replay import Memories, Replay
 from apprentice.eval.runner import Evaluation, EvaluationConfig
-from apprentice.eval.samples import Row, Samples
+from apprentice.eval.samples import MEASURES, Row, Samples
 from apprentice.eval.statistics import Resampling
 from apprentice.examples import store
 from apprentice.examples.example import NEXT_EDIT, Example
@@ -58,13 +58,13 @@ class TestBench:
         )  # fmt: skip
         return gate
 
-    def arm(self, model: Contestant, *, memory: bool = False, bare: bool = False, measures: tuple[str, ...] | None = None,
+    def arm(self, model: Contestant, *, memory: bool = False, bare: bool = False, measures: tuple[str, ...] = MEASURES,
             name: str | None = None) -> ModelArm:  # fmt: skip
         """The model alone, with its memory, or with the bare window."""
         return ModelArm(
             name=name or model.name + ("_memory" if memory else ""), generator=model.generator, tokenizer=self.tokenizer,
             source=model.source, bare=bare, memory=model.name if memory else None,
-            memory_source=model.gate_hash if memory else "", **({"measures": measures} if measures else {}),
+            memory_source=model.gate_hash if memory else "", measures=measures,
         )  # fmt: skip
 
     def run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from apprentice.core.artifacts import Manifest
 from apprentice.examples import store
 from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE
@@ -34,7 +36,7 @@ def make(run: Run, examples_hash: str) -> Manifest:
     )
 
 
-def weights_for(run: Run) -> str:
+def weights_for(run: Run) -> Literal["full", "upper", "lora"]:
     """`auto`: all weights where they fit comfortably, else adapters."""
     if run.config.weights != "auto":
         return run.config.weights
