@@ -75,6 +75,12 @@ def new_repository(tmp_path: Path) -> Callable[..., GitRepository]:
     return make
 
 
+@pytest.fixture(scope="session")
+def repository_at() -> type[GitRepository]:
+    """Makes repositories that several tests share: `repository_at(path)`."""
+    return GitRepository
+
+
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Makes random checkpoints of the debug shape, or another, with the debug tokenizer. Biases and norms are not left

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from apprentice.model import base as bases
+
 NAMES = ("load", "store", "parse", "render", "check", "count", "merge", "split", "trim", "join")
 SECRET = "ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
 
@@ -21,16 +23,14 @@ def source(random_numbers: random.Random, version: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.fixture
-def history(new_repository: Callable[..., Any]) -> Path:
-    """Sixty commits of edits at different places of three modules, one of them with a secret."""
-    repository = new_repository("project")
+def build(repository: Any, num_commits: int) -> Path:
+    """Commits of edits at different places of three modules, one of them with a secret."""
     numbers = random.Random(0)
     texts = {f"module_{i}.py": source(numbers, 1) for i in range(3)}
     for path, text in texts.items():
         repository.write(path, text)
     repository.commit("Begin")
-    for number in range(60):
+    for number in range(num_commits):
         path = f"module_{number % 3}.py"
         lines = texts[path].split("\n")
         at = numbers.choice([i for i, line in enumerate(lines) if line.startswith("    total")])
@@ -45,9 +45,31 @@ def history(new_repository: Callable[..., Any]) -> Path:
     return repository.path
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own for bases."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("APPRENTICE_CACHE", str(folder))
-    return folder
+@pytest.fixture
+def history(new_repository: Callable[..., Any]) -> Path:
+    """Sixty commits."""
+    return build(new_repository("project"), 60)
+
+
+@pytest.fixture(scope="session")
+def short_history(repository_at: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty commits that all tests share: to be read only."""
+    return build(repository_at(tmp_path_factory.mktemp("short") / "project"), 40)
+
+
+@pytest.fixture
+def secret() -> str:
+    """What one of the commits adds and no run may keep."""
+    return SECRET
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of bases apart from the user's."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def debug_base(cache: Path) -> Path:
+    """The folder that the word `debug` stands for."""
+    return bases.resolve("debug", cache)

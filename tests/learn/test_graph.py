@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,15 @@ from apprentice.repository.prompt import Place
 ARTIFACTS = ("examples", "checkpoint", "quantized", "memory", "evaluation")
 
 
-def config(history: Path, **options: object) -> LearnConfig:
+@pytest.fixture
+def config(history: Path, debug_base: Path) -> LearnConfig:
     """A run in which no clock decides anything."""
-    return LearnConfig(repositories=(history,), base="debug", steps=24, eval_commits=2, **options)  # pyrefly: ignore
+    return LearnConfig(repositories=(history,), base=str(debug_base), steps=24, eval_commits=2)
 
 
-def test_the_loop_runs_resumes_and_serves(history: Path, tmp_path: Path) -> None:
+def test_the_loop_runs_resumes_and_serves(config: LearnConfig, history: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
-    learned = graph.learn(config(history), tmp_path, out, Silent())
+    learned = graph.learn(config, tmp_path, out, Silent())
     result = learned.result
     run = Home(out).runs()[0]
     assert not any(artifacts.verify(run / name) for name in ARTIFACTS)
@@ -40,7 +42,7 @@ def test_the_loop_runs_resumes_and_serves(history: Path, tmp_path: Path) -> None
     assert "<script" not in page
     assert "tuned_memory" in page
 
-    again = graph.learn(config(history), tmp_path, out, Silent())
+    again = graph.learn(config, tmp_path, out, Silent())
     assert again.nothing_new
     assert again.result == result
     assert len(Home(out).runs()) == 1
@@ -52,14 +54,16 @@ def test_the_loop_runs_resumes_and_serves(history: Path, tmp_path: Path) -> None
     assert 0 <= suggestion.confidence <= 1
 
 
-def test_new_commits_make_a_new_run_that_competes_with_the_served_model(history: Path, tmp_path: Path) -> None:
+def test_new_commits_make_a_new_run_that_competes_with_the_served_model(
+    config: LearnConfig, history: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "runs"
-    graph.learn(config(history), tmp_path, out, Silent())
+    graph.learn(config, tmp_path, out, Silent())
     for number in range(6):
         path = history / "module_1.py"
         path.write_text(path.read_text() + f"\n\ndef later_{number}(value):\n    return value - {number}\n")
         _commit(history, f"Later {number}")
-    second = graph.learn(config(history), tmp_path, out, Silent())
+    second = graph.learn(config, tmp_path, out, Silent())
     assert not second.nothing_new
     assert "current_memory" in second.result["changed_bits_per_char"]
     assert [path.name for path in Home(out).runs()] == ["0001", "0002"]
@@ -68,25 +72,25 @@ def test_new_commits_make_a_new_run_that_competes_with_the_served_model(history:
     assert served["run"] in ("runs/0001", "runs/0002")
 
 
-def test_two_runs_with_steps_leave_equal_artifacts(history: Path, tmp_path: Path) -> None:
+def test_two_runs_with_steps_leave_equal_artifacts(config: LearnConfig, history: Path, tmp_path: Path) -> None:
     hashes = []
     for name in ("one", "two"):
-        graph.learn(config(history), tmp_path, tmp_path / name, Silent())
+        graph.learn(config, tmp_path, tmp_path / name, Silent())
         run = Home(tmp_path / name).runs()[0]
         hashes.append({artifact: artifacts.read(run / artifact).hash for artifact in ARTIFACTS})
     assert hashes[0] == hashes[1]
 
 
-def test_a_killed_run_goes_on_and_ends_in_the_same_artifacts(history: Path, tmp_path: Path, cache: Path) -> None:
-    graph.learn(config(history), tmp_path, tmp_path / "whole", Silent())
+def test_a_killed_run_goes_on_and_ends_in_the_same_artifacts(config: LearnConfig, history: Path, tmp_path: Path) -> None:
+    graph.learn(config, tmp_path, tmp_path / "whole", Silent())
     whole = Home(tmp_path / "whole").runs()[0]
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "apprentice", "learn", "--repo", str(history), "--base", "debug", "--steps", "24",
+    command = [sys.executable, "-m", "apprentice", "learn", "--repo", str(history), "--base", config.base, "--steps", "24",
                "--eval-commits", "2", "--out", str(out)]  # fmt: skip
     for marker in ("examples/manifest.json", "checkpoint/unfinished.json", "evaluation/working.jsonl"):
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and not list(out.glob(f"runs/*/{marker}")):
-            pass
+            time.sleep(0.002)
         process.kill()
         process.wait()
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
@@ -96,25 +100,26 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_artifacts(history: Path, tmp_
         assert artifacts.read(killed / name).hash == artifacts.read(whole / name).hash, name
 
 
-def test_no_secret_of_the_history_is_anywhere_in_the_run(history: Path, tmp_path: Path) -> None:
-    from tests.learn.conftest import SECRET
-
+def test_no_secret_of_the_history_is_anywhere_in_the_run(
+    config: LearnConfig, history: Path, tmp_path: Path, secret: str
+) -> None:
     out = tmp_path / "runs"
-    graph.learn(config(history), tmp_path, out, Silent())
-    assert SECRET in subprocess.run(["git", "-C", history, "log", "-p"], capture_output=True, text=True, check=True).stdout
-    found = [path for path in out.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    graph.learn(config, tmp_path, out, Silent())
+    assert secret in subprocess.run(["git", "-C", history, "log", "-p"], capture_output=True, text=True, check=True).stdout
+    found = [path for path in out.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
     assert found == []
     memory = loading.load(None, out).memory
     assert memory is not None
     texts = [memory.tokenizer.decode(document.tokens.tolist()) for index in (memory.edits, memory.repository)
              for document in index.documents.values()]  # fmt: skip
     assert texts
-    assert not any(SECRET in text for text in texts)
+    assert not any(secret in text for text in texts)
 
 
-def test_an_empty_folder_without_a_bundled_history_is_an_error_with_a_fix(tmp_path: Path) -> None:
+def test_an_empty_folder_without_a_bundled_history_is_an_error_with_a_fix(tmp_path: Path, debug_base: Path) -> None:
     with pytest.raises(InputError) as caught:
-        graph.learn(LearnConfig(repositories=(tmp_path / "nothing",), base="debug"), tmp_path, tmp_path / "runs", Silent())
+        wrong = LearnConfig(repositories=(tmp_path / "nothing",), base=str(debug_base))
+        graph.learn(wrong, tmp_path, tmp_path / "runs", Silent())
     assert str(tmp_path / "nothing") in caught.value.message
     assert caught.value.hint
 
