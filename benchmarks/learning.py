@@ -145,24 +145,28 @@ class Study:
         )  # fmt: skip
         return out
 
-    def evaluate(self, label: str, models: Sequence[Contestant], *, lines: bool, edits: bool, reuse: Sequence[str] = ()) -> list[SampleRow]:
-        """Rows of base and of these models at the same places."""
+    def evaluate(self, label: str, models: Sequence[Contestant], *, reuse: Sequence[str] = ()) -> list[SampleRow]:
+        """Likelihoods of these models, alone and with memory, at the same places; those of the base also with the bare
+        window."""
         folder = files.make_folder(self.work / "samples" / label)
-        earlier = [self.work / "samples" / name for name in reuse]
-        both = (LIKELIHOOD, LINE) if lines else (LIKELIHOOD,)
         arms: list[Any] = []
         for model in models:
             if model.name == "base":
                 arms.append(self.bench.arm(model, bare=True, name="window", measures=(LIKELIHOOD,)))
-            arms.append(self.bench.arm(model, measures=both if model.name == "base" else (LIKELIHOOD,)))
-            arms.append(self.bench.arm(model, memory=True, measures=both))
-        rows = self.bench.run(folder, models, arms, self.config, reuse=earlier)[1]
-        if edits:
-            few = dataclasses.replace(self.config, max_commits=EDIT_COMMITS, measures=(EDIT,))
-            arms = [self.bench.arm(model, memory=model.name != "base", measures=(EDIT,)) for model in models]
-            rows += self.bench.run(files.make_folder(folder / "edits"), models, [*arms, CopyArm()], few,
-                                   reuse=[path / "edits" for path in earlier])[1]  # fmt: skip
-        return rows
+            arms += [self.bench.arm(model, memory=memory, measures=(LIKELIHOOD,)) for memory in (False, True)]
+        config = dataclasses.replace(self.config, measures=(LIKELIHOOD,))
+        return self.bench.run(folder, models, arms, config, reuse=[self.work / "samples" / name for name in reuse])[1]
+
+    def generate(self, models: Sequence[Contestant]) -> list[SampleRow]:
+        """Lines at all places and whole edits at some, by the base alone and by every model with its memory."""
+        folder = files.make_folder(self.work / "samples" / "generated")
+        rows: list[SampleRow] = []
+        for measure, commits in ((LINE, self.config.max_commits), (EDIT, EDIT_COMMITS)):
+            arms: list[Any] = [self.bench.arm(model, measures=(measure,)) for model in models if model.name == "base"]
+            arms += [self.bench.arm(model, memory=True, measures=(measure,)) for model in models]
+            config = dataclasses.replace(self.config, max_commits=commits, measures=(measure,))
+            rows += self.bench.run(folder, models, [*arms, CopyArm()], config)[1]
+        return [row for row in rows if row.measure in (LINE, EDIT)]
 
 
 def files_hash(path: Path) -> str:
@@ -242,11 +246,11 @@ def cells(studies: dict[str, Study], minutes: float) -> list[tuple[str, Callable
     found: list[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]] = []
     names = list(studies)
 
-    def tuned(study: Study, label: str, time: float, seed: int, *, lines: bool, edits: bool) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
+    def tuned(study: Study, label: str, time: float, seed: int) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
         def work() -> tuple[list[Row], dict[str, Any]]:
             folder = study.train(label, time, seed)
             models = [study.contestant("base", study.base), study.contestant("tuned", folder)]
-            figures, details = result_rows(study.evaluate(label, models, lines=lines, edits=edits, reuse=["base"]))
+            figures, details = result_rows(study.evaluate(label, models, reuse=["base"]))
             return figures, {**details, "training": artifacts.read(folder).extra, "counts": artifacts.read(folder).counts}
 
         return work
@@ -255,24 +259,31 @@ def cells(studies: dict[str, Study], minutes: float) -> list[tuple[str, Callable
         def work() -> tuple[list[Row], dict[str, Any]]:
             models = [study.contestant("base", study.base), study.contestant("tuned", study.work / "models" / against),
                       study.contestant(arm, make())]  # fmt: skip
-            return result_rows(study.evaluate(arm, models, lines=False, edits=False, reuse=["base", against]))
+            return result_rows(study.evaluate(arm, models, reuse=["base", against]))
+
+        return work
+
+    def generated(study: Study, against: str) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
+        def work() -> tuple[list[Row], dict[str, Any]]:
+            models = [study.contestant("base", study.base), study.contestant("tuned", study.work / "models" / against)]
+            return result_rows(study.generate(models))
 
         return work
 
     first = f"tuned-{minutes:g}m-s0"
     for study in studies.values():
-        found.append((f"{study.name}-base", lambda s=study: result_rows(
-            s.evaluate("base", [s.contestant("base", s.base)], lines=True, edits=True)), None))  # fmt: skip
-        found.append((f"{study.name}-{first}", tuned(study, first, minutes, 0, lines=True, edits=True), 0))
+        found.append((f"{study.name}-base", lambda s=study: result_rows(s.evaluate("base", [s.contestant("base", s.base)])), None))
+        found.append((f"{study.name}-{first}", tuned(study, first, minutes, 0), 0))
     for study in studies.values():
         other = studies[names[1 - names.index(study.name)]]
+        found.append((f"{study.name}-generated", generated(study, first), 0))
         found.append((f"{study.name}-tuned_other", control(study, "tuned_other", lambda o=other: o.work / "models" / first, first), 0))
         found.append((f"{study.name}-tuned_shuffled", control(
             study, "tuned_shuffled", lambda s=study: s.train("tuned_shuffled", minutes, 0, rows=shuffled), first), 0))  # fmt: skip
     for study in studies.values():
         for seed in (1, 2):
             label = f"tuned-{minutes:g}m-s{seed}"
-            found.append((f"{study.name}-{label}", tuned(study, label, minutes, seed, lines=True, edits=False), seed))
+            found.append((f"{study.name}-{label}", tuned(study, label, minutes, seed), seed))
     long = f"tuned-{minutes * 2.25:g}m-s0"
-    found.append((f"{names[0]}-{long}", tuned(studies[names[0]], long, minutes * 2.25, 0, lines=True, edits=False), 0))
+    found.append((f"{names[0]}-{long}", tuned(studies[names[0]], long, minutes * 2.25, 0), 0))
     return found
