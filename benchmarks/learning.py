@@ -28,7 +28,8 @@ from apprentice.eval.comparison import Comparison, Difference
 from apprentice.eval.copying import CopyArm
 from apprentice.eval.measures import METRICS
 from apprentice.eval.runner import EvaluationConfig
-from apprentice.eval.samples import EDIT, LIKELIHOOD, LINE, Row as SampleRow
+from apprentice.eval.samples import EDIT, LIKELIHOOD, LINE
+from apprentice.eval.samples import Row as SampleRow
 from apprentice.eval.statistics import Resampling
 from apprentice.examples import build, store
 from apprentice.examples.build import ExamplesConfig
