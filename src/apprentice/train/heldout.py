@@ -68,7 +68,7 @@ def measure(
     for sequence in sequences:
         nll_N, at_T = losses.changed_nll(model, collate([sequence]))
         count += len(nll_N)
-        for row, value in zip(sequence.rows_T[1:][at_T].tolist(), nll_N.tolist(), strict=True):
+        for row, value in zip(sequence.rows_T[1:][at_T[: len(sequence) - 1]].tolist(), nll_N.tolist(), strict=True):
             nats[row] = nats.get(row, 0.0) + value
     if not count:
         return None

@@ -39,6 +39,8 @@ from apprentice.train.plan import Course, Decision, Plan, decide
 
 CHECKPOINT_SHARE = 0.05
 """Of the time, at most, for checkpoints between held-out points."""
+TRIM_EVERY = 16
+"""Steps after which free memory is given back: a third of a percent of the time, a gigabyte less."""
 RECENT_STEPS = 8
 """Whose median says what a step takes."""
 
@@ -187,6 +189,8 @@ class Trainer:
                 f"step {state.course.step + 1}: the loss is {loss}, the norm of its gradient {grad_norm}",
                 hint="lower `optimizer.lr`, or train with `arithmetic = \"fp32\"`",
             )
+        if state.course.step % TRIM_EVERY == 0:
+            numerics.trim_memory()
         decision.follow(state.course)
         state.course.cursor = decision.cursor + len(places)
         tokens = sum(batch.num_tokens for batch in batches)

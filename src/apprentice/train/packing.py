@@ -32,6 +32,7 @@ KINDS = ("context", "recent", "path", "below", "above", "mark", "old", "copied",
 CONTEXT = KINDS.index("context")
 CHANGED = KINDS.index("changed")
 SEPARATOR = "\n"
+ROUND = 16
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -159,8 +160,9 @@ def pack(
 
 
 def collate(sequences: Sequence[PackedSequence]) -> Batch:
-    """Sequences -> one batch as long as the longest."""
-    length = max(len(sequence) for sequence in sequences)
+    """Sequences -> one batch as long as the longest, rounded up."""
+    # What a forward pass reads is a multiple of ROUND: libraries keep code and memory for every length they meet.
+    length = 1 + -(-(max(len(sequence) for sequence in sequences) - 1) // ROUND) * ROUND
     token_ids_BT = np.zeros((len(sequences), length), np.int64)
     kinds_BT = np.full((len(sequences), length), CONTEXT, np.uint8)
     segments_BT = np.zeros((len(sequences), length), np.int64)
