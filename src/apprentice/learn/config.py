@@ -55,6 +55,8 @@ class LearnConfig:
             raise ConfigError("`--steps` must be 1 or more")
         if self.eval_commits is not None and self.eval_commits < 1:
             raise ConfigError("`--eval-commits` must be 1 or more")
+        if self.limit_commits < 1:
+            raise ConfigError("`--limit-commits` must be 1 or more")
         if self.weights not in ("auto", "full", "upper", "lora"):
             raise ConfigError(f"`{self.weights}` is no choice of weights", hint="use `auto`, `full`, `upper` or `lora`")
 
