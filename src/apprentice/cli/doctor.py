@@ -169,7 +169,7 @@ def _disk(folder: Path) -> Check:
 
 
 def _current(folder: Path) -> Check:
-    current = folder / ".apprentice" / "current"
+    current = folder / ".apprentice" / "current.json"
     if current.exists():
         return Check(name="model of this repository", status="ok", detail=str(current))
     return Check(name="model of this repository", status="missing", detail="none yet", fix="`apprentice learn`")

@@ -29,7 +29,15 @@ class Current:
     @classmethod
     def find(cls, home: Home) -> Current | None:
         """None before the first run. Raises: InputError where what it names is gone."""
-        values = home.current()
+        return cls._open(home, home.current())
+
+    @classmethod
+    def before(cls, run: Run) -> Current | None:
+        """What was served before this run, also where the run was interrupted after it had taken that place."""
+        return cls._open(run.home, _before(run))
+
+    @classmethod
+    def _open(cls, home: Home, values: dict[str, Any] | None) -> Current | None:
         if values is None:
             return None
         run = home.folder / values["run"]
@@ -50,13 +58,15 @@ class Current:
     @staticmethod
     def describe(run: Run, quantized: Manifest, remembered: Manifest, threshold: float | None) -> dict[str, Any]:
         """The content of `current.json`."""
+        before = _before(run)
         return {
-            "run": run.folder.relative_to(run.home.folder).as_posix(),
+            "run": _name(run),
             "name": f"apprentice-{quantized.hash[:8]}",
             "base_hash": run.base_hash,
             "quantized_hash": quantized.hash,
             "memory_hash": remembered.hash,
             "threshold": threshold,
+            "replaced": before and {name: value for name, value in before.items() if name != "replaced"},
         }
 
     def gate(self) -> tuple[Gate, str]:
@@ -65,3 +75,12 @@ class Current:
 
         folder = self.run / "gates-tuned"
         return load_gate(folder), artifacts.read(folder, kind="gate").hash
+
+
+def _name(run: Run) -> str:
+    return run.folder.relative_to(run.home.folder).as_posix()
+
+
+def _before(run: Run) -> dict[str, Any] | None:
+    values = run.home.current()
+    return values.get("replaced") if values is not None and values["run"] == _name(run) else values

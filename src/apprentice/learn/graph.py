@@ -60,30 +60,33 @@ def learn(config: LearnConfig, folder: Path, out: Path, progress: ProgressSink) 
     """Run the loop in `folder` (the repository at hand); everything is written below `out`."""
     home = Home.create(out)
     with files.lock(out):
-        run, is_new = _open(home, config, progress)
+        run = _open(home, config, progress)
         run.clock.enter("base")
         base.make(run)
         # Set-up is not learning: downloads and conversions are not charged to the budget.
         run.clock.forgive()
         run.clock.enter("sessions")
         read = sessions.make(run, folder)
-        if is_new and (old := _same(home, run, read)):
+        if old := _same(home, run, read):
             files.remove_tree(run.folder)
             return old
         return _work(run, read)
 
 
-def _open(home: Home, config: LearnConfig, progress: ProgressSink) -> tuple[Run, bool]:
+def _open(home: Home, config: LearnConfig, progress: ProgressSink) -> Run:
     """The unfinished run with this config, or a new one."""
     for path in reversed(home.runs()):
         asked_path = path / "run.json"
-        if not (path / RESULT).is_file() and asked_path.is_file():
+        if not asked_path.is_file():
+            # It was interrupted before it began.
+            files.remove_tree(path)
+        elif not (path / RESULT).is_file():
             if json.loads(asked_path.read_text(encoding="utf-8")) == {"config": asked(config), "versions": VERSIONS}:
                 progress.note(f"going on with the run `{path}`")
-                return Run(home, path, config, progress), False
+                return Run(home, path, config, progress)
     path = home.new_run()
     files.write_json(path / "run.json", {"config": asked(config), "versions": VERSIONS})
-    return Run(home, path, config, progress), True
+    return Run(home, path, config, progress)
 
 
 def _same(home: Home, run: Run, read: Sessions) -> Learned | None:
@@ -138,7 +141,7 @@ def _models(
     models["quantized"] = Model(
         generator=Engine.load(run.artifact("quantized")), source=quantized.hash, gate=tuned.gate, gate_hash=tuned.gate_hash
     )
-    served = Current.find(run.home)
+    served = Current.before(run)
     if served is not None and served.base_hash == run.base_hash and served.quantized_hash != quantized.hash:
         gate, gate_hash = served.gate()
         models["current"] = Model(

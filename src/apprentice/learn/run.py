@@ -17,12 +17,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from apprentice.core import artifacts, files
 from apprentice.core.artifacts import Manifest
+from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink
 from apprentice.learn.clock import Clock
 from apprentice.learn.config import LearnConfig
@@ -33,6 +34,19 @@ T = TypeVar("T")
 HOME = ".apprentice"
 CURRENT = "current.json"
 RESULT = "result.json"
+
+
+class CurrentFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of `current.json`."""
+
+    run: Annotated[str, msgspec.Meta(pattern=r"^runs/\d+$")]
+    name: str
+    base_hash: str
+    quantized_hash: str
+    memory_hash: str
+    threshold: float | None
+    replaced: dict[str, Any] | None = None
+    """The same of what was served before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +72,15 @@ class Home:
         return sorted(path for path in (self.folder / "runs").glob("[0-9]*") if path.is_dir())
 
     def current(self) -> dict[str, Any] | None:
-        """What is served, or None before the first run."""
+        """What is served, or None before the first run. Raises: InputError where the file is damaged."""
         path = self.folder / CURRENT
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return msgspec.to_builtins(msgspec.json.decode(path.read_bytes(), type=CurrentFile))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            hint = "remove it, and the next `apprentice learn` that has news writes another"
+            raise InputError(f"`{path}` cannot be read: {error}", hint=hint) from error
 
     def new_run(self) -> Path:
         last = max((int(path.name) for path in self.runs()), default=0)
