@@ -15,6 +15,8 @@ invariants only, never for what a user, a file or a model gave us.
 
 from __future__ import annotations
 
+DAMAGED_HINT = "the file is damaged or of another kind: fetch or make it again"
+
 
 class ApprenticeError(Exception):
     """Base of the tree. `message` says what and where, `hint` what to do about it."""

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from apprentice.core import machine
-from apprentice.core.errors import HostileInputError, InputError
+from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 from apprentice.kernels import nvfp4
 from apprentice.model.config import ModelConfig, from_hugging_face, parameter_shapes, read_json
 from apprentice.model.tensor_files import TensorFile, check_shapes, open_folder
@@ -101,7 +101,9 @@ class _Reader:
                 wanted |= {name + "_packed": (shape[0], shape[1] // 2)}
                 wanted |= {name + "_scale": (shape[0], shape[1] // nvfp4.BLOCK), name + "_global_scale": (1,)}
                 if shape[1] % nvfp4.BLOCK:
-                    raise HostileInputError(f"{self._path(name + '_packed')}: `{name}` has {shape[1]} columns, no multiple of 16")
+                    raise HostileInputError(
+                        f"{self._path(name + '_packed')}: `{name}` has {shape[1]} columns, no multiple of 16", hint=DAMAGED_HINT
+                    )
             else:
                 wanted[name] = shape
         check_shapes(self._found, wanted, self._folder)
@@ -136,7 +138,9 @@ class _Reader:
                 out[...] = array
         with np.errstate(over="ignore", invalid="ignore"):
             if not np.isfinite(np.add.reduce(out, axis=None)) and not np.isfinite(out).all():
-                raise HostileInputError(f"{file.path}: tensor `{name}` has values that are not finite")
+                raise HostileInputError(
+                    f"{file.path}: tensor `{name}` has values that are not finite", hint=DAMAGED_HINT
+                )
         return out
 
     def read_optional(self, name: str) -> np.ndarray | None:
@@ -158,12 +162,16 @@ class _Reader:
         scale_name, divisor_name = name + "_scale", name + "_global_scale"
         scales = self._found[scale_name].array(scale_name)
         if (scales & 0x7F == 0x7F).any():
-            raise HostileInputError(f"{self._path(scale_name)}: tensor `{scale_name}` has scales that are NaN")
+            raise HostileInputError(
+                f"{self._path(scale_name)}: tensor `{scale_name}` has scales that are NaN", hint=DAMAGED_HINT
+            )
         divisor = np.float32(self._found[divisor_name].array(divisor_name)[0])
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             largest = np.float32(nvfp4.GLOBAL_RANGE) / divisor
         if not divisor > 0 or not np.isfinite(divisor) or not np.isfinite(largest):
-            raise HostileInputError(f"{self._path(divisor_name)}: tensor `{divisor_name}` is {divisor}, no usable divisor")
+            raise HostileInputError(
+                f"{self._path(divisor_name)}: tensor `{divisor_name}` is {divisor}, no usable divisor", hint=DAMAGED_HINT
+            )
         nvfp4.decode(nvfp4.Packed(self._found[name + "_packed"].array(name + "_packed"), scales, divisor), out)
 
     def _check_type(self, name: str) -> None:
@@ -174,7 +182,9 @@ class _Reader:
         elif name.endswith("_scale"):
             allowed = ("F32",) if name.endswith("_global_scale") else ("F8_E4M3",)
         if dtype not in allowed:
-            raise InputError(f"{self._path(name)}: tensor `{name}` has type {dtype}, not {' or '.join(allowed)}")
+            raise InputError(
+                f"{self._path(name)}: tensor `{name}` has type {dtype}, not {' or '.join(allowed)}", hint=DAMAGED_HINT
+            )
 
     def _path(self, name: str) -> Path:
         return self._found[name].path
@@ -187,7 +197,7 @@ def _config(folder: Path) -> ModelConfig:
         _check_quantization(data.get("quantization_config"))
         return from_hugging_face(data)
     except InputError as error:
-        raise type(error)(f"{path}: {error.message}", hint=error.hint) from None
+        raise type(error)(f"{path}: {error.message}", hint=error.hint or DAMAGED_HINT) from None
 
 
 def _check_quantization(config: Any) -> None:

@@ -52,11 +52,11 @@ class LearnConfig:
         if self.budget_s < 10:
             raise ConfigError(f"a budget of {self.budget_s:g} s is too short", hint="use `--budget 1m` or more")
         if self.steps is not None and self.steps < 1:
-            raise ConfigError("`--steps` must be 1 or more")
+            raise ConfigError("`--steps` must be 1 or more", hint="leave it out, and the clock decides")
         if self.eval_commits is not None and self.eval_commits < 1:
-            raise ConfigError("`--eval-commits` must be 1 or more")
+            raise ConfigError("`--eval-commits` must be 1 or more", hint="leave it out, and the clock decides")
         if self.limit_commits < 1:
-            raise ConfigError("`--limit-commits` must be 1 or more")
+            raise ConfigError("`--limit-commits` must be 1 or more", hint="leave it out to read 3,000")
         if self.weights not in ("auto", "full", "upper", "lora"):
             raise ConfigError(f"`{self.weights}` is no choice of weights", hint="use `auto`, `full`, `upper` or `lora`")
 

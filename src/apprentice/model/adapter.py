@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from apprentice.core import files
-from apprentice.core.errors import HostileInputError, InputError, InternalError
+from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError, InternalError
 from apprentice.model import tensor_files
 from apprentice.model.config import read_json
 from apprentice.model.transformer import Transformer
@@ -142,7 +142,10 @@ def load(model: Transformer, folder: Path) -> LoraConfig:
     config = _read_settings(path, read_json(path))
     weights = folder / WEIGHTS_FILE
     if not weights.is_file() and list(folder.glob("*.bin")):
-        raise HostileInputError(f"{folder}: only a pickled adapter; unpickling can run any code, so it is not read")
+        raise HostileInputError(
+            f"{folder}: only a pickled adapter; unpickling can run any code, so it is not read",
+            hint="save it as `adapter_model.safetensors`",
+        )
     file = tensor_files.TensorFile(weights)
     expected = {
         f"{_PREFIX}{folder_name(name)}": (parent, leaf, linear) for name, parent, leaf, linear in _named_linears(model)
@@ -205,7 +208,10 @@ def _loras(model: Transformer) -> Iterator[tuple[str, LoraLinear]]:
 
 def _read_settings(path: Path, settings: dict[str, Any]) -> LoraConfig:
     if settings.get("peft_type") != "LORA":
-        raise InputError(f"{path}: adapter type {settings.get('peft_type')!r:.40} is not supported, only LORA")
+        raise InputError(
+            f"{path}: adapter type {settings.get('peft_type')!r:.40} is not supported, only LORA",
+            hint="merge it into its base with the tool that made it",
+        )
     for name, plain in _PLAIN.items():
         if (settings.get(name) or None) != (plain or None):
             raise InputError(
@@ -217,7 +223,7 @@ def _read_settings(path: Path, settings: dict[str, Any]) -> LoraConfig:
     rank, alpha, dropout = settings.get("r"), settings.get("lora_alpha"), settings.get("lora_dropout", 0.0)
     numbers = (rank, alpha, dropout)
     if isinstance(rank, float) or any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
-        raise InputError(f"{path}: `r`, `lora_alpha` or `lora_dropout` is no number")
+        raise InputError(f"{path}: `r`, `lora_alpha` or `lora_dropout` is no number", hint=DAMAGED_HINT)
     assert isinstance(rank, int)
     assert alpha is not None
     try:
@@ -225,7 +231,7 @@ def _read_settings(path: Path, settings: dict[str, Any]) -> LoraConfig:
         stretch = math.sqrt(rank) if settings.get("use_rslora") and rank > 0 else 1.0
         return LoraConfig(rank=rank, alpha=float(alpha) * stretch, dropout=float(dropout))
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}", hint=DAMAGED_HINT) from None
 
 
 @torch.no_grad()
@@ -233,5 +239,7 @@ def _fill(parameter: nn.Parameter, file: tensor_files.TensorFile, name: str) -> 
     info = file.tensors.get(name)
     if info is None or info.shape != tuple(parameter.shape):
         found = "missing" if info is None else f"of shape {info.shape}"
-        raise HostileInputError(f"{file.path}: tensor `{name:.120}` is {found}, {tuple(parameter.shape)} is needed")
+        raise HostileInputError(
+            f"{file.path}: tensor `{name:.120}` is {found}, {tuple(parameter.shape)} is needed", hint=DAMAGED_HINT
+        )
     parameter.copy_(torch.from_numpy(np.array(tensor_files.to_float32(file.array(name), info.dtype))))

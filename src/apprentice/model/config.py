@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from apprentice.core.errors import HostileInputError, InputError
+from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 
 Architecture = Literal["llama", "qwen2", "qwen3"]
 
@@ -172,21 +172,21 @@ def read_config(folder: Path) -> ModelConfig:
     try:
         return from_hugging_face(data)
     except InputError as error:
-        raise type(error)(f"{path}: {error.message}", hint=error.hint) from None
+        raise type(error)(f"{path}: {error.message}", hint=error.hint or DAMAGED_HINT) from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """An object out of a JSON file of bounded size."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise HostileInputError(f"{path}: more than {MAX_JSON_BYTES // 2**20} MiB of JSON")
+            raise HostileInputError(f"{path}: more than {MAX_JSON_BYTES // 2**20} MiB of JSON", hint=DAMAGED_HINT)
         data = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}", hint="is this a Hugging Face model folder?") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: not valid JSON") from None
+        raise InputError(f"{path}: not valid JSON", hint=DAMAGED_HINT) from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}: not a JSON object")
+        raise InputError(f"{path}: not a JSON object", hint=DAMAGED_HINT)
     return data
 
 

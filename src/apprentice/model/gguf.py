@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from apprentice.core.errors import HostileInputError, InputError
+from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 
 MAX_ENTRIES = 2**17
 """Metadata keys, and tensors, of one file."""
@@ -53,9 +53,9 @@ class GgufFile:
             with path.open("rb") as stream:
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from None
+            raise InputError(f"{path}: {error.strerror}", hint="check the path") from None
         except ValueError:
-            raise InputError(f"{path}: the file is empty") from None
+            raise InputError(f"{path}: the file is empty", hint=DAMAGED_HINT) from None
         cursor = _Cursor(path, self._map)
         num_tensors, num_keys = _read_counts(cursor)
         self.metadata: dict[str, Any] = {}
@@ -138,11 +138,13 @@ class _Cursor:
 
 def _read_counts(cursor: _Cursor) -> tuple[int, int]:
     if cursor.size < 24 or cursor.data[:4] != b"GGUF":
-        raise InputError(f"{cursor.path}: not a GGUF file")
+        raise InputError(f"{cursor.path}: not a GGUF file", hint=DAMAGED_HINT)
     cursor.at = 4
     version = cursor.number("I")
     if version not in (2, 3):
-        raise InputError(f"{cursor.path}: GGUF version {version} is not supported, only 2 and 3 (little-endian)")
+        raise InputError(
+            f"{cursor.path}: GGUF version {version} is not supported, only 2 and 3 (little-endian)", hint=DAMAGED_HINT
+        )
     num_tensors, num_keys = cursor.number("Q"), cursor.number("Q")
     if num_tensors > MAX_ENTRIES or num_keys > MAX_ENTRIES:
         raise cursor.fail(f"{num_tensors} tensors and {num_keys} keys are announced")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from apprentice.core import files
-from apprentice.core.errors import HostileInputError, InputError
+from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 from apprentice.model import tensor_files
 from apprentice.model.config import (
     ModelConfig,
@@ -53,7 +53,9 @@ def convert(gguf_path: Path, folder: Path) -> ModelConfig:
         place = source.tensors.get(gguf_name(name))
         if place is None or place.shape != shape:
             found = "missing" if place is None else f"of shape {place.shape}"
-            raise HostileInputError(f"{gguf_path}: tensor `{gguf_name(name)}` is {found}, the metadata ask for {shape}")
+            raise HostileInputError(
+                f"{gguf_path}: tensor `{gguf_name(name)}` is {found}, the metadata ask for {shape}", hint=DAMAGED_HINT
+            )
     files.make_folder(folder)
     tokenizer = read_tokenizer(source, config)
     tensor_files.write(
@@ -127,9 +129,13 @@ def read_tokenizer(source: GgufFile, config: ModelConfig) -> Tokenizer:
         )
     tokens, kinds, merges = (_list(source, f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "merges"))
     if len(tokens) != len(kinds) or not all(isinstance(x, str) for x in (tokens[0], merges[0])):
-        raise HostileInputError(f"{source.path}: the tokenizer's lists are of different lengths or hold no text")
+        raise HostileInputError(
+            f"{source.path}: the tokenizer's lists are of different lengths or hold no text", hint=DAMAGED_HINT
+        )
     if len(tokens) > config.vocab_size or len(set(tokens)) != len(tokens):
-        raise HostileInputError(f"{source.path}: tokens are named twice or outnumber the embedding's rows")
+        raise HostileInputError(
+            f"{source.path}: tokens are named twice or outnumber the embedding's rows", hint=DAMAGED_HINT
+        )
     specials = {
         token: i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (_CONTROL, _USER_DEFINED)
     }
@@ -161,7 +167,7 @@ def read_tokenizer(source: GgufFile, config: ModelConfig) -> Tokenizer:
 def _list(source: GgufFile, key: str) -> list[Any]:
     value = source.metadata.get(key)
     if not isinstance(value, list) or not value:
-        raise HostileInputError(f"{source.path}: metadata `{key}` is missing or no list")
+        raise HostileInputError(f"{source.path}: metadata `{key}` is missing or no list", hint=DAMAGED_HINT)
     return value
 
 

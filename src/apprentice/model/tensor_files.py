@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from apprentice.core import files
-from apprentice.core.errors import HostileInputError, InputError
+from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
+from apprentice.model.config import read_json
 
 MAX_HEADER_BYTES = 100 * 2**20
 """The bound of the reference implementation."""
@@ -114,7 +115,9 @@ def check_shapes(found: Mapping[str, TensorFile], wanted: Mapping[str, tuple[int
             )
         actual = found[name].tensors[name].shape
         if actual != shape:
-            raise HostileInputError(f"{where}: tensor `{name}` has shape {actual}, config.json asks for {shape}")
+            raise HostileInputError(
+                f"{where}: tensor `{name}` has shape {actual}, config.json asks for {shape}", hint=DAMAGED_HINT
+            )
 
 
 def to_float32(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -178,19 +181,21 @@ def shards(
 def _read_header(path: Path, first: bytes, size: int, read: Any) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
     if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
-        raise HostileInputError(f"{path}: not a safetensors file (header of {length} bytes in a file of {size})")
+        raise HostileInputError(
+            f"{path}: not a safetensors file (header of {length} bytes in a file of {size})", hint=DAMAGED_HINT
+        )
     try:
         header = json.loads(read(length))
     except (ValueError, RecursionError):
-        raise HostileInputError(f"{path}: the header is not valid JSON") from None
+        raise HostileInputError(f"{path}: the header is not valid JSON", hint=DAMAGED_HINT) from None
     if not isinstance(header, dict):
-        raise HostileInputError(f"{path}: the header is not a JSON object")
+        raise HostileInputError(f"{path}: the header is not a JSON object", hint=DAMAGED_HINT)
     metadata = header.pop("__metadata__", {})
     tensors = {name: _info(path, name, entry, 8 + length, size) for name, entry in header.items()}
     at = 8 + length
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if info.start < at:
-            raise HostileInputError(f"{path}: tensor `{name}` overlaps another")
+            raise HostileInputError(f"{path}: tensor `{name}` overlaps another", hint=DAMAGED_HINT)
         at = info.end
     return tensors, metadata if isinstance(metadata, dict) else {}
 
@@ -200,27 +205,29 @@ def _info(path: Path, name: str, entry: Any, data_start: int, size: int) -> Tens
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         numbers = [*shape, start, end]
     except (KeyError, TypeError, ValueError):
-        raise HostileInputError(f"{path}: the entry of tensor `{name:.80}` is malformed") from None
+        raise HostileInputError(f"{path}: the entry of tensor `{name:.80}` is malformed", hint=DAMAGED_HINT) from None
     if dtype not in DTYPES:
-        raise InputError(f"{path}: tensor `{name:.80}` has the unknown type {dtype!r:.40}")
+        raise InputError(f"{path}: tensor `{name:.80}` has the unknown type {dtype!r:.40}", hint=DAMAGED_HINT)
     if any(isinstance(x, bool) or not isinstance(x, int) or x < 0 for x in numbers) or len(shape) > MAX_DIMENSIONS:
-        raise HostileInputError(f"{path}: tensor `{name:.80}` has a shape or place that is no list of whole numbers")
+        raise HostileInputError(
+            f"{path}: tensor `{name:.80}` has a shape or place that is no list of whole numbers", hint=DAMAGED_HINT
+        )
     if data_start + end > size or end - start != _num_bytes(dtype, tuple(shape)):
         raise HostileInputError(
-            f"{path}: tensor `{name:.80}` of shape {tuple(shape)!s:.80} does not fit its place in the file"
+            f"{path}: tensor `{name:.80}` of shape {tuple(shape)!s:.80} does not fit its place in the file", hint=DAMAGED_HINT
         )
     return TensorInfo(dtype, tuple(shape), data_start + start, data_start + end)
 
 
 def _open_shards(folder: Path, index: Path) -> dict[str, TensorFile]:
-    from apprentice.model.config import read_json
-
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(x, str) for x in names.values()):
-        raise HostileInputError(f"{index}: `weight_map` is not a table of file names")
+        raise HostileInputError(f"{index}: `weight_map` is not a table of file names", hint=DAMAGED_HINT)
     for name in set(names.values()):
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise HostileInputError(f"{index}: shard {name!r:.80} is not a safetensors file beside the index")
+            raise HostileInputError(
+                f"{index}: shard {name!r:.80} is not a safetensors file beside the index", hint=DAMAGED_HINT
+            )
     opened = {name: TensorFile(folder / name) for name in sorted(set(names.values()))}
     for tensor, name in names.items():
         if tensor not in opened[name].tensors:

@@ -21,7 +21,7 @@ import msgspec
 import zstandard
 
 from apprentice.core import files
-from apprentice.core.errors import HostileInputError, InputError
+from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 from apprentice.core.text_safety import shorten
 from apprentice.repository.world import World
 from apprentice.sessions import replay
@@ -91,7 +91,9 @@ def import_bundle(path: Path, writer: SessionsWriter) -> int:
             f"`{path}` cannot be read: {error}", hint="a bundle is made by `apprentice sessions export`"
         ) from error
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InputError(f"`{path}` is no bundle of sessions: line {reading.line}: {error}") from error
+        raise InputError(
+            f"`{path}` is no bundle of sessions: line {reading.line}: {error}", hint=DAMAGED_HINT
+        ) from error
 
 
 def import_sessions(sessions: Sessions, writer: SessionsWriter) -> int:
@@ -181,7 +183,7 @@ class _Import:
         decoder = msgspec.json.Decoder(_Row)
         header = msgspec.json.decode(next(lines, b"{}"), type=_Header)
         if header.format != FORMAT:
-            raise InputError(f"`{self._path}` is no bundle of sessions")
+            raise InputError(f"`{self._path}` is no bundle of sessions", hint=DAMAGED_HINT)
         if header.version > VERSION:
             raise InputError(f"`{self._path}` was written by a newer Apprentice", hint="update Apprentice")
         count = 0
@@ -203,7 +205,9 @@ class _Import:
         if (source, repository) == self._current:
             return
         if not source.isidentifier() or len(source) > 40:
-            raise InputError(f"`{self._path}` is no bundle of sessions: line {self.line}: no name of a source")
+            raise InputError(
+                f"`{self._path}` is no bundle of sessions: line {self.line}: no name of a source", hint=DAMAGED_HINT
+            )
         self._current = (source, repository)
         self._name = self._writer.free_name(self._writer.redact(shorten(repository, 200)))
         self._writer.start_stream(source, self._name)
@@ -285,7 +289,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             total += len(data)
             rest += data
             if total > _MAX_BYTES or len(rest) > _MAX_LINE + len(data):
-                raise HostileInputError(f"`{path}` unpacks to more than a bundle may hold")
+                raise HostileInputError(f"`{path}` unpacks to more than a bundle may hold", hint=DAMAGED_HINT)
             if b"\n" in data:
                 *lines, last = rest.split(b"\n")
                 yield from map(bytes, lines)

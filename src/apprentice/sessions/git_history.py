@@ -72,11 +72,7 @@ def read_history(
     """Read what the writer's earlier streams do not have; None where there is nothing new.
 
     Raises: InputError where the repository is empty, shallow, or has none of its history's files."""
-    if git.is_shallow():
-        raise InputError(
-            f"`{git.path}` is a shallow clone: most of its history is missing",
-            hint=f"fetch the rest with `git -C {git.path} fetch --unshallow`",
-        )
+    _refuse_shallow(git)
     head = git.head() if revision == "HEAD" else git.resolve(revision)
     name = writer.redact(repository or git.name)
     earlier = Earlier.find(writer.previous, name) if writer.previous else None
@@ -89,6 +85,7 @@ def read_history(
 
 def identities(git: Git, config: GitHistoryConfig, revision: str = "HEAD") -> set[Identity]:
     """All names and addresses of a history's authors, committers and trailers: for the redaction to know."""
+    _refuse_shallow(git)
     head = git.head() if revision == "HEAD" else git.resolve(revision)
     found: set[Identity] = set()
     with git.objects() as objects:
@@ -97,6 +94,14 @@ def identities(git: Git, config: GitHistoryConfig, revision: str = "HEAD") -> se
             if facts is not None:
                 found |= {facts.author, facts.committer, *trailers(facts.message)}
     return found
+
+
+def _refuse_shallow(git: Git) -> None:
+    if git.is_shallow():
+        raise InputError(
+            f"`{git.path}` is a shallow clone: most of its history is missing",
+            hint=f"fetch the rest with `git -C {git.path} fetch --unshallow`",
+        )
 
 
 class _Reading:

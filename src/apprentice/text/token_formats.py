@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from apprentice.core.errors import HostileInputError, InputError
+from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 
 SMOLLM2_SPECIALS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>", "<filename>",
@@ -121,7 +121,7 @@ def token_table(state: Mapping[str, Any], max_id: int) -> list[bytes]:
     added = {token["content"]: token["id"] for token in state.get("added_tokens") or ()}
     ids = [*vocab.values(), *added.values()]
     if not ids or not all(isinstance(i, int) and 0 <= i < max_id for i in ids):
-        raise HostileInputError(f"the tokenizer has token ids outside 0 to {max_id - 1}, or none")
+        raise HostileInputError(f"the tokenizer has token ids outside 0 to {max_id - 1}, or none", hint=DAMAGED_HINT)
     table = [b""] * (max(ids) + 1)
     as_bytes = _from_symbols if is_byte_level(state) else _from_pieces
     for token, token_id in vocab.items():

@@ -28,7 +28,7 @@ from typing import Any
 import tokenizers
 
 from apprentice.core import files
-from apprentice.core.errors import HostileInputError, InputError
+from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 from apprentice.text import token_formats
 
 MAX_FILE_BYTES = 128 * 2**20
@@ -89,7 +89,7 @@ class Tokenizer:
         try:
             return cls(state, config=config, eos_ids=eos_ids)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"{path}: not a usable tokenizer: {error}") from error
+            raise InputError(f"{path}: not a usable tokenizer: {error}", hint=DAMAGED_HINT) from error
 
     @classmethod
     def from_bpe(
@@ -278,7 +278,7 @@ def _engine(state: Mapping[str, Any]) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
     except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
-        raise InputError(f"the tokenizer cannot be built: {error}") from error
+        raise InputError(f"the tokenizer cannot be built: {error}", hint=DAMAGED_HINT) from error
 
 
 def _chunks(text: str) -> list[str]:
@@ -305,12 +305,14 @@ def _read_json(path: Path, *, missing_ok: bool = False) -> dict[str, Any]:
         return {}
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise HostileInputError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, no tokenizer is")
+            raise HostileInputError(
+                f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, no tokenizer is", hint=DAMAGED_HINT
+            )
         value = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}", hint=DAMAGED_HINT) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+        raise InputError(f"{path}: not JSON: {error}", hint=DAMAGED_HINT) from error
     if not isinstance(value, dict):
-        raise InputError(f"{path}: not a JSON object")
+        raise InputError(f"{path}: not a JSON object", hint=DAMAGED_HINT)
     return value
