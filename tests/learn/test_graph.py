@@ -117,8 +117,8 @@ def test_no_secret_of_the_history_is_anywhere_in_the_run(
 
 
 def test_an_empty_folder_without_a_bundled_history_is_an_error_with_a_fix(tmp_path: Path, debug_base: Path) -> None:
+    wrong = LearnConfig(repositories=(tmp_path / "nothing",), base=str(debug_base))
     with pytest.raises(InputError) as caught:
-        wrong = LearnConfig(repositories=(tmp_path / "nothing",), base=str(debug_base))
         graph.learn(wrong, tmp_path, tmp_path / "runs", Silent())
     assert str(tmp_path / "nothing") in caught.value.message
     assert caught.value.hint

@@ -53,6 +53,8 @@ def complete(
     lines = split_lines(text)
     if not 1 <= line <= len(lines) + 1:
         raise InputError(f"`{path}` has {len(lines)} lines, not {line}", hint=f"name a line from 1 to {len(lines) + 1}")
+    if match["column"] is not None and int(match["column"]) < 1:
+        raise InputError("there is no column 0", hint="columns count from 1")
     loaded = loading.load(model, out)
     name, recent = loading.latest_edits(path, lines)
     if loaded.memory is not None and recent:

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def test_examples_are_shown_with_what_carries_loss_marked(apprentice: Any, learned: Any, harmless: Any) -> None:
+    done = apprentice("examples", "show", learned.run / "examples", "--kind", "next_edit", "--newest", 2)
+    assert done.code == 0
+    assert done.out.count("== next_edit of ") == 2
+    assert "«" in done.out
+    harmless(done.out)
+
+
+def test_examples_as_json_are_the_rows_of_the_split(apprentice: Any, learned: Any) -> None:
+    done = apprentice("examples", "show", learned.run / "examples", "--split", "test", "--newest", 1, "--json")
+    (example,) = json.loads(done.out)["examples"]
+    assert {"prompt", "completion", "spans", "kind"} <= set(example)
+
+
+def test_an_unknown_split_is_told_the_known_ones(apprentice: Any, learned: Any) -> None:
+    done = apprentice("examples", "show", learned.run / "examples", "--split", "trian")
+    assert (done.code, done.out) == (2, "")
+    assert "hint: one of train, valid, gate, test" in done.err
