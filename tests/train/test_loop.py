@@ -132,7 +132,7 @@ def test_a_budget_run_that_was_cut_repeats_the_steps_as_they_were_decided(tmp_pa
     _trainer(tmp_path, sequences, budget_s=30.0, clock=Clock(tick_s=0.01), config=config)[1].run()
     after = [e for e in Log.read(tmp_path) if isinstance(e, Metrics)][len(before) :]
     for old, new in zip(before, after, strict=False):
-        assert (old.step, old.cursor, old.remaining, old.lr, old.loss) == (new.step, new.cursor, new.remaining, new.lr, new.loss)
+        assert (old.step, old.places, old.remaining, old.lr, old.loss) == (new.step, new.places, new.remaining, new.lr, new.loss)
     assert after[0].elapsed_s > before[-1].elapsed_s
 
 
@@ -147,7 +147,7 @@ def test_the_clock_wins_over_the_plan_and_the_rate_still_reaches_its_end(tmp_pat
     assert outcome.elapsed_s <= 40.0 + 4.0
     assert entries[-1].remaining == 1
     assert entries[-1].lr < 0.2 * max(e.lr for e in entries)
-    assert plan.order[entries[-1].cursor] == plan.order[-1]
+    assert entries[-1].places == [len(plan.order) - 1]
 
 
 def test_seconds_are_summed_over_resumes(tmp_path, sequences):
@@ -281,5 +281,5 @@ def test_tidying_keeps_what_counted(tmp_path):
 def _metrics(step, total):
     return Metrics(
         step=step, loss=1.0, grad_norm=1.0, lr=1e-4, tokens_per_s=100.0, mfu=0.4, memory_gib=1.0, eta_s=1.0, tokens=10,
-        elapsed_s=float(step), cursor=step - 1, remaining=total - step + 1,
+        elapsed_s=float(step), places=[step - 1], remaining=total - step + 1,
     )

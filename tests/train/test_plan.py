@@ -27,21 +27,37 @@ def _plan(sequences=None, heldout=(), **changes):
     return plans.make(_sequences(10) if sequences is None else sequences, heldout, **{**settings, **changes})
 
 
+def _walk(plan, *, left_s, durations):
+    """The sequences of a run whose steps take so long, each step known by the one before."""
+    course, numbers, step_s = Course(plan.num_steps), [], plan.step_s
+    for took in durations:
+        decision = plans.decide(plan, course, left_s=left_s, step_s=step_s)
+        if decision is None:
+            break
+        decision.follow(course)
+        numbers += [plan.order[place] for place in decision.places]
+        left_s, step_s = left_s - took, took
+    return numbers
+
+
 def test_a_budget_trains_on_the_newest_sequences_in_their_order():
     plan = _plan(budget_s=4.5)
     assert plan.num_steps == 4
-    assert plan.order == [6, 7, 8, 9]
+    assert plan.num_tokens == 400
+    assert _walk(plan, left_s=4.5, durations=[1.0] * 9) == [6, 7, 8, 9]
 
 
 def test_a_budget_beyond_the_data_ends_after_the_rounds_that_are_allowed():
-    assert _plan(budget_s=1000.0).order == list(range(10))
-    assert _plan(budget_s=25.0, max_rounds=3).order == [5, 6, 7, 8, 9, *range(10), *range(10)]
+    assert _walk(_plan(budget_s=1000.0), left_s=1000.0, durations=[1.0] * 40) == list(range(10))
+    plan = _plan(budget_s=25.0, max_rounds=3)
+    assert _walk(plan, left_s=25.0, durations=[1.0] * 40) == [5, 6, 7, 8, 9, *range(10), *range(10)]
 
 
 def test_given_steps_win_and_no_clock_is_in_the_plan():
     plan = _plan(steps=12, budget_s=3.0, per_step=2)
     assert (plan.num_steps, plan.budget_s, len(plan.order)) == (12, None, 24)
     assert plan.order[-10:] == list(range(10))
+    assert len(_walk(plan, left_s=0.0, durations=[1.0] * 20)) == 24
 
 
 def test_held_out_sequences_are_the_newest_that_fit_the_share_of_the_budget():
@@ -71,43 +87,50 @@ def _decide(plan, course, **clock):
 
 def test_a_run_with_given_steps_never_looks_at_the_clock():
     plan = _plan(steps=5)
-    decision = _decide(plan, Course(step=2, cursor=2), left_s=-100.0, step_s=50.0)
-    assert (decision.cursor, decision.remaining) == (2, 3)
+    decision = _decide(plan, Course(3, step=2, used={0, 1}), left_s=-100.0, step_s=50.0)
+    assert (decision.places, decision.remaining) == ([2], 3)
 
 
 def test_a_run_behind_its_plan_skips_the_oldest_data_to_come():
     plan = _plan(budget_s=10.0)
-    decision = _decide(plan, Course(step=2, cursor=2), left_s=4.0, step_s=1.0)
-    assert (decision.cursor, decision.remaining) == (6, 4)
-    assert plan.order[decision.cursor :] == [6, 7, 8, 9]
+    decision = _decide(plan, Course(8, step=2, used={0, 1}), left_s=4.0, step_s=1.0)
+    assert (decision.places, decision.remaining) == ([6], 4)
+    assert _walk(plan, left_s=10.0, durations=[1.0, 1.0, 2.0, *[2.0] * 9]) == [0, 1, 2, 7, 8, 9]
 
 
-def test_a_little_noise_skips_nothing_and_no_time_ends_the_run():
+def test_a_run_ahead_of_its_plan_takes_up_older_data_that_it_had_left_out():
+    plan = _plan(_sequences(20), budget_s=10.0, step_s=2.0)
+    assert plan.num_steps == 5
+    numbers = _walk(plan, left_s=10.0, durations=[2.0, *[1.0] * 20])
+    assert numbers == [15, 16, 11, 12, 13, 14, 17, 18, 19]
+
+
+def test_a_little_noise_changes_nothing_and_no_time_ends_the_run():
     plan = _plan(budget_s=10.0)
-    assert _decide(plan, Course(), left_s=9.5, step_s=1.0).cursor == 0
-    assert plans.decide(plan, Course(step=9, cursor=9), left_s=0.0, step_s=1.0) is None
-    assert plans.decide(plan, Course(step=10, cursor=10), left_s=5.0, step_s=1.0) is None
+    assert _decide(plan, Course(10), left_s=9.5, step_s=1.0).places == [0]
+    assert plans.decide(plan, Course(1, step=9, used=set(range(9))), left_s=0.0, step_s=1.0) is None
+    assert plans.decide(plan, Course(0, step=10, used=set(range(10))), left_s=5.0, step_s=1.0) is None
 
 
 @given(st.lists(st.floats(0.2, 3.0), min_size=200, max_size=200))
 def test_the_schedule_reaches_its_end_however_the_clock_runs(durations):
     plan = _plan(_sequences(50), budget_s=50.0)
-    course, left_s, middles = Course(), 50.0, []
+    course, left_s, middles, step_s = Course(plan.num_steps), 50.0, [], 1.0
     for took in durations:
-        decision = plans.decide(plan, course, left_s=left_s, step_s=took)
+        decision = plans.decide(plan, course, left_s=left_s, step_s=step_s)
         if decision is None:
             break
         middles.append(decision.midpoint(course))
+        assert course.used.isdisjoint(decision.places)
         decision.follow(course)
-        course.cursor = decision.cursor + 1
-        left_s -= took
+        left_s, step_s = left_s - took, took
     assert 0 < len(middles) <= 50
     assert all(0 < p < 1 for p in middles)
     assert middles == sorted(middles)
     assert left_s > -3.0
-    if left_s > 0:
+    assert len(course.used) == len(middles)
+    if course.remaining == 0:
         assert course.progress == pytest.approx(1.0)
-        assert course.cursor == 50
 
 
 def test_a_plan_reads_back_and_a_damaged_one_says_what_to_do(tmp_path):

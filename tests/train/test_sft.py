@@ -289,11 +289,13 @@ def test_killed_at_any_file_operation_the_same_command_gives_the_same_artifact(t
                 said = stream.read()
             return os.waitpid(child, 0)[1], said
         base, out = Path(sys.argv[2]), Path(sys.argv[3])
+        # What torch imports at the first use of a model need not be imported by every child.
+        test_sft.weights.load(base)
         status, said = fork(lambda: run(base, out / "clean", 0, 3))
         assert status == 0, said
         wanted, total = json.loads(said)
         seen = []
-        for number in range(3, total, max(1, total // 7)):
+        for number in range(3, total, max(1, total // 14)):
             folder = out / f"at-{number}"
             status, said = fork(lambda: run(base, folder, number, 3))
             assert os.WIFSIGNALED(status), (number, status, said)
@@ -309,7 +311,7 @@ def test_killed_at_any_file_operation_the_same_command_gives_the_same_artifact(t
     output, errors = driver.communicate(timeout=110)
     assert driver.returncode == 0, errors[-3000:]
     points, total = map(int, output.split())
-    assert points >= 7
+    assert points >= 14
     assert total > 60
 
 

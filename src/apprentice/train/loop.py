@@ -19,7 +19,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _State:
-    course: Course = field(default_factory=Course)
+    course: Course
     curve: Curve = field(default_factory=Curve)
     tokens: int = 0
     stopped_early: bool = False
@@ -117,7 +117,7 @@ class Trainer:
         self._optimizer = Optimizer(model.named_parameters(), optimizer_config)
         self._progress, self._clock = progress, clock
         self._log = Log(folder, progress, clock=clock)
-        self._state = _State()
+        self._state = _State(Course(plan.num_steps))
         self._started, self._already_s = clock(), already_s
         self._flops_per_token = flops_per_token or 6.0 * model.config.num_parameters
         self._recent_s: list[float] = [plan.step_s] if plan.step_s else []
@@ -169,9 +169,8 @@ class Trainer:
     def _step(self, decision: Decision) -> None:
         state, started = self._state, self._clock()
         lr = learning_rate(self._optimizer_config, decision.midpoint(state.course))
-        places = self._plan.order[decision.cursor : decision.cursor + self._plan.sequences_per_step]
         size = self._config.batch_sequences
-        chosen = [self._sequences[place] for place in places]
+        chosen = [self._sequences[self._plan.order[place]] for place in decision.places]
         batches = [collate(chosen[i : i + size]) for i in range(0, len(chosen), size)]
         total = losses.total_weight(batches, self._table)
         if total <= 0:
@@ -192,7 +191,6 @@ class Trainer:
         if state.course.step % TRIM_EVERY == 0:
             numerics.trim_memory()
         decision.follow(state.course)
-        state.course.cursor = decision.cursor + len(places)
         tokens = sum(batch.num_tokens for batch in batches)
         state.tokens += tokens
         took = self._clock() - started
@@ -214,7 +212,7 @@ class Trainer:
             eta_s=(decision.remaining - 1) * statistics.median(self._recent_s[-RECENT_STEPS:] or [took]),
             tokens=tokens,
             elapsed_s=self._elapsed_s(),
-            cursor=decision.cursor,
+            places=decision.places,
             remaining=decision.remaining,
         )
         self._log.step(entry, self._state.course.step + decision.remaining - 1)
@@ -248,9 +246,7 @@ class Trainer:
     def _save(self) -> None:
         started, course, best = self._clock(), self._state.course, self._state.curve.best()
         state: dict[str, Any] = {
-            "step": course.step,
-            "cursor": course.cursor,
-            "progress": course.progress,
+            "course": {**asdict(course), "used": sorted(course.used)},
             "tokens": self._state.tokens,
             "stopped_early": self._state.stopped_early,
             "curve": msgspec.to_builtins(self._state.curve.points),
@@ -267,7 +263,7 @@ class Trainer:
         if found:
             step, path = found[-1]
             state = checkpoints.load_state(path)
-            self._state.course = Course(state["step"], state["cursor"], state["progress"])
+            self._state.course = msgspec.convert(state["course"], Course)
             self._state.tokens, self._state.stopped_early = state["tokens"], state["stopped_early"]
             self._state.curve = Curve(msgspec.convert(state["curve"], list[HeldOut]))
             self._put(checkpoints.load_tensors(path / checkpoints.WEIGHTS))
@@ -277,7 +273,7 @@ class Trainer:
             self._already_s += max(entry.elapsed_s for entry in past)
         for entry in past:
             if isinstance(entry, Metrics) and entry.step > self._state.course.step:
-                self._replay[entry.step - 1] = Decision(entry.cursor, entry.remaining)
+                self._replay[entry.step - 1] = Decision(entry.places, entry.remaining)
 
     def _put(self, tensors: dict[str, Any]) -> None:
         for name, parameter in self._optimizer.parameters.items():

@@ -2,7 +2,7 @@
 
     step 12/340 loss 1.234 grad_norm 0.98 lr 9.1e-05 tok/s 301 MFU 43.0% memory 3.4 GiB eta 3m12s
 
-The file also holds what the clock decided for the step (`cursor`, `remaining`), so that a run that was killed repeats
+The file also holds what the clock decided for the step (`places`, `remaining`), so that a run that was killed repeats
 the steps after its last checkpoint exactly, and the seconds that had passed, so that a budget is summed over resumes.
 """
 
@@ -44,7 +44,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """Of this step."""
     elapsed_s: float
     """Since the start, summed over resumes."""
-    cursor: int
+    places: list[int]
+    """In the plan's order: what was trained on."""
     remaining: int
     """Steps that were to come, this one included."""
 

@@ -3,10 +3,11 @@
     sequences, budget or steps, a measured step --make()--> Plan --> plan.json
 
 A budget becomes a number of steps after a short calibration. They train on the NEWEST sequences, in their order, since old
-work says less about the next; where the budget reaches further than the data, whole rounds come last. Then the clock
-wins over the plan (`Course`): if the machine turns slower than the calibration was, older sequences that are still to
-come are skipped, the schedule runs to its end and the run ends in time. With given steps no clock is read at all, and
-the result is the same bit for bit however often the run is killed.
+work says less about the next; where the budget reaches further than the data, whole rounds come last. Then the clock wins
+over the plan (`decide`): if the machine turns slower or faster than the calibration was, the steps to come are counted
+anew, and again the newest sequences that were not yet used are the ones they train on; the schedule, which follows
+progress, runs to its end and the run ends in time. With given steps no clock is read at all, and the result is the same
+bit for bit however often the run is killed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,22 +29,23 @@ from apprentice.train.packing import PackedSequence
 
 PLAN = "plan.json"
 SLACK = 0.1
-"""A run may be behind its plan by this part before data is skipped: it will catch up or not, and noise is no reason."""
+"""A run may be off its plan by this part before the plan is changed: noise is no reason."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What will be done."""
 
     num_steps: int
+    """Given, or expected."""
     budget_s: float | None
     """Seconds for steps, held-out measurements and checkpoints together; None: the steps were given."""
     order: list[int]
-    """Numbers of sequences in the order of training, `sequences_per_step` at a time."""
+    """Numbers of the sequences that may be trained on, in the order of training; with given steps exactly those."""
     sequences_per_step: int
     sequence_tokens: int
     """Longest sequence."""
     num_tokens: int
-    """Tokens of all steps together."""
+    """Of the steps that are expected."""
     numerics: Numerics
     step_s: float
     """Calibrated seconds of a step; 0 where nothing was measured."""
@@ -57,18 +59,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Course:
     """Where a run is on its plan. Part of every checkpoint."""
 
+    remaining: int
+    """Steps to come."""
     step: int = 0
-    cursor: int = 0
-    """Place in `Plan.order` of the next sequence."""
     progress: float = 0.0
     """Part of the schedule that is done."""
+    used: set[int] = field(default_factory=set)
+    """Places in `Plan.order` that were trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the next step does: read from the clock once, then written down, so that a resumed run repeats it."""
 
-    cursor: int
+    places: list[int]
+    """In `Plan.order`."""
     remaining: int
     """Steps still to come, this one included."""
 
@@ -80,6 +85,8 @@ class Decision:
         """Move on by this step."""
         course.progress += (1 - course.progress) / self.remaining
         course.step += 1
+        course.remaining = self.remaining - 1
+        course.used.update(self.places)
 
 
 def make(
@@ -105,14 +112,15 @@ def make(
         num_steps = most
     else:
         num_steps = min(most, int(budget_for_steps / max(step_s, 1e-9)))
-    places = _order(sequences, num_steps * per_step, order, seed)
+    count = (most if steps is None else num_steps) * per_step
+    places = _order(sequences, count, order, seed)
     return Plan(
         num_steps=num_steps,
         budget_s=None if steps is not None else budget_s,
         order=places,
         sequences_per_step=per_step,
         sequence_tokens=longest,
-        num_tokens=sum(len(sequences[i]) for i in places),
+        num_tokens=sum(len(sequences[i]) for i in places[count - num_steps * per_step :]),
         numerics=numerics,
         step_s=round(step_s, 4),
         heldout=chosen,
@@ -122,16 +130,17 @@ def make(
 
 def decide(plan: Plan, course: Course, *, left_s: float, step_s: float) -> Decision | None:
     """The next step, or None where the run is over. `left_s`: seconds left for steps; `step_s`: what one takes."""
-    remaining = plan.num_steps - course.step
-    cursor = course.cursor
-    if plan.budget_s is not None:
-        remaining = (len(plan.order) - cursor) // plan.sequences_per_step
-        possible = int(left_s / max(step_s, 1e-9))
-        if possible < (1 - SLACK) * remaining or left_s <= 0:
-            possible = max(possible, 0)
-            cursor += (remaining - possible) * plan.sequences_per_step
+    unused = [place for place in range(len(plan.order)) if place not in course.used]
+    remaining = course.remaining
+    # Once the schedule has run to its end, more steps would be steps of rate 0.
+    if plan.budget_s is not None and remaining > 0:
+        possible = min(max(int(left_s / max(step_s, 1e-9)), 0), len(unused) // plan.sequences_per_step)
+        if not (1 - SLACK) * remaining <= possible <= (1 + SLACK) * remaining or left_s <= 0:
             remaining = possible
-    return Decision(cursor, remaining) if remaining > 0 else None
+    if remaining <= 0:
+        return None
+    newest = unused[max(0, len(unused) - remaining * plan.sequences_per_step) :]
+    return Decision(newest[: plan.sequences_per_step], remaining)
 
 
 def choose_heldout(heldout: Sequence[PackedSequence], max_tokens: int) -> list[int]:

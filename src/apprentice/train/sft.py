@@ -345,9 +345,9 @@ def _learned_kinds(sft: SftConfig) -> list[int]:
 
 
 def _trained_on(plan: plans.Plan, folder: Path, last_step: int) -> list[int]:
-    """Numbers of the sequences that the weights have seen: what the clock skipped is not among them."""
-    cursors = [entry.cursor for entry in Log.read(folder) if isinstance(entry, Metrics) and entry.step <= last_step]
-    return [number for cursor in cursors for number in plan.order[cursor : cursor + plan.sequences_per_step]]
+    """Numbers of the sequences that the weights have seen."""
+    steps = [entry for entry in Log.read(folder) if isinstance(entry, Metrics) and entry.step <= last_step]
+    return [plan.order[place] for step in steps for place in step.places]
 
 
 def _counts(plan: plans.Plan, data: Data, outcome: Outcome) -> dict[str, int]:
