@@ -77,6 +77,8 @@ def test_a_shuffled_order_is_the_same_for_the_same_seed():
     orders = [_plan(steps=10, order="shuffled", seed=seed).order for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == list(range(10))
+    newest = _walk(_plan(budget_s=4.0, order="shuffled", seed=1), left_s=4.0, durations=[1.0] * 9)
+    assert sorted(newest) == [6, 7, 8, 9] != newest
 
 
 def _decide(plan, course, **clock):

@@ -113,7 +113,12 @@ def make(
     else:
         num_steps = min(most, int(budget_for_steps / max(step_s, 1e-9)))
     count = (most if steps is None else num_steps) * per_step
-    places = _order(sequences, count, order, seed)
+    places = _order(sequences, count)
+    if order == "shuffled":
+        # Still the newest, in another order.
+        expected = places[count - num_steps * per_step :]
+        random.Random(seed).shuffle(expected)
+        places[count - num_steps * per_step :] = expected
     return Plan(
         num_steps=num_steps,
         budget_s=None if steps is not None else budget_s,
@@ -179,12 +184,10 @@ def read(folder: Path) -> Plan | None:
         raise InputError(f"`{path}` cannot be read: {error}", hint=f"remove `{folder}` to train from the start") from error
 
 
-def _order(sequences: Sequence[PackedSequence], count: int, order: str, seed: int) -> list[int]:
+def _order(sequences: Sequence[PackedSequence], count: int) -> list[int]:
+    """The last `count` of as many whole rounds as it takes."""
     rounds = math.ceil(count / len(sequences)) if count else 0
     places: list[int] = []
     for _ in range(rounds):
         places += range(len(sequences))
-    places = places[len(places) - count :]
-    if order == "shuffled":
-        random.Random(seed).shuffle(places)
-    return places
+    return places[len(places) - count :]
