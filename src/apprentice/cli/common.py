@@ -27,7 +27,7 @@ from apprentice.core.text_safety import terminal_safe
 
 INTERRUPTED = 130
 BUG_HINT = "this is a mistake in Apprentice; run it again with `--verbose` and report what it prints"
-LEARN_PACKAGES = frozenset({"torch", "pyarrow", "rensa", "vl_convert", "scipy"})
+LEARN_PACKAGES = frozenset({"torch", "pyarrow", "rensa", "vl_convert", "scipy", "rapidfuzz"})
 """Modules that come with the extra `[learn]`."""
 JsonFlag = Annotated[bool, cyclopts.Parameter(name="--json", negative="", help="Print one JSON object on stdout")]
 """The type of every command's `json` option."""

@@ -21,7 +21,7 @@ from apprentice.core import machine
 from apprentice.core.text_safety import terminal_safe
 
 SERVE_MODULES = ("numpy", "tokenizers", "minijinja", "msgspec", "kingfisher_sdk", "starlette", "uvicorn", "zstandard")
-LEARN_MODULES = ("torch", "pyarrow", "rensa", "vl_convert")
+LEARN_MODULES = ("torch", "pyarrow", "scipy", "rensa", "rapidfuzz", "vl_convert")
 LEARN_MEMORY_GIB = 8.0
 """What fine-tuning all weights of the default base needs at its peak."""
 LEARN_DISK_GIB = 3.0

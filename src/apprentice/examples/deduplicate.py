@@ -19,8 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import rensa
-
 from apprentice.examples.split import SPLITS, TEST
 from apprentice.text.edits import Edit
 
@@ -30,8 +28,6 @@ NEARBY_LINES = 2
 _NUM_PERMUTATIONS, _NUM_BANDS = 128, 32
 # 32 bands of 4: a pair of similarity 0.8 is a candidate with probability 1 - 1e-7, one of 0.7 with 0.9998.
 _WORD = re.compile(r"\w+|[^\w\s]")
-_MinHash: Any = rensa.RMinHash  # pyrefly: ignore[missing-attribute]
-_Lsh: Any = rensa.RMinHashLSH  # pyrefly: ignore[missing-attribute]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ class _Kept:
         self._by_words: dict[tuple[str, ...], Change] = {}
         self._in_commit: dict[tuple[str, tuple[str, ...]], Change] = {}
         self._shown: list[tuple[Change, frozenset[tuple[str, ...]]]] = []
-        self._index = _Lsh(threshold, _NUM_PERMUTATIONS, _NUM_BANDS)
+        self._index = _rensa().RMinHashLSH(threshold, _NUM_PERMUTATIONS, _NUM_BANDS)
 
     def exact(self, change: Change) -> Change | None:
         return self._by_words.get(change.words)
@@ -109,4 +105,11 @@ class _Kept:
 
 
 def _hash(shingles: frozenset[tuple[str, ...]]) -> Any:
-    return _MinHash.from_token_sets([["\1".join(words) for words in shingles]], _NUM_PERMUTATIONS, 42)[0]
+    return _rensa().RMinHash.from_token_sets([["\1".join(words) for words in shingles]], _NUM_PERMUTATIONS, 42)[0]
+
+
+def _rensa() -> Any:
+    """Loaded when examples are built, not where they are read: quantizing reads some without the libraries of learning."""
+    import rensa
+
+    return rensa
