@@ -1,6 +1,7 @@
 """Rules of the tree that no linter knows. Each has a short list of exceptions, with the reason beside it."""
 
 import ast
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -104,3 +105,15 @@ def test_tests_lie_where_their_subject_lies() -> None:
     modules = {path.relative_to(ROOT / "src" / "apprentice").parent for path in SOURCES}
     folders = {path.parent.relative_to(ROOT / "tests") for path in TESTS if path.name.startswith("test_")}
     assert folders - modules - {Path("tools")} == set()
+
+
+def test_every_toml_file_can_be_read_and_every_recipe_is_one() -> None:
+    known = {path for path in ROOT.rglob("*.toml") if not path.relative_to(ROOT).parts[0].startswith(".")}
+    recipes = {path for path in known if path.parent.name == "recipes"}
+    assert ROOT / "pyproject.toml" in known
+    assert all(tomllib.loads(path.read_text(encoding="utf-8")) for path in known)
+    if recipes:
+        from apprentice.core import config
+        from apprentice.train.sft import SftConfig
+
+        assert all(config.load(SftConfig, path) for path in sorted(recipes))
