@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +52,27 @@ def test_an_export_that_would_be_too_large_is_refused(apprentice: Any, learned: 
     assert done.code == 2
     assert done.err.startswith("error: ")
     assert not file.exists()
+
+
+READ = """
+import resource, sys
+from apprentice.cli.main import run
+code = run(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def test_a_file_of_one_long_line_takes_no_memory(new_repository: Any, tmp_path: Path) -> None:
+    size_mib = int(os.environ.get("APPRENTICE_LONG_LINE_MIB", "48"))
+    peaks_kib = []
+    for name, content in (("without", b"x = 1\n"), ("with", b"x" * (size_mib << 20))):
+        made = new_repository(name)
+        made.commit("Begin", a_py="x = 1\n")
+        made.write("long.py", content)
+        made.commit("Add", a_py="x = 2\n")
+        command = [sys.executable, "-c", READ, "sessions", "read", str(made.path), "--out", str(tmp_path / f"{name}-sessions")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        peaks_kib.append(int(done.stderr.split()[-1]))
+    assert peaks_kib[1] - peaks_kib[0] < size_mib * 1024 / 2
