@@ -95,7 +95,18 @@ def test_samples_show_one_place_of_each_commit_and_why_an_answer_is_none() -> No
     target = join(render_target(("old",), ("said",)))[0]
     rows = [row(0, "no end mark"), row(1, target), row(2, target), row(3, target, LINE)]
     views = report.samples(rows, [example(0, "c"), example(1, "c"), example(2, "d"), example(3, "e")], 8)
-    assert [view.title for view in views] == ["a.py, line 1", "a.py, line 3"]
+    assert [view.title for view in views] == ["a.py, line 1: a whole edit", "a.py, line 3: a whole edit"]
     assert (views[1].old, views[1].developer, views[1].answers) == ("old", "new", {"base": "said"})
     assert views[0].answers["base"].startswith("(")
     assert "no end mark" in views[0].answers["base"]
+
+
+def test_lines_are_shown_as_samples_where_no_whole_edit_was_generated() -> None:
+    edit = Edit("a.py", 4, (), ("x = compute(y)",))
+    example = Example(
+        id="m-completion", kind="completion", prompt="# a.py\nx = ", target="compute(y)\n", spans=((0, 11, "above"), (11, 21, "changed")),
+        check={"type": "line"}, edit=edit, text_id="t", repository="r", commit="c", session="s", time=0.0, author="developer",
+    )  # fmt: skip
+    row = Row(measure="line", arm="base", version="v", example=example.moment, commit="c", order=0, text="guess(y)")
+    views = report.samples([row], [example], 8)
+    assert [(view.old, view.developer, view.answers) for view in views] == [("x = ", "x = compute(y)", {"base": "guess(y)"})]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from apprentice.core.html import Page
-from apprentice.eval.samples import EDIT, Row
-from apprentice.examples.example import NEXT_EDIT, Example
+from apprentice.eval.samples import EDIT, LINE, Row
+from apprentice.examples.example import COMPLETION, NEXT_EDIT, Example
 from apprentice.text.edits import EditFormatError, parse_target
 
 ARMS = {
@@ -107,24 +107,29 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
 
 
 def samples(rows: Sequence[Row], examples: Sequence[Example], count: int) -> list[SampleView]:
-    """Places of the test at which whole edits were generated, spread over the commits."""
-    by_moment: dict[str, dict[str, str]] = {}
+    """Places of the test at which something was generated, one of each commit: whole edits first, then lines."""
+    return [*_views(rows, examples, EDIT, NEXT_EDIT), *_views(rows, examples, LINE, COMPLETION)][:count]
+
+
+def _views(rows: Sequence[Row], examples: Sequence[Example], measure: str, kind: str) -> list[SampleView]:
+    answers: dict[str, dict[str, str]] = {}
     for row in rows:
-        if row.measure == EDIT:
-            by_moment.setdefault(row.example, {})[row.arm] = _replacement(row)
-    views = []
-    commits: set[str] = set()
+        if row.measure == measure:
+            answers.setdefault(row.example, {})[row.arm] = _replacement(row) if measure == EDIT else row.text
+    one_each: dict[str, Example] = {}
     for example in examples:
-        if example.kind == NEXT_EDIT and example.moment in by_moment and example.commit not in commits:
-            commits.add(example.commit)
-            edit = example.edit
-            views.append(
-                SampleView(
-                    title=f"{edit.path}, line {edit.start_line + 1}", old="\n".join(edit.old),
-                    developer="\n".join(edit.new), answers=by_moment[example.moment],
-                )
-            )  # fmt: skip
-    return views[-count:]
+        if example.kind == kind and example.moment in answers:
+            one_each.setdefault(example.commit, example)
+    views = []
+    for example in one_each.values():
+        edit, place = example.edit, f"{example.edit.path}, line {example.edit.start_line + 1}"
+        if measure == EDIT:
+            old, new, title = "\n".join(edit.old), "\n".join(edit.new), f"{place}: a whole edit"
+        else:
+            start = example.prompt.rsplit("\n", 1)[-1]
+            old, new, title = start, start + example.target.rstrip("\n"), f"{place}: the rest of a line" + (f", from `{start.strip()}`" if start.strip() else "")
+        views.append(SampleView(title=title, old=old, developer=new, answers=answers[example.moment]))
+    return views
 
 
 def _replacement(row: Row) -> str:
