@@ -200,6 +200,8 @@ def _claim(summary: dict[str, Any], replaces: bool, has_current: bool) -> str:
         claim = f"It got worse: memory and weights together predict newer edits worse than the base, {interval}."
     else:
         claim = f"No clear difference between the trained model and the base on this test: {interval}."
+    if summary["heldout"]["commits"] < report.FEW_COMMITS:
+        claim += " With so few commits that is a hint, not a finding."
     if has_current:
         claim += " It replaces the model served so far." if replaces else " The model served so far is kept: it is better."
     return claim
