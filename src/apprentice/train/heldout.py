@@ -2,11 +2,12 @@
 
     model, held-out sequences --measure()--> HeldOut (a sum for each edit) --> Curve.best()
 
-A few hundred changed tokens are all that a short budget can afford, and the lowest of several noisy points is then often
-an early one by luck; but a schedule that has run to its end is the better model until shown otherwise. So the best point
-is the LATEST one that is not worse than the lowest by more than one standard error of their difference, paired by edit
-(the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984, 3.4.3). With many tokens the
-error is small and this is the lowest point. Only that choice needs the sums by edit; they never leave the machine.
+A few hundred changed tokens are all that a short budget can afford, and the lowest of several noisy points is then
+often an early one by luck; but a schedule that has run to its end is the better model until shown otherwise. So the
+best point is the LATEST one that is not worse than the lowest by more than one standard error of their difference,
+paired by edit (the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984, 3.4.3). With
+many tokens the error is small and this is the lowest point. Only that choice needs the sums by edit; they never leave
+the machine.
 """
 
 from __future__ import annotations

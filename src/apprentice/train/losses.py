@@ -37,7 +37,8 @@ def batch_loss(model: Transformer, batch: Batch, table: np.ndarray, divisor: flo
     """Sum of weight * -log p over the batch, divided by `divisor`."""
     weights_BT = table[batch.kinds_BT[:, 1:]] / divisor
     x_ND, targets_N, at = _at(model, batch, weights_BT > 0)
-    return weighted_nll(x_ND, model.lm_head, targets_N, torch.from_numpy(weights_BT[at].astype(np.float32)), matmul=matmul)
+    weights_N = torch.from_numpy(weights_BT[at].astype(np.float32))
+    return weighted_nll(x_ND, model.lm_head, targets_N, weights_N, matmul=matmul)
 
 
 @torch.no_grad()

@@ -99,5 +99,6 @@ def step_line(entry: Metrics, total: int) -> str:
     """The line of a step."""
     return (
         f"step {entry.step}/{total} loss {entry.loss:.3f} grad_norm {entry.grad_norm:.2f} lr {entry.lr:.1e} "
-        f"tok/s {entry.tokens_per_s:.0f} MFU {entry.mfu:.1%} memory {entry.memory_gib:.1f} GiB eta {duration(entry.eta_s)}"
+        f"tok/s {entry.tokens_per_s:.0f} MFU {entry.mfu:.1%} memory {entry.memory_gib:.1f} GiB "
+        f"eta {duration(entry.eta_s)}"
     )

@@ -3,13 +3,13 @@
     model, a real sequence --each candidate: forward + backward--> Numerics (written into the plan)
 
     fp32          torch's default matrix product
-    fp32-onednn   oneDNN's, a fifth faster on some machines and slower on others; the same precision
+    fp32-onednn   oneDNN's: 1.1 to 1.8 times as fast on the machines measured so far; the same precision
     bf16          products in bfloat16, all else float32 (`leaves`): twice as fast where the CPU has AVX512-BF16 or AMX,
                   seven times slower where it has not
 
 Machines differ by such factors that a table of CPUs would be wrong for half of them. A candidate whose loss is off by
-more than LOSS_TOLERANCE is refused. With a given number of steps nothing is measured, for then the result must not depend
-on a clock: `fixed` follows from what the CPU says of itself.
+more than LOSS_TOLERANCE is refused. With a given number of steps nothing is measured, for then the result must not
+depend on a clock: `fixed` follows from what the CPU says of itself.
 
 `tune_process` sets what can be set in a running process; what must be set before torch is loaded is in `environment`.
 """
@@ -53,8 +53,8 @@ class Numerics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tune_process() -> None:
-    """Let freed memory stay with the process: each step allocates the same hundreds of MB again, and giving them back to
-    the system and faulting them in anew costs a seventh of the time. Does nothing where there is no glibc."""
+    """Let freed memory stay with the process: each step allocates the same hundreds of MB again, and giving them back
+    to the system and faulting them in anew costs a tenth to a seventh of the time. Does nothing where there is no glibc."""
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 64 << 20)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
@@ -89,8 +89,8 @@ def measure(
     repeats: int = 1,
     limit_s: float = math.inf,
 ) -> Numerics:
-    """Time forward and backward of `loss_of(number format of the large products)` in each candidate. What is given is not
-    varied; no further candidate is begun after `limit_s`. Leaves no gradients behind."""
+    """Time forward and backward of `loss_of(number format of the large products)` in each candidate. What is given is
+    not varied; no further candidate is begun after `limit_s`. Leaves no gradients behind."""
     cores, started = threads or machine.cores(), time.perf_counter()
     seconds: dict[str, float] = {}
     losses: dict[str, float] = {}
@@ -121,8 +121,8 @@ def label(numerics: Numerics) -> str:
 
 
 def _promising(cores: int) -> list[Numerics]:
-    """Candidates by the speed of their products, fastest first; hopeless ones, some of them seven times slower, are left
-    out: a whole step would be a waste to find that out."""
+    """Candidates by the speed of their products, fastest first; hopeless ones, some of them seven times slower, are
+    left out: a whole step would be a waste to find that out."""
     all_of_them = [Numerics(arithmetic=name, threads=cores) for name in ARITHMETIC]
     speeds = {numerics.arithmetic: peak_gflops(numerics, size=512) for numerics in all_of_them}
     fast = [numerics for numerics in all_of_them if speeds[numerics.arithmetic] > 0.4 * max(speeds.values())]
@@ -137,7 +137,8 @@ def refuse_imprecise(
     reference = losses.get("fp32", losses.get("fp32-onednn"))
     if reference is None:
         return best
-    exact = {name for name, loss in losses.items() if abs(loss - reference) <= LOSS_TOLERANCE * max(abs(reference), 1.0)}
+    allowed = LOSS_TOLERANCE * max(abs(reference), 1.0)
+    exact = {name for name, loss in losses.items() if abs(loss - reference) <= allowed}
     if best[1].arithmetic in exact:
         return best
     candidates = [replace(best[1], arithmetic=name) for name in ARITHMETIC if name in exact]

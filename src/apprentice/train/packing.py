@@ -3,8 +3,8 @@
     rows (prompt, target, spans) --trim--> pieces --tokenize--> tokens with kinds --fill--> Sequences --collate--> Batch
 
 Two forms. `stream`: the developer's edits in the order of time, one after the other, until a sequence is full; the
-context of an edit IS the edits before it, in the form that the model also sees when serving, so the prompts' own part of
-latest edits is dropped and the windows of the file are cut short. No padding, no mask. `rows`: every prompt as it is
+context of an edit IS the edits before it, in the form that the model also sees when serving, so the prompts' own part
+of latest edits is dropped and the windows of the file are cut short. No padding, no mask. `rows`: every prompt as it is
 served; several share a sequence, and each attends to itself only (segments).
 
 Nothing is lost at borders. A token can carry loss only if something stands in front of it, so every segment begins with

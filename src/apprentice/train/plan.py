@@ -2,12 +2,12 @@
 
     sequences, budget or steps, a measured step --make()--> Plan --> plan.json
 
-A budget becomes a number of steps after a short calibration. They train on the NEWEST sequences, in their order, since old
-work says less about the next; where the budget reaches further than the data, whole rounds come last. Then the clock wins
-over the plan (`decide`): if the machine turns slower or faster than the calibration was, the steps to come are counted
-anew, and again the newest sequences that were not yet used are the ones they train on; the schedule, which follows
-progress, runs to its end and the run ends in time. With given steps no clock is read at all, and the result is the same
-bit for bit however often the run is killed.
+A budget becomes a number of steps after a short calibration. They train on the NEWEST sequences, in their order, since
+old work says less about the next; where the budget reaches further than the data, whole rounds come last. Then the
+clock wins over the plan (`decide`): if the machine turns slower or faster than the calibration was, the steps to come
+are counted anew, and again the newest sequences that were not yet used are the ones they train on; the schedule, which
+follows progress, runs to its end and the run ends in time. With given steps no clock is read at all, and the result is
+the same bit for bit however often the run is killed.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def make(
     steps: int | None, budget_s: float | None, step_s: float, heldout_share: float, heldout_tokens: int,
     heldout_points: int, max_rounds: int, order: Literal["time", "shuffled"], seed: int,
 ) -> Plan:
-    """`step_s`: seconds of one step of `per_step` full sequences (ignored with `steps`). `heldout_share` of the budget is
-    for `heldout_points` measurements of at most `heldout_tokens` each."""
+    """`step_s`: seconds of one step of `per_step` mean sequences (ignored with `steps`). `heldout_share` of the budget
+    is for `heldout_points` measurements of at most `heldout_tokens` each."""
     longest = max(len(sequence) for sequence in sequences)
     chosen = choose_heldout(heldout, heldout_tokens)
     if steps is None and budget_s is not None and heldout:
@@ -181,7 +181,8 @@ def read(folder: Path) -> Plan | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
     except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"`{path}` cannot be read: {error}", hint=f"remove `{folder}` to train from the start") from error
+        hint = f"remove `{folder}` to train from the start"
+        raise InputError(f"`{path}` cannot be read: {error}", hint=hint) from error
 
 
 def _order(sequences: Sequence[PackedSequence], count: int) -> list[int]:

@@ -18,7 +18,7 @@ from apprentice.train.losses import CHUNK_TOKENS
 from apprentice.train.sft import SftConfig
 
 EFFICIENCY = {"fp32": 0.85, "fp32-onednn": 0.8, "bf16": 0.6}
-"""Part of a step that is matrix products; measured on a CPU with AVX512-BF16, sequences of 512."""
+"""Part of a step that is matrix products: counted operations over measured CPU seconds, one CPU with AVX512-BF16."""
 PROCESS_GIB = 0.4
 """Interpreter and libraries."""
 

@@ -396,4 +396,5 @@ def _read_outcome(folder: Path) -> Outcome | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Outcome)
     except msgspec.DecodeError as error:
-        raise InputError(f"`{path}` cannot be read: {error}", hint=f"remove `{folder.parent}` to train again") from error
+        hint = f"remove `{folder.parent}` to train again"
+        raise InputError(f"`{path}` cannot be read: {error}", hint=hint) from error
