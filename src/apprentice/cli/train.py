@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cyclopts
 
@@ -42,7 +43,7 @@ def sft(
     set_
         A key of the recipe, as `--set optimizer.lr=1e-4`; may be given several times.
     dry_run
-        Print the resolved recipe and do nothing.
+        Print the resolved recipe with an estimate of memory and time, and do nothing.
     """
     from apprentice.core.machine import share_cores
 
@@ -54,10 +55,14 @@ def sft(
     from apprentice.model import base as bases
     from apprentice.text.tokenizer import Tokenizer
     from apprentice.train import sft as stage
+    from apprentice.train.preview import preview
 
+    budget_s = None if budget is None else parse_budget(budget)
     resolved = config.load(stage.SftConfig, recipe, set_)
     if dry_run:
-        print_result(config.to_dict(resolved), json_output=json, text=lambda: config.resolved_toml(resolved))
+        cost = preview(bases.resolve(None if base == "default" else base), resolved, steps=steps, budget_s=budget_s)
+        value = {"recipe": config.to_dict(resolved), "estimate": asdict(cost)}
+        print_result(value, json_output=json, text=lambda: f"{config.resolved_toml(resolved)}\n{_estimate(cost)}")
         return
     manifest = artifacts.read(examples, kind=store.KIND)
     with Progress() as progress:
@@ -65,9 +70,14 @@ def sft(
         made = stage.train(
             folder, list(store.read(examples, "train")), list(store.read(examples, "valid")), Tokenizer.load(folder), out,
             sft=resolved, parents={"base": stage.base_hash(folder), "examples": manifest.hash}, progress=progress, steps=steps,
-            budget_s=None if budget is None else parse_budget(budget),
+            budget_s=budget_s,
         )  # fmt: skip
     value = {"counts": made.counts, **made.extra}
     print_result(value, json_output=json, text=lambda: "\n".join(f"{name}: {part}" for name, part in value.items()))
     if not json:
         print_next(f"apprentice model quantize {out} --out {out}-nvfp4")
+
+
+def _estimate(cost: Any) -> str:
+    """In comments, so that the whole is a recipe still."""
+    return "\n".join(f"# {name}: {value}" for name, value in asdict(cost).items())
