@@ -3,12 +3,13 @@
     cell(name, work) --> benchmarks/results/BENCHMARK/NAME.json, unless it is there and its code is unchanged
 
 A result holds its rows (arm, metric, value, low, high), commit, machine, load, package versions, seed, and the hash of
-every source file of the project that the run had imported. A figure holds until one of these files changes: `--stale`
-lists what must run again. Work that outlives a kill (training, samples) lies under `.cache/benchmarks`, not here.
+every source file of the project that the run had imported: of its statements, without comments and docstrings. A figure
+holds until one of these changes: `--stale` lists what must run again. Work that outlives a kill (training, samples) lies under `.cache/benchmarks`, not here.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import json
@@ -75,11 +76,25 @@ class Benchmark:
 
 
 def imported_sources() -> Iterator[tuple[str, str]]:
-    """(path in the project, sha256) of every file of ours that is imported now."""
+    """(path in the project, hash of its code) of every file of ours that is imported now."""
     paths = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
     for path in sorted(paths):
         if path.is_relative_to(ROOT / "src") or path.is_relative_to(ROOT / "benchmarks"):
-            yield path.relative_to(ROOT).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
+            yield path.relative_to(ROOT).as_posix(), code_hash(path)
+
+
+def code_hash(path: Path) -> str:
+    """sha256 of what a Python file does: its syntax tree without comments, docstrings and places in the file."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            # A string that stands alone does nothing.
+            node.body = [part for part in body if not _is_text(part)]  # pyrefly: ignore[missing-attribute]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def changed_sources(result: dict[str, Any]) -> list[str]:
@@ -87,7 +102,7 @@ def changed_sources(result: dict[str, Any]) -> list[str]:
     changed = []
     for name, digest in result.get("sources", {}).items():
         path = ROOT / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if not path.is_file() or code_hash(path) != digest:
             changed.append(name)
     return changed
 

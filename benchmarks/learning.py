@@ -5,7 +5,11 @@
 DIR holds bare clones named as in REPOSITORIES (`git clone --mirror URL DIR/NAME.git`). Recipes are chosen on the older 80%
 of the repositories DEV (`--dev`); the figures come from TEST, which are looked at for nothing else. Arms without
 training are scored once a repository; each training run is a cell of its own. The controls: `tuned_other` was trained on
-the other repository, `tuned_shuffled` on the same edits with every replacement dealt to another place.
+the other repository, `tuned_shuffled` on the same edits with every replacement dealt to another place. `chat` is what
+tuning on edits does to a hundred fixed replies.
+
+The first seed trains for `--minutes` by the clock, on a machine that does nothing else; later seeds and the shuffled
+control take as many steps as it took, so that other load cannot make them differ.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import dataclasses
 import fnmatch
 import json
+import math
 import random
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -22,15 +27,15 @@ from typing import Any
 
 import msgspec
 
-from apprentice.core import artifacts, files
+from apprentice.core import artifacts, config, files
 from apprentice.core.progress import Progress
 from apprentice.eval.comparison import Comparison, Difference
 from apprentice.eval.copying import CopyArm
 from apprentice.eval.measures import METRICS
 from apprentice.eval.runner import EvaluationConfig
-from apprentice.eval.samples import EDIT, LIKELIHOOD, LINE
+from apprentice.eval.samples import EDIT, LIKELIHOOD, LINE, Samples
 from apprentice.eval.samples import Row as SampleRow
-from apprentice.eval.statistics import Resampling
+from apprentice.eval.statistics import Commits, Resampling
 from apprentice.examples import build, store
 from apprentice.examples.build import ExamplesConfig
 from apprentice.examples.example import Example, spans_of
@@ -44,6 +49,7 @@ from apprentice.memory.gate import Gate
 from apprentice.model import base as bases
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions
+from apprentice.text.chat import render
 from apprentice.text.edits import render_target
 from apprentice.text.tokenizer import Tokenizer
 from apprentice.train import sft
@@ -59,22 +65,27 @@ REPOSITORIES = {
 }
 LIMIT_COMMITS = 3000
 PER_COMMIT = 3
-PLACES = 220
-"""Held-out places at least."""
+PLACES = 270
+"""Held-out places at least: three in four have changed characters."""
 COMMITS = 70
 """Held-out commits at least."""
-EDIT_COMMITS = 24
+EDIT_COMMITS = 20
 """Of them, those at which whole edits are generated: each takes seconds."""
 GATE_EXAMPLES = 120
+CHAT = Path(__file__).parent / "data" / "chat_replies.jsonl"
 
 
 class Study:
     """One repository: its sessions, examples and the models compared on it."""
 
-    def __init__(self, benchmark: Benchmark, folder: Path, name: str, *, dev: bool, progress: Progress) -> None:
+    def __init__(
+        self, benchmark: Benchmark, folder: Path, name: str, *, dev: bool, progress: Progress,
+        recipe: sft.SftConfig,
+    ) -> None:
         self.benchmark, self.name, self.dev, self.progress = benchmark, name, dev, progress
         self.work = files.make_folder(benchmark.work / ("dev" if dev else "test") / name)
         self._repository = folder / f"{name}.git"
+        self.recipe = recipe
         self.base = bases.resolve(None, progress=progress)
         self.tokenizer = Tokenizer.load(self.base)
 
@@ -132,19 +143,21 @@ class Study:
         gate = Gate.from_dict(json.loads(path.read_text()))
         return Contestant(name=name, generator=generator, source=weights_hash(folder), gate=gate, gate_hash=files_hash(path))
 
-    def train(self, label: str, minutes: float, seed: int, *, rows: Callable[[list[Example]], list[Example]] | None = None,
-              examples: Path | None = None, overrides: dict[str, Any] | None = None) -> Path:  # fmt: skip
-        """A checkpoint; goes on where a killed run stopped."""
-        source = examples or self.examples
-        train_rows, heldout = list(store.read(source, "train")), list(store.read(source, "valid"))
-        out = self.work / "models" / label
-        parents = {"base": weights_hash(self.base), "examples": artifacts.read(source).hash, "label": label}
-        recipe = sft.SftConfig(seed=seed, **(overrides or {}))
+    def train(self, label: str, seed: int, *, minutes: float | None = None, steps_of: str = "",
+              rows: Callable[[list[Example]], list[Example]] = lambda rows: rows) -> Path:  # fmt: skip
+        """A checkpoint, by time or with as many steps as another one; goes on where a killed run stopped."""
+        train_rows, heldout = list(store.read(self.examples, "train")), list(store.read(self.examples, "valid"))
+        parents = {"base": weights_hash(self.base), "examples": artifacts.read(self.examples).hash, "label": label}
+        steps = artifacts.read(self.model(steps_of)).counts["steps"] if steps_of else None
         sft.train(
-            self.base, rows(train_rows) if rows else train_rows, heldout, self.tokenizer, out, sft=recipe, parents=parents,
-            progress=self.progress, budget_s=60 * minutes,
+            self.base, rows(train_rows), heldout, self.tokenizer, self.model(label), sft=dataclasses.replace(self.recipe, seed=seed),
+            parents=parents, progress=self.progress, steps=steps, budget_s=None if minutes is None else 60 * minutes,
         )  # fmt: skip
-        return out
+        return self.model(label)
+
+    def model(self, label: str) -> Path:
+        """Where a checkpoint lies."""
+        return self.work / "models" / label
 
     def evaluate(self, label: str, models: Sequence[Contestant], *, reuse: Sequence[str] = ()) -> list[SampleRow]:
         """Likelihoods of these models, alone and with memory, at the same places; those of the base also with the bare
@@ -156,7 +169,8 @@ class Study:
                 arms.append(self.bench.arm(model, bare=True, name="window", measures=(LIKELIHOOD,)))
             arms += [self.bench.arm(model, memory=memory, measures=(LIKELIHOOD,)) for memory in (False, True)]
         config = dataclasses.replace(self.config, measures=(LIKELIHOOD,))
-        return self.bench.run(folder, models, arms, config, reuse=[self.work / "samples" / name for name in reuse])[1]
+        samples = Samples(folder, reuse=[self.work / "samples" / name for name in reuse])
+        return self.bench.run(samples, models, arms, config)[1]
 
     def generate(self, models: Sequence[Contestant]) -> list[SampleRow]:
         """Lines at all places and whole edits at some, by the base alone and by every model with its memory."""
@@ -166,8 +180,29 @@ class Study:
             arms: list[Any] = [self.bench.arm(model, measures=(measure,)) for model in models if model.name == "base"]
             arms += [self.bench.arm(model, memory=True, measures=(measure,)) for model in models]
             config = dataclasses.replace(self.config, max_commits=commits, measures=(measure,))
-            rows += self.bench.run(folder, models, [*arms, CopyArm()], config)[1]
+            rows += self.bench.run(Samples(folder), models, [*arms, CopyArm()], config)[1]
         return [row for row in rows if row.measure in (LINE, EDIT)]
+
+    def chat(self, label: str) -> tuple[list[Row], dict[str, Any]]:
+        """Bits per character of the fixed replies, before and after tuning."""
+        conversations = [json.loads(line)["messages"] for line in CHAT.read_text(encoding="utf-8").splitlines()]
+        rendered = [render(self.tokenizer, None, messages) for messages in conversations]
+        starts = [one.learnable.index(True) for one in rendered]
+        ends = [len(one.learnable) - one.learnable[::-1].index(True) for one in rendered]
+        prompts = [one.token_ids[:start] for one, start in zip(rendered, starts, strict=True)]
+        targets = [one.token_ids[start:end] for one, start, end in zip(rendered, starts, ends, strict=True)]
+        sizes = [float(len(messages[-1]["content"])) for messages in conversations]
+        bits = {}
+        for name, folder in (("base", self.base), ("tuned", self.model(label))):
+            scores = open_model(folder, self.tokenizer).score(prompts, targets)
+            bits[name] = [-sum(score.model_log_probs) / math.log(2) for score in scores]
+        replies = Commits([str(i) for i in range(len(sizes))])
+        differences = [after - before for before, after in zip(bits["base"], bits["tuned"], strict=True)]
+        figures = [
+            Row(name, "chat_bits_per_char", *replies.ratio(values, sizes).as_list())
+            for name, values in (*bits.items(), ("tuned-base", differences))
+        ]
+        return figures, {"differences": [], "replies": len(sizes), "worse": sum(d > 0 for d in differences) / len(sizes)}
 
 
 def files_hash(path: Path) -> str:
@@ -223,14 +258,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--dev", action="store_true")
     parser.add_argument("--cells", default="*", help="only cells whose name matches")
     parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--set", action="append", default=[], help="a key of the recipe, such as `optimizer.lr=5e-5`: with --dev")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if options.set and not options.dev:
+        parser.error("recipes are chosen with --dev; what is tested is the default")
+    recipe = config.load(sft.SftConfig, None, options.set)
     benchmark = Benchmark("learning-dev" if options.dev else "learning")
     results = []
     with Progress() as progress:
         names = DEV if options.dev else TEST
-        studies = {name: Study(benchmark, options.folder, name, dev=options.dev, progress=progress) for name in names}
-        for name, work, seed in cells(studies, options.minutes):
+        studies = {
+            name: Study(benchmark, options.folder, name, dev=options.dev, progress=progress, recipe=recipe) for name in names
+        }
+        for name, work, seed in cells(studies, options.minutes, "".join(f"-{change}" for change in options.set)):
             if fnmatch.fnmatch(name, options.cells):
                 results.append(benchmark.cell(name, work, seed=seed))
     for result in results:
@@ -242,14 +283,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def cells(studies: dict[str, Study], minutes: float) -> list[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]]:
+def cells(
+    studies: dict[str, Study], minutes: float, variant: str
+) -> list[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]]:
     """(name, work, seed) of every cell, the most telling ones first."""
     found: list[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]] = []
     names = list(studies)
 
-    def tuned(study: Study, label: str, time: float, seed: int) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
+    def tuned(study: Study, label: str, seed: int, **amount: Any) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
         def work() -> tuple[list[Row], dict[str, Any]]:
-            folder = study.train(label, time, seed)
+            folder = study.train(label, seed, **amount)
             models = [study.contestant("base", study.base), study.contestant("tuned", folder)]
             figures, details = result_rows(study.evaluate(label, models, reuse=["base"]))
             return figures, {**details, "training": artifacts.read(folder).extra, "counts": artifacts.read(folder).counts}
@@ -258,7 +301,7 @@ def cells(studies: dict[str, Study], minutes: float) -> list[tuple[str, Callable
 
     def control(study: Study, arm: str, make: Callable[[], Path], against: str) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
         def work() -> tuple[list[Row], dict[str, Any]]:
-            models = [study.contestant("base", study.base), study.contestant("tuned", study.work / "models" / against),
+            models = [study.contestant("base", study.base), study.contestant("tuned", study.model(against)),
                       study.contestant(arm, make())]  # fmt: skip
             return result_rows(study.evaluate(arm, models, reuse=["base", against]))
 
@@ -266,25 +309,26 @@ def cells(studies: dict[str, Study], minutes: float) -> list[tuple[str, Callable
 
     def generated(study: Study, against: str) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
         def work() -> tuple[list[Row], dict[str, Any]]:
-            models = [study.contestant("base", study.base), study.contestant("tuned", study.work / "models" / against)]
+            models = [study.contestant("base", study.base), study.contestant("tuned", study.model(against))]
             return result_rows(study.generate(models))
 
         return work
 
-    first = f"tuned-{minutes:g}m-s0"
+    first = f"tuned-{minutes:g}m-s0{variant}"
     for study in studies.values():
         found.append((f"{study.name}-base", lambda s=study: result_rows(s.evaluate("base", [s.contestant("base", s.base)])), None))
-        found.append((f"{study.name}-{first}", tuned(study, first, minutes, 0), 0))
+        found.append((f"{study.name}-{first}", tuned(study, first, 0, minutes=minutes), 0))
     for study in studies.values():
         other = studies[names[1 - names.index(study.name)]]
-        found.append((f"{study.name}-generated", generated(study, first), 0))
-        found.append((f"{study.name}-tuned_other", control(study, "tuned_other", lambda o=other: o.work / "models" / first, first), 0))
+        found.append((f"{study.name}-generated{variant}", generated(study, first), 0))
+        found.append((f"{study.name}-chat{variant}", lambda s=study: s.chat(first), 0))
+        found.append((f"{study.name}-tuned_other", control(study, "tuned_other", lambda o=other: o.model(first), first), 0))
         found.append((f"{study.name}-tuned_shuffled", control(
-            study, "tuned_shuffled", lambda s=study: s.train("tuned_shuffled", minutes, 0, rows=shuffled), first), 0))  # fmt: skip
+            study, "tuned_shuffled", lambda s=study: s.train("tuned_shuffled", 0, steps_of=first, rows=shuffled), first), 0))  # fmt: skip
     for study in studies.values():
         for seed in (1, 2):
-            label = f"tuned-{minutes:g}m-s{seed}"
-            found.append((f"{study.name}-{label}", tuned(study, label, minutes, seed), seed))
-    long = f"tuned-{minutes * 2.25:g}m-s0"
-    found.append((f"{names[0]}-{long}", tuned(studies[names[0]], long, minutes * 2.25, 0), 0))
+            label = f"tuned-{minutes:g}m-s{seed}{variant}"
+            found.append((f"{study.name}-{label}", tuned(study, label, seed, steps_of=first), seed))
+    long = f"tuned-{minutes * 2.25:g}m-s0{variant}"
+    found.append((f"{names[0]}-{long}", tuned(studies[names[0]], long, 0, minutes=minutes * 2.25), 0))
     return found

@@ -82,8 +82,8 @@ def test_text_needs_no_quotes_and_nothing_can_be_smuggled_in(override: str, valu
         ("seed=x", "`seed`: expected `int`, got `str` (from `--set seed=x`)", None),
         ("resume=1", "`resume`: expected `bool`, got `int` (from `--set resume=1`)", None),
         ("optim.lr=-1", "`optim.lr` must be above 0 (from `--set optim.lr=-1`)", None),
-        ("optim.lr=nan", "`optim.lr` must be a finite number (from `--set optim.lr=nan`)", None),
-        ("optim.name=adam", "`optim.name` is `adam`, which is none of `adamw`, `sgd` (from `--set optim.name=adam`)", None),
+        ("optim.lr=nan", "`optim.lr` is `nan` (from `--set optim.lr=nan`)", "give a finite number"),
+        ("optim.name=adam", "`optim.name` is `adam` (from `--set optim.name=adam`)", "it is one of `adamw`, `sgd`"),
     ],
 )
 def test_a_wrong_override_is_named_with_its_remedy(override: str, message: str, hint: str | None) -> None:

@@ -94,13 +94,22 @@ def test_generated_log_probs_are_the_scores_of_what_was_generated(generator: Tor
     assert np.allclose(sample.log_probs, score.model_log_probs, atol=1e-4)
 
 
-def test_scores_in_bfloat16_differ_by_rounding_only(debug_model: Transformer) -> None:
+def test_long_texts_read_in_bfloat16_differ_by_rounding_only(debug_model: Transformer) -> None:
     exact = TorchGenerator(debug_model, TOKENIZER).score(PROMPTS, PROMPTS)
-    rounded = TorchGenerator(debug_model, TOKENIZER, scoring="bfloat16").score(PROMPTS, PROMPTS)
-    for a, b in zip(exact, rounded, strict=True):
-        assert a.model_log_probs != b.model_log_probs
+    rounded = TorchGenerator(debug_model, TOKENIZER, reading="bfloat16").score(PROMPTS, PROMPTS)
+    for prompt, a, b in zip(PROMPTS, exact, rounded, strict=True):
+        assert (a.model_log_probs != b.model_log_probs) == (2 * len(prompt) > generator_module.LONG_FEED)
         assert np.allclose(a.model_log_probs, b.model_log_probs, atol=0.1)
     assert fast_precision() in ("float32", "bfloat16")
+
+
+def test_drafts_and_neighbours_leave_what_follows_a_bfloat16_prompt_as_it_is(debug_model: Transformer) -> None:
+    generator = TorchGenerator(debug_model, TOKENIZER, reading="bfloat16")
+    requests = [Request(prompt_ids=prompt, max_tokens=20) for prompt in PROMPTS]
+    plain = [generator.generate([request])[0].token_ids for request in requests]
+    assert [sample.token_ids for sample in generator.generate(requests)] == plain
+    drafting = [Request(prompt_ids=p, max_tokens=20, mixture=Drafting(t)) for p, t in zip(PROMPTS, plain, strict=True)]
+    assert [sample.token_ids for sample in generator.generate(drafting)] == plain
 
 
 def test_a_prompt_longer_than_a_chunk_is_read_in_parts(debug_model: Transformer) -> None:

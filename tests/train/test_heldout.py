@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from apprentice.train.heldout import MIN_EDITS, Curve, HeldOut, measure
 from apprentice.train.packing import PackingConfig, pack
@@ -70,7 +71,7 @@ def test_the_best_point_is_the_newest_or_was_the_best_before(seed):
 def test_a_measurement_sums_by_edit(debug_model, make_rows, tokenizer):
     rows = make_rows(6)
     sequences = pack(rows, tokenizer, PackingConfig(sequence_tokens=900))
-    point = measure(debug_model, sequences, step=3, elapsed_s=1.0)
+    point = measure(debug_model, sequences, matmul=torch.float32, step=3, elapsed_s=1.0)
     assert point is not None
     assert (point.step, len(point.nats)) == (3, 6)
     assert point.bits == pytest.approx(sum(point.nats) / point.num_tokens / math.log(2))
@@ -81,4 +82,4 @@ def test_a_measurement_sums_by_edit(debug_model, make_rows, tokenizer):
 def test_without_changed_tokens_there_is_no_point(debug_model, make_rows, tokenizer):
     row = make_rows(1)[0]
     row.spans = [(a, b, "copied" if kind == "changed" else kind) for a, b, kind in row.spans]
-    assert measure(debug_model, pack([row], tokenizer, PackingConfig()), step=0, elapsed_s=0.0) is None
+    assert measure(debug_model, pack([row], tokenizer, PackingConfig()), matmul=torch.float32, step=0, elapsed_s=0.0) is None

@@ -114,7 +114,7 @@ def test_packed_rows_have_the_loss_of_rows_alone(debug_model, make_rows, tokeniz
 
 def test_the_likelihood_of_changed_tokens_is_that_of_all_logits(debug_model, make_rows, tokenizer):
     batch = collate(pack(make_rows(3), tokenizer, PackingConfig(sequence_tokens=8192)))
-    nll, at = losses.changed_nll(debug_model, batch)
+    nll, at = losses.changed_nll(debug_model, batch, matmul=torch.float32)
     assert at.tolist() == (batch.kinds_BT[0, 1:] == CHANGED).tolist()
     tokens = torch.from_numpy(batch.token_ids_BT)
     with torch.no_grad():
@@ -125,4 +125,4 @@ def test_the_likelihood_of_changed_tokens_is_that_of_all_logits(debug_model, mak
 def test_a_batch_without_changed_tokens_says_so(debug_model, make_rows, tokenizer):
     batch = collate(pack(make_rows(1), tokenizer, PackingConfig()))
     batch.kinds_BT[batch.kinds_BT == CHANGED] = 0
-    assert len(losses.changed_nll(debug_model, batch)[0]) == 0
+    assert len(losses.changed_nll(debug_model, batch, matmul=torch.float32)[0]) == 0

@@ -50,12 +50,12 @@ def test_arithmetic_that_changes_the_loss_is_refused():
 
 
 @pytest.mark.parametrize("name", ARITHMETIC)
-def test_the_process_is_as_before_after_the_block(debug_model, name):
+def test_the_process_is_as_before_after_the_block(name):
     def look():
         return torch.get_num_threads(), cast(Any, torch.backends.mkldnn).matmul.fp32_precision
 
     before = look()
-    with numerics.applied(debug_model, Numerics(arithmetic=name, threads=1)):
+    with numerics.applied(Numerics(arithmetic=name, threads=1)):
         assert torch.get_num_threads() == 1
     assert look() == before
 

@@ -202,13 +202,6 @@ def test_every_knob_is_in_the_recipe(tmp_path):
     assert (changed.optimizer.lr, changed.loss.mark, changed.kinds) == (3e-5, 1.0, ("next_edit", "completion"))
 
 
-def test_a_base_is_named_by_its_content(debug_base):
-    before = sft.base_hash(debug_base)
-    assert before == sft.base_hash(debug_base)
-    (debug_base / "config.json").write_text((debug_base / "config.json").read_text() + " ")
-    assert sft.base_hash(debug_base) != before
-
-
 DRIVER = """
     import importlib.util, os, signal, sys, time
     from pathlib import Path

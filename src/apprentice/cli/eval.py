@@ -58,6 +58,7 @@ def evaluate(
     from apprentice.core import files
     from apprentice.core.progress import Progress
     from apprentice.eval.runner import EvaluationConfig
+    from apprentice.eval.samples import Samples
     from apprentice.examples.history import History
     from apprentice.learn.compare import TestBench
     from apprentice.learn.config import parse_budget
@@ -76,7 +77,7 @@ def evaluate(
         arms += [bench.arm(one, memory=memory) for one in contestants for memory in (False, True)]
         config = EvaluationConfig(max_per_commit=per_commit, max_commits=commits, seed=seed)
         comparison, _ = bench.run(
-            files.make_folder(out), contestants, [*arms, *_remote_arms(servers, tokenizer)], config, budget_s=budget_s
+            Samples(files.make_folder(out)), contestants, [*arms, *_remote_arms(servers, tokenizer)], config, budget_s=budget_s
         )
     summary = comparison.summary()
     print_result(summary, json_output=json, text=lambda: _text(summary))

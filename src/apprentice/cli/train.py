@@ -52,6 +52,7 @@ def sft(
     from apprentice.core.progress import Progress
     from apprentice.examples import store
     from apprentice.learn.config import parse_budget
+    from apprentice.learn.opening import weights_hash
     from apprentice.model import base as bases
     from apprentice.text.tokenizer import Tokenizer
     from apprentice.train import sft as stage
@@ -69,7 +70,7 @@ def sft(
         folder = bases.resolve(None if base == "default" else base, progress=progress)
         made = stage.train(
             folder, list(store.read(examples, "train")), list(store.read(examples, "valid")), Tokenizer.load(folder), out,
-            sft=resolved, parents={"base": stage.base_hash(folder), "examples": manifest.hash}, progress=progress, steps=steps,
+            sft=resolved, parents={"base": weights_hash(folder), "examples": manifest.hash}, progress=progress, steps=steps,
             budget_s=budget_s,
         )  # fmt: skip
     value = {"counts": made.counts, **made.extra}

@@ -144,14 +144,15 @@ def _convert(key: str, hint: Any, entry: _Given) -> Any:
     choices = [choice for option in options if typing.get_origin(option) is typing.Literal for choice in typing.get_args(option)]
     if choices and not any(value == choice and type(value) is type(choice) for choice in choices):
         names = ", ".join(f"`{choice}`" for choice in choices)
-        raise ConfigError(f"`{key}` is `{value}`, which is none of {names} (from {entry.origin})")
+        raise ConfigError(f"`{key}` is `{value}` (from {entry.origin})", hint=f"it is one of {names}")
     if not _is_finite(value):
-        raise ConfigError(f"`{key}` must be a finite number (from {entry.origin})")
+        raise ConfigError(f"`{key}` is `{value}` (from {entry.origin})", hint="give a finite number")
     try:
         return msgspec.convert(value, hint, dec_hook=lambda wanted, text: wanted(text))
     except (msgspec.ValidationError, TypeError) as error:
         what = str(error).split(" - at ")[0].replace("Expected", "expected")
-        raise ConfigError(f"`{key}`: {what} (from {entry.origin})") from error
+        hint = "the recipe that a command starts from shows every key with its kind: `--dry-run`"
+        raise ConfigError(f"`{key}`: {what} (from {entry.origin})", hint=hint) from error
 
 
 def _out_of_range(cls: type, prefix: str, given: Mapping[str, _Given], error: ValueError) -> ConfigError:

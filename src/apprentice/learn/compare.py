@@ -1,6 +1,6 @@
-"""Any models at the same held-out places: what `apprentice eval` and the benchmark of learning run.
+"""Any models at the same held-out places: what `learn`, `apprentice eval` and the benchmark of learning run.
 
-    test split, sessions --> for each model: (gate fitted on the gate split) --> arms NAME and NAME_memory --> Comparison
+    test split, sessions --> for each Contestant: (gate fitted on the gate split) --> arms NAME and NAME_memory --> Comparison
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Contestant:
     name: str
     generator: Generator
     source: str
-    """What stands for its weights."""
+    """What stands for its weights, such as their content hash."""
     gate: Gate
     gate_hash: str
 
@@ -68,10 +68,10 @@ class TestBench:
         )  # fmt: skip
 
     def run(
-        self, folder: Path, models: Sequence[Contestant], arms: Sequence[Arm], config: EvaluationConfig, *,
-        budget_s: float | None = None, reuse: Sequence[Path] = (),
+        self, samples: Samples, models: Sequence[Contestant], arms: Sequence[Arm], config: EvaluationConfig, *,
+        budget_s: float | None = None,
     ) -> tuple[Comparison, list[Row]]:
-        """Evaluate into a folder, or go on. `reuse`: folders of earlier evaluations whose rows are taken over."""
+        """Evaluate, or go on where these samples end."""
         if self._open is None or self._replay is None:
             self._open = memory_stage.opener(self.history, self._starts, self.tokenizer)
             self._replay = Replay(self.history, self._starts, texts=self.history)
@@ -82,8 +82,7 @@ class TestBench:
             return Memories({model.name: memory.with_gate(model.gate) for model in models}, [memory])
 
         evaluation = Evaluation(
-            Samples(folder, reuse=reuse), arms, self._replay, self.test, config, open_memories=open_memories,
-            progress=self._progress,
+            samples, arms, self._replay, self.test, config, open_memories=open_memories, progress=self._progress
         )  # fmt: skip
         rows = evaluation.run(budget_s)
         return Comparison(rows, [arm.name for arm in arms], Resampling(seed=config.seed)), rows

@@ -25,11 +25,13 @@ from apprentice.examples import store as examples_store
 from apprentice.examples.history import History
 from apprentice.learn import report
 from apprentice.learn.advice import recommend
+from apprentice.learn.compare import Contestant
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.current import Current
+from apprentice.learn.opening import open_model
 from apprentice.learn.run import CURRENT, RESULT, Home, Run, asked
 from apprentice.learn.stages import base, evaluation, examples, memory, quantize, sessions, train
-from apprentice.learn.stages.evaluation import Evaluated, Model
+from apprentice.learn.stages.evaluation import Evaluated
 from apprentice.memory import store as memory_store
 from apprentice.sessions import store as sessions_store
 from apprentice.sessions.store import Sessions
@@ -125,29 +127,26 @@ def _work(run: Run, read: Sessions) -> Learned:
 
 def _models(
     run: Run, read: Sessions, history: History, made: Manifest, trained: Manifest, quantized: Manifest
-) -> dict[str, Model]:
+) -> dict[str, Contestant]:
     """Base, tuned and quantized model and, where another is served now, that one; each with a gate of its own."""
-    from apprentice.engine.engine import Engine
-    from apprentice.model import weights
-    from apprentice.model.generator import TorchGenerator, fast_precision
-
     parents = {"examples": made.hash, "sessions": read.hash}
-    models = {}
-    for name, folder, source in (("base", run.base_folder, run.base_hash), ("tuned", run.artifact("checkpoint"), trained.hash)):
-        generator = TorchGenerator(weights.load(folder).eval(), run.tokenizer, scoring=fast_precision())
-        gate, gate_hash = memory.make_gate(run, name, history, generator, {**parents, "model": source})
-        models[name] = Model(generator=generator, source=source, gate=gate, gate_hash=gate_hash)
-    tuned = models["tuned"]
-    models["quantized"] = Model(
-        generator=Engine.load(run.artifact("quantized")), source=quantized.hash, gate=tuned.gate, gate_hash=tuned.gate_hash
-    )
+    folders = {"base": run.base_folder, "tuned": run.artifact("checkpoint"), "quantized": run.artifact("quantized")}
+    hashes = {"base": run.base_hash, "tuned": trained.hash, "quantized": quantized.hash}
+    generators = {name: open_model(folder, run.tokenizer) for name, folder in folders.items()}
+    gates = {
+        name: memory.make_gate(run, name, history, generators[name], {**parents, "model": hashes[name]})
+        for name in ("base", "tuned")
+    }
+    # Four bits move the model's probabilities little: the gate is that of the model that was quantized.
+    gates["quantized"] = gates["tuned"]
     served = Current.before(run)
     if served is not None and served.base_hash == run.base_hash and served.quantized_hash != quantized.hash:
-        gate, gate_hash = served.gate()
-        models["current"] = Model(
-            generator=Engine.load(served.quantized), source=served.quantized_hash, gate=gate, gate_hash=gate_hash
-        )
-    return models
+        generators["current"], hashes["current"] = open_model(served.quantized, run.tokenizer), served.quantized_hash
+        gates["current"] = served.gate()
+    return {
+        name: Contestant(name=name, generator=generators[name], source=hashes[name], gate=gate, gate_hash=gate_hash)
+        for name, (gate, gate_hash) in gates.items()
+    }
 
 
 def _finish(

@@ -25,7 +25,7 @@ def open_model(folder: Path, tokenizer: Tokenizer) -> Generator:
     from apprentice.model import weights
     from apprentice.model.generator import TorchGenerator, fast_precision
 
-    return TorchGenerator(weights.load(folder).eval(), tokenizer, scoring=fast_precision())
+    return TorchGenerator(weights.load(folder).eval(), tokenizer, reading=fast_precision())
 
 
 def weights_hash(folder: Path) -> str:

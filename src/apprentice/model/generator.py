@@ -4,9 +4,10 @@ The decoding loop is `text.decoding`; this file gives it the arithmetic. All seq
 row, so the big matrix products see every token once, without padding, and only attention goes sequence by sequence.
 The head is computed at the asked places only. A long prompt goes through in chunks, which bounds memory.
 
-Scoring may run its layers in BF16, twice as fast where the CPU has instructions for it (`fast_precision`). A token's
-log-probability then differs by 0.02 or so, to either side: the mean over 6,000 tokens of code moved by 0.0002 with a
-standard error of 0.0005. The head stays float32, because a logit of 20 in BF16 is off by 0.06. Generation is float32.
+Many tokens at once (prompts, scoring) may go through the layers in BF16, twice as fast where the CPU has instructions
+for it (`fast_precision`). A token's log-probability then differs by 0.02 or so, to either side: the mean over 6,000
+tokens of code moved by 0.0002 with a standard error of 0.0005. The head stays float32, because a logit of 20 in BF16 is
+off by 0.06. Tokens that are generated go through in float32, and how a sequence is computed depends on it alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from apprentice.model.transformer import Transformer
 from apprentice.text import decoding
 from apprentice.text.decoding import Feed, Output
 
+LONG_FEED = 1 + decoding.MAX_DRAFT
+"""A feed of more tokens is read, not generated: a generated token and the draft behind it are at most this many."""
 CHUNK_TOKENS = 2048
 """Tokens that go through the layers at once."""
 
@@ -39,12 +42,11 @@ class TorchGenerator:
     """A Transformer and its tokenizer. Implements `core.protocols.Generator`."""
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, *, max_sequences: int = 16, scoring: Precision = "float32"
+        self, model: Transformer, tokenizer: Tokenizer, *, max_sequences: int = 16, reading: Precision = "float32"
     ) -> None:
-        """`scoring`: the precision of the layers in `score`."""
+        """`reading`: the precision of the layers where many tokens go through them at once."""
         self._tokenizer, self._max_sequences = tokenizer, max_sequences
-        self._model = TorchLanguageModel(model)
-        self._scoring_model = TorchLanguageModel(model, precision=scoring)
+        self._model = TorchLanguageModel(model, reading=reading)
 
     def generate(
         self, requests: Sequence[Request], *, on_token: Callable[[int, int, str], bool] | None = None
@@ -60,14 +62,14 @@ class TorchGenerator:
         *,
         mixtures: Sequence[Mixture | None] | None = None,
     ) -> list[Score]:
-        return decoding.score(self._scoring_model, prompts, targets, mixtures=mixtures, tokens_per_forward=CHUNK_TOKENS)
+        return decoding.score(self._model, prompts, targets, mixtures=mixtures, tokens_per_forward=CHUNK_TOKENS)
 
 
 class TorchLanguageModel:
     """Implements `text.decoding.LanguageModel`."""
 
-    def __init__(self, model: Transformer, *, precision: Precision = "float32") -> None:
-        self._model, self._low = model, precision == "bfloat16"
+    def __init__(self, model: Transformer, *, reading: Precision = "float32") -> None:
+        self._model, self._low = model, reading == "bfloat16"
 
     @property
     def max_positions(self) -> int:
@@ -78,11 +80,20 @@ class TorchLanguageModel:
 
     @torch.inference_mode()
     def forward(self, feeds: Sequence[Feed]) -> list[Output]:
-        counts = [feed.num_outputs for feed in feeds]
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._low):
+        outputs: list[Output | None] = [None] * len(feeds)
+        for low in (True, False):
+            at = [i for i, feed in enumerate(feeds) if low == (self._low and len(feed.token_ids) > LONG_FEED)]
+            for i, output in zip(at, self._forward([feeds[i] for i in at], low), strict=True):
+                outputs[i] = output
+        return [output for output in outputs if output is not None]
+
+    def _forward(self, feeds: Sequence[Feed], low: bool) -> list[Output]:
+        if not feeds:
+            return []
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
             x_ND = torch.cat([self._hidden(chunk) for chunk in _chunks(feeds)])
         log_probs_NV = self._model.logits(x_ND.to(self._model.lm_head.weight.dtype)).float().log_softmax(-1)
-        return [Output(rows_TV.numpy()) for rows_TV in log_probs_NV.split(counts)]
+        return [Output(rows_TV.numpy()) for rows_TV in log_probs_NV.split([feed.num_outputs for feed in feeds])]
 
     def _hidden(self, feeds: Sequence[Feed]) -> Tensor:
         """Hidden states at the places that are answered for, [N, D]."""

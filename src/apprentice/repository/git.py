@@ -92,7 +92,8 @@ class Git:
         objects = Path(_lookup(git_folder, path, "--path-format=absolute", "--git-path", "objects"))
         object_format = _lookup(git_folder, path, "--show-object-format")
         if object_format not in ("sha1", "sha256"):
-            raise InputError(f"`{_shown(str(path))}` has an unknown object format: `{_shown(object_format)}`")
+            shown = f"`{_shown(str(path))}` has an unknown object format: `{_shown(object_format)}`"
+            raise InputError(shown, hint="clone it anew in the format sha1 or sha256")
         if not objects.is_dir():
             raise _no_repository(path)
         return cls(path, git_folder, objects, object_format)
@@ -242,7 +243,8 @@ def _git_folder(path: Path) -> Path:
     except PermissionError as error:
         raise _no_permission(path) from error
     except OSError as error:
-        raise InputError(f"`{_shown(str(path))}` cannot be read: {error.strerror}") from error
+        hint = "check the path and the disk"
+        raise InputError(f"`{_shown(str(path))}` cannot be read: {error.strerror}", hint=hint) from error
     if {"HEAD", "objects"} <= names:
         return path
     raise _no_repository(path)

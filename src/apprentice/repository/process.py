@@ -20,6 +20,7 @@ from apprentice.core.text_safety import shorten
 
 SILENCE_S = 120.0
 """Longest wait for the next byte of a git process, in seconds."""
+DAMAGED_REPOSITORY = "check the repository with `git fsck`"
 _CHUNK = 1 << 18
 
 _SAFE_CONFIG = (
@@ -173,7 +174,7 @@ class GitProcess:
                 return taken
             searched = max(self._at, len(self._buffer) - len(end) + 1)
             if len(self._buffer) - self._at > limit:
-                raise InputError(f"`{self.name}` wrote a record of more than {limit} bytes")
+                raise InputError(f"`{self.name}` wrote a record of more than {limit} bytes", hint=DAMAGED_REPOSITORY)
             shift = self._at
             if not self._fill():
                 if len(self._buffer) > self._at:
@@ -194,7 +195,7 @@ class GitProcess:
         """Everything up to the end of the output. Raises: InputError over `limit` bytes."""
         while self._fill():
             if len(self._buffer) - self._at > limit:
-                raise InputError(f"`{self.name}` wrote more than {limit} bytes")
+                raise InputError(f"`{self.name}` wrote more than {limit} bytes", hint=DAMAGED_REPOSITORY)
         return self.read_exactly(len(self._buffer) - self._at)
 
     def skip(self, size: int) -> None:
@@ -254,5 +255,5 @@ class GitProcess:
         self._process.kill()
         return InputError(
             f"`{self.name}` gave no answer for {self._silence_s:.0f} s and was stopped",
-            hint="check the repository with `git fsck`",
+            hint=DAMAGED_REPOSITORY,
         )

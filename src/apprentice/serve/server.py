@@ -37,7 +37,7 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
-            raise ConfigError(f"port {self.port} is not in 0 to 65535")
+            raise ConfigError(f"port {self.port} is not in 0 to 65535", hint="0 takes any free port")
         if self.api_key is not None and len(self.api_key) < 16:
             raise ConfigError("the API key is shorter than 16 characters", hint="make one: `openssl rand -hex 24`")
         if self.api_key is None and not is_loopback([self.host]):

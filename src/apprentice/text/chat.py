@@ -186,13 +186,14 @@ def _learnable(
 
 def _check(messages: Sequence[Mapping[str, Any]]) -> None:
     if not messages:
-        raise InputError("a conversation needs at least one message")
+        raise InputError("a conversation needs at least one message", hint="give `messages` with a user's message")
     for number, message in enumerate(messages, 1):
         role = message.get("role")
         if role not in ROLES:
             raise InputError(f"message {number} has the unknown role `{str(role)[:40]}`", hint=f"roles are {', '.join(ROLES)}")
         if not isinstance(message.get("content"), (str, list, type(None))):
-            raise InputError(f"message {number}: `content` must be text or a list of parts")
+            kind = type(message["content"]).__name__
+            raise InputError(f"message {number}: its `content` is of type {kind}", hint="give text or a list of parts")
 
 
 def _unused(template: str, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> str:
@@ -200,7 +201,7 @@ def _unused(template: str, messages: Sequence[Mapping[str, Any]], tools: Sequenc
     try:
         seen = template + json.dumps([list(messages), list(tools or ())], ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"the messages are no plain data: {error}") from error
+        raise InputError(f"the messages are no plain data: {error}", hint="give what JSON can hold") from error
     return next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in seen)
 
 
@@ -210,16 +211,19 @@ def _run(template: str, names: Mapping[str, Any], fuel: int) -> str:
     try:
         text = environment.render_template("chat", **names)
     except minijinja.TemplateError as error:
-        raise InputError(f"the chat template refuses these messages: {_reason(error)}") from error
+        hint = "follow its rules (many want user and assistant in turn), or mend `chat_template` in the model's folder"
+        raise InputError(f"the chat template refuses these messages: {_reason(error)}", hint=hint) from error
     if len(text) > MAX_RENDERED_CHARS:
-        raise InputError("the conversation is too long for a chat template")
+        hint = f"leave out its oldest messages: {MAX_RENDERED_CHARS:,} characters at most"
+        raise InputError("the conversation is too long for a chat template", hint=hint)
     return text
 
 
 def _environment(template: str) -> minijinja.Environment:
     """A new one each time: fuel is a setting of the environment, and threads must not share it."""
     if len(template) > MAX_TEMPLATE_CHARS:
-        raise InputError("the chat template is too long to be one")
+        hint = f"mend `chat_template` in the model's folder: {MAX_TEMPLATE_CHARS:,} characters at most"
+        raise InputError("the chat template is too long to be one", hint=hint)
     environment = minijinja.Environment(
         templates={"chat": _plain_tags(template)}, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
     )

@@ -188,7 +188,7 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer, stop_texts: Sequence[str] = (), skip: int = 0) -> None:
         """`skip`: characters at the start that are not shown (what a healed prompt has in front of the cursor)."""
         if any(not stop for stop in stop_texts):
-            raise InputError("a stop text must not be empty")
+            raise InputError("a stop text is empty", hint="leave it out")
         self._tokenizer, self._stop_texts, self._skip = tokenizer, tuple(stop_texts), skip
         self._characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+import torch
 
 from apprentice.model.transformer import Transformer
 from apprentice.train import losses
@@ -61,13 +62,13 @@ class Curve:
 
 
 def measure(
-    model: Transformer, sequences: Sequence[PackedSequence], *, step: int, elapsed_s: float
+    model: Transformer, sequences: Sequence[PackedSequence], *, matmul: torch.dtype, step: int, elapsed_s: float
 ) -> HeldOut | None:
     """A point of the curve; None where no held-out token is changed."""
     started, count = time.perf_counter(), 0
     nats: dict[int, float] = {}
     for sequence in sequences:
-        nll_N, at_T = losses.changed_nll(model, collate([sequence]))
+        nll_N, at_T = losses.changed_nll(model, collate([sequence]), matmul=matmul)
         count += len(nll_N)
         for row, value in zip(sequence.rows_T[1:][at_T[: len(sequence) - 1]].tolist(), nll_N.tolist(), strict=True):
             nats[row] = nats.get(row, 0.0) + value

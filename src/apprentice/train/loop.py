@@ -131,7 +131,7 @@ class Trainer:
         self._resume()
         self._progress.stage("train", self._plan.num_steps, "steps")
         self._progress.advance(self._state.course.step)
-        with numerics.applied(self._model, self._plan.numerics):
+        with numerics.applied(self._plan.numerics):
             if not self._state.curve.points:
                 self._measure()
             while not self._state.stopped_early and (decision := self._decide()) is not None:
@@ -236,7 +236,10 @@ class Trainer:
         if not self._heldout:
             return False
         curve, before = self._state.curve, self._state.curve.best()
-        point = measure(self._model, self._heldout, step=self._state.course.step, elapsed_s=self._elapsed_s())
+        point = measure(
+            self._model, self._heldout, matmul=self._plan.numerics.matmul, step=self._state.course.step,
+            elapsed_s=self._elapsed_s(),
+        )
         if point is None:
             self._heldout = []
             self._progress.note("the held-out edits have no changed token: no early stop and no roll-back")

@@ -36,19 +36,19 @@ def total_weight(batches: list[Batch], table: np.ndarray) -> float:
 def batch_loss(model: Transformer, batch: Batch, table: np.ndarray, divisor: float, *, matmul: torch.dtype) -> Tensor:
     """Sum of weight * -log p over the batch, divided by `divisor`."""
     weights_BT = table[batch.kinds_BT[:, 1:]] / divisor
-    x_ND, targets_N, at = _at(model, batch, weights_BT > 0)
+    x_ND, targets_N, at = _at(model, batch, weights_BT > 0, matmul)
     weights_N = torch.from_numpy(weights_BT[at].astype(np.float32))
     return weighted_nll(x_ND, model.lm_head, targets_N, weights_N, matmul=matmul)
 
 
 @torch.no_grad()
-def changed_nll(model: Transformer, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+def changed_nll(model: Transformer, batch: Batch, *, matmul: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
     """-log p of each changed token of a batch of one, the head in float32, and where among tokens 1.. they stand."""
     assert len(batch.token_ids_BT) == 1
     wanted_BT = batch.kinds_BT[:, 1:] == CHANGED
     if not wanted_BT.any():
         return np.empty(0, np.float32), wanted_BT[0]
-    x_ND, targets_N, _ = _at(model, batch, wanted_BT)
+    x_ND, targets_N, _ = _at(model, batch, wanted_BT, matmul)
     parts = [
         functional.cross_entropy(model.logits(x_CD).float(), targets_C, reduction="none")
         for x_CD, targets_C in zip(x_ND.split(CHUNK_TOKENS), targets_N.split(CHUNK_TOKENS), strict=True)
@@ -113,11 +113,15 @@ class _WeightedNll(torch.autograd.Function):
         return (*grads, None, None, None, None)
 
 
-def _at(model: Transformer, batch: Batch, wanted_BT: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
+def _at(
+    model: Transformer, batch: Batch, wanted_BT: np.ndarray, matmul: torch.dtype
+) -> tuple[Tensor, Tensor, np.ndarray]:
     """Hidden states in front of the wanted tokens (a mask over tokens 1.. of each row), those tokens, and the mask."""
     tokens_BT = torch.from_numpy(batch.token_ids_BT)
     segments_BT = None if batch.segments_BT is None else torch.from_numpy(batch.segments_BT)
     # The last token predicts nothing.
-    x_BTD = model.hidden(tokens_BT[:, :-1], segments_BT=None if segments_BT is None else segments_BT[:, :-1])
+    # Weights stay float32: an update of 1e-4 would vanish in 8 bits of mantissa. Each is used once, so no copy is kept.
+    with torch.autocast("cpu", matmul, enabled=matmul != torch.float32, cache_enabled=False):
+        x_BTD = model.hidden(tokens_BT[:, :-1], segments_BT=None if segments_BT is None else segments_BT[:, :-1])
     at = torch.from_numpy(wanted_BT)
     return x_BTD[at], tokens_BT[:, 1:][at], wanted_BT

@@ -4,7 +4,7 @@
 
     fp32          torch's default matrix product
     fp32-onednn   oneDNN's: 1.1 to 1.8 times as fast on the machines measured so far; the same precision
-    bf16          products in bfloat16, all else float32 (`leaves`): twice as fast where the CPU has AVX512-BF16 or AMX,
+    bf16          products in bfloat16, all else float32 (autocast): twice as fast where the CPU has AVX512-BF16 or AMX,
                   seven times slower where it has not
 
 Machines differ by such factors that a table of CPUs would be wrong for half of them. A candidate whose loss is off by
@@ -29,7 +29,6 @@ from msgspec.structs import replace
 
 from apprentice.core import machine
 from apprentice.model.transformer import Transformer
-from apprentice.train.leaves import swapped
 
 LOSS_TOLERANCE = 0.02
 Arithmetic = Literal["fp32", "fp32-onednn", "bf16"]
@@ -65,13 +64,6 @@ def trim_memory() -> None:
     """Give back what lies free between blocks in use: with sequences of many lengths the holes add up to gigabytes."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-@contextlib.contextmanager
-def applied(model: Transformer, numerics: Numerics) -> Iterator[None]:
-    """Within the block the process and the model compute in these numerics."""
-    with _process(numerics), swapped(model, numerics.matmul):
-        yield
 
 
 def fixed(arithmetic: Arithmetic | None = None, threads: int | None = None) -> Numerics:
@@ -149,7 +141,7 @@ def refuse_imprecise(
 def peak_gflops(numerics: Numerics, *, size: int = 1024) -> float:
     """Speed of a square matrix product, best of a few."""
     best = math.inf
-    with _process(numerics):
+    with applied(numerics):
         a, b = (torch.ones(size, size, dtype=numerics.matmul) for _ in range(2))
         for _ in range(5):
             start = time.perf_counter()
@@ -159,7 +151,8 @@ def peak_gflops(numerics: Numerics, *, size: int = 1024) -> float:
 
 
 @contextlib.contextmanager
-def _process(numerics: Numerics) -> Iterator[None]:
+def applied(numerics: Numerics) -> Iterator[None]:
+    """Within the block torch multiplies in these numerics; the number format goes to each product (`losses`)."""
     # Known to torch at run time only.
     products = cast(Any, torch.backends.mkldnn).matmul
     threads, precision = torch.get_num_threads(), products.fp32_precision
@@ -179,7 +172,7 @@ def _time(
 ) -> tuple[float, float]:
     """Best seconds and the loss. The first round warms up, and is the last one for a candidate that is far behind."""
     best, loss = math.inf, math.nan
-    with applied(model, numerics):
+    with applied(numerics):
         for round_number in range(repeats + 1):
             start = time.perf_counter()
             value = loss_of(numerics.matmul)

@@ -14,7 +14,6 @@ then from the saved weights. With `steps` the resulting artifact is the same bit
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import time
@@ -208,18 +207,6 @@ def prepare(
     return Data(rows, sequences, heldout, {reason: count for reason, count in reasons.items() if count})
 
 
-def base_hash(folder: Path) -> str:
-    """The content hash of a base, for `parents`: its manifest's, or that of its files."""
-    if artifacts.is_finished(folder):
-        return artifacts.read(folder).hash
-    digest = hashlib.sha256()
-    for path in sorted([folder / "config.json", *folder.glob("*.safetensors"), *folder.glob("tokenizer*.json")]):
-        if path.is_file():
-            with path.open("rb") as stream:
-                digest.update(path.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
-
-
 def select_weights(model: Transformer, sft: SftConfig) -> None:
     """Freeze what is not trained."""
     if sft.weights == "lora":
@@ -287,7 +274,7 @@ def _time_step(
     table, size = sft.loss.table(), sft.loop.batch_sequences
     batch = collate(sorted(data.sequences, key=len)[-size:])
     if batch.num_tokens * token_s < limit_s:
-        with numerics.applied(model, chosen):
+        with numerics.applied(chosen):
             start = time.perf_counter()
             losses.batch_loss(model, batch, table, losses.total_weight([batch], table), matmul=chosen.matmul).backward()
             token_s = (time.perf_counter() - start) / batch.num_tokens

@@ -1,0 +1,50 @@
+"""When a figure no longer holds."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import harness
+
+CODE = '"""Says what it does."""\n\nTIMES = 2\n\n\ndef f(x):\n    """Doubles."""\n    return TIMES * x\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("Doubles.", "Gives twice as much.", True),
+        ("    return", "    # twice\n    return", True),
+        ("\n\n\ndef", "\n\n\n\n\ndef", True),
+        ("TIMES = 2", "TIMES = 3", False),
+        ("TIMES * x", 'TIMES * x or "Doubles."', False),
+    ],
+)
+def test_code_is_the_same_whatever_is_said_about_it(tmp_path: Path, old: str, new: str, same: bool) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(CODE)
+    before = harness.code_hash(path)
+    path.write_text(CODE.replace(old, new))
+    assert (harness.code_hash(path) == before) == same
+
+
+def test_a_cell_runs_again_only_where_its_code_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(harness, "WORK", tmp_path / "work")
+    benchmark, calls = harness.Benchmark("sample"), []
+
+    def work() -> tuple[list[harness.Row], dict[str, int]]:
+        calls.append(1)
+        return [harness.Row("base", "bits", 1.0)], {"places": 3}
+
+    for _ in range(2):
+        result = benchmark.cell("one", work, seed=1)
+    assert (len(calls), result["rows"][0]["value"], result["details"]) == (1, 1.0, {"places": 3})
+    assert result["sources"]
+    assert harness.stale() == []
+    path = tmp_path / "results" / "sample" / "one.json"
+    name = next(iter(result["sources"]))
+    path.write_text(json.dumps({**result, "sources": {**result["sources"], name: "another"}}))
+    assert harness.stale() == [("sample/one.json", [name])]
+    benchmark.cell("one", work, seed=1)
+    assert len(calls) == 2
