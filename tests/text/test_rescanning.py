@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 from pathlib import Path
 
@@ -64,3 +65,21 @@ def test_what_was_redacted_is_clean(tmp_path: Path, redactor: Redactor) -> None:
     for number, hide in enumerate(planted.DISGUISES.values()):
         (tmp_path / str(number)).write_text(redactor.redact(hide(SECRET))[0])
     assert rescan(tmp_path, redactor) == []
+
+
+def test_strings_are_looked_at_as_they_were_redacted_not_as_json_writes_them(tmp_path: Path, redactor: Redactor) -> None:
+    harmless = "machine host\npassword sample"
+    rows = [{"old": ["fine"]}, {"new": ["a", f"key {SECRET}"]}, {"text": harmless}, {SECRET: 1}]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert redactor.redact(harmless)[1] == {}
+    assert rescan(tmp_path, redactor) == [
+        Finding(tmp_path / "events.jsonl", 2, "github-token"),
+        Finding(tmp_path / "events.jsonl", 4, "github-token"),
+    ]
+
+
+def test_files_that_are_known_are_not_looked_at_again(tmp_path: Path, redactor: Redactor) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("a/old", "a/new"):
+        (tmp_path / name).write_text(SECRET)
+    assert [finding.path.name for finding in rescan(tmp_path, redactor, known={"a/old"})] == ["new"]

@@ -26,7 +26,7 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,17 +119,21 @@ class Finding:
     kind: str
 
 
-def rescan(folder: Path, redactor: Redactor | None = None) -> list[Finding]:
-    """Look through everything that was written under `folder`: text, JSON lines, Parquet, compressed or not."""
+def rescan(folder: Path, redactor: Redactor | None = None, *, known: Collection[str] = ()) -> list[Finding]:
+    """Look through everything that was written under `folder`: text, JSON lines, Parquet, compressed or not. `known`:
+    files, by their path in the folder, that were looked through before."""
     from apprentice.text import rescanning
 
     scanner = redactor or Redactor()
     findings = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
-        for line, text in rescanning.texts_of(path):
-            data = text.encode("utf-8", "surrogatepass")
+        if path.relative_to(folder).as_posix() in known:
+            continue
+        for piece in rescanning.texts_of(path):
+            data = piece.text.encode("utf-8", "surrogatepass")
             for hit in _merged(scanner.find(data)):
-                findings.append(Finding(path, line + data.count(b"\n", 0, hit.start), hit.kind))
+                further = 0 if piece.is_row else data.count(b"\n", 0, hit.start)
+                findings.append(Finding(path, piece.line + further, hit.kind))
     return findings
 
 

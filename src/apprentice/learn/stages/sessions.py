@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,11 @@ from apprentice.sessions.git_history import GitHistoryConfig
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions, SessionsWriter
 from apprentice.text.people import Known
-from apprentice.text.redaction import RedactionPolicy, Redactor
+from apprentice.text.redaction import RedactionPolicy, Redactor, rescan
 
 _NEXT, _OLD = ".next", ".old"
+_SHOWN = 5
+"""Findings that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ def read(
                 if source.kind != "git" and previous is None:
                     _import(source.path, writer)
             writer.finish(config=resolved, policy=policy)
+    _look_again(beside, redactor, target if previous is not None else None, progress)
     _swap(beside, target)
     return Sessions.open(target)
 
@@ -157,6 +161,16 @@ def _import(path: Path, writer: SessionsWriter) -> None:
         import_sessions(Sessions.open(path), writer)
     else:
         import_bundle(path, writer)
+
+
+def _look_again(folder: Path, redactor: Redactor, before: Path | None, progress: ProgressSink) -> None:
+    """Search what was written for what redaction should have taken, and say what is found: a rule that goes by words
+    nearby (`password`, `cookie`) may see in a cut piece what it did not see in the whole, so it is no proof of a leak."""
+    known = {path.relative_to(before).as_posix() for path in before.rglob("*") if path.is_file()} if before else set()
+    for finding in (findings := rescan(folder, redactor, known=known - {"manifest.json"}))[:_SHOWN]:
+        progress.note(f"look at `{finding.path.relative_to(folder)}`, row {finding.line}: it may hold a secret ({finding.kind})")
+    if len(findings) > _SHOWN:
+        progress.note(f"and at {len(findings) - _SHOWN} more places: {dict(Counter(finding.kind for finding in findings))}")
 
 
 def _swap(new: Path, target: Path) -> None:
