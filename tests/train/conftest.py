@@ -28,6 +28,10 @@ class MadeRow:
     repository: str = "made"
     time: float = 0.0
 
+    @property
+    def moment(self) -> str:
+        return str(self.time)
+
 
 def _row(kind: str, prompt: Prompt, target: list[Piece], number: int) -> MadeRow:
     text, spans = join(target)

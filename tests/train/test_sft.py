@@ -198,8 +198,24 @@ def test_every_knob_is_in_the_recipe(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(config.resolved_toml(SftConfig()))
     assert config.load(SftConfig, path) == SftConfig()
-    changed = config.load(SftConfig, path, ["optimizer.lr=3e-5", "loss.mark=1", 'kinds=["next_edit", "completion"]'])
-    assert (changed.optimizer.lr, changed.loss.mark, changed.kinds) == (3e-5, 1.0, ("next_edit", "completion"))
+    changed = config.load(SftConfig, path, ["optimizer.lr=3e-5", "loss.mark=1", 'kinds=["next_edit"]'])
+    assert (changed.optimizer.lr, changed.loss.mark, changed.kinds) == (3e-5, 1.0, ("next_edit",))
+
+
+def test_an_edit_is_shown_as_one_kind(make_rows):
+    both = [*make_rows(200), *make_rows(200, "completion")]
+    chosen = sft.one_kind_each(both, SftConfig())
+    assert sorted(row.moment for row in chosen) == sorted(row.moment for row in make_rows(200))
+    assert 60 < sum(row.kind == "completion" for row in chosen) < 140
+    assert chosen == sft.one_kind_each(both, SftConfig())
+    assert chosen != sft.one_kind_each(both, SftConfig(seed=1))
+    for share, kind in ((0.0, "next_edit"), (1.0, "completion")):
+        assert {row.kind for row in sft.one_kind_each(both, SftConfig(completions=share))} == {kind}
+
+
+def test_an_edit_with_one_kind_is_shown_as_that(make_rows):
+    rows = make_rows(5, "completion")
+    assert sft.one_kind_each(rows, SftConfig(completions=0.0)) == rows
 
 
 DRIVER = """

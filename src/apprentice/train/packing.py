@@ -60,8 +60,8 @@ class LossWeights:
     """Characters of a replacement that stood there before."""
     end: float = 1.0
     """The mark that ends a replacement: with less the model does not learn to stop."""
-    mark: float = 0.1
-    """The marks around the old lines, which a server writes itself."""
+    mark: float = 0.0
+    """The marks around the old lines, which a server writes itself: a model that learned them suggests them."""
     old: float = 0.1
     """The lines to be replaced."""
     above: float = 0.1

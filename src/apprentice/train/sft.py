@@ -15,6 +15,7 @@ then from the saved weights. With `steps` the resulting artifact is the same bit
 from __future__ import annotations
 
 import math
+import random
 import re
 import time
 from collections import Counter
@@ -49,6 +50,7 @@ OUTCOME = "outcome.json"
 CALIBRATION_TOKENS = 256
 CALIBRATION_SHARE = 0.05
 """Of the budget, after which no further numerics are tried."""
+COMPLETION = "completion"
 LEARNED_KINDS = ("changed", "copied", "end")
 _LICENCE = re.compile(r"^license:\s*([\w.-]{1,64})\s*$", re.MULTILINE)
 
@@ -66,6 +68,8 @@ class Row(PackingRow, Protocol):
     def repository(self) -> str: ...
     @property
     def time(self) -> float: ...
+    @property
+    def moment(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +86,12 @@ class SftConfig:
     """`lora`: adapters are scaled by alpha / rank, above 0."""
     lora_lr: float = 5e-4
     """`lora`: highest learning rate, in place of `optimizer.lr`, above 0."""
-    kinds: tuple[str, ...] = ("next_edit",)
-    """Kinds of examples that are read. In the form `stream` two kinds show the same edit twice, the second for free."""
+    kinds: tuple[str, ...] = ("next_edit", "completion")
+    """Kinds of examples that are read. An edit that has several is shown as one of them: after the first, another kind
+    would give it away."""
+    completions: float = 0.5
+    """Share of such edits that are shown as `completion`, 0 to 1: a model that never sees a cursor in a line forgets how to
+    go on there."""
     order: Literal["time", "shuffled"] = "time"
     """Order of the sequences; the edits inside one are always in the order of time."""
     seed: int = 0
@@ -108,6 +116,8 @@ class SftConfig:
             raise ValueError("lora_lr must be above 0 and at most 1")
         if self.threads < 0 or not self.kinds:
             raise ValueError("threads must be 0 or more, kinds must name at least one")
+        if not 0 <= self.completions <= 1:
+            raise ValueError("completions must be from 0 to 1")
 
     def lora(self) -> adapter.LoraConfig:
         """Rank and scale of the adapters."""
@@ -187,7 +197,7 @@ def prepare(
     train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, sft: SftConfig
 ) -> Data:
     """Pack the rows. Raises: InputError where no token would carry loss."""
-    rows = [row for row in train_rows if row.kind in sft.kinds]
+    rows = one_kind_each([row for row in train_rows if row.kind in sft.kinds], sft)
     if not rows:
         raise InputError(
             f"no examples of kind {' or '.join(sft.kinds)} to train on",
@@ -202,9 +212,22 @@ def prepare(
         )
     # What changes no character is no part of the measure.
     measured = [row for row in heldout_rows if row.kind in sft.kinds and any(span[2] == "changed" for span in row.spans)]
-    heldout = pack(measured, tokenizer, sft.packing)
-    reasons = {"sequence without loss": len(packed) - len(sequences), "other kind": len(train_rows) - len(rows)}
+    heldout = pack(one_kind_each(measured, sft), tokenizer, sft.packing)
+    reasons = {"sequence without loss": len(packed) - len(sequences), "shown as another kind": len(train_rows) - len(rows)}
     return Data(rows, sequences, heldout, {reason: count for reason, count in reasons.items() if count})
+
+
+def one_kind_each(rows: Sequence[Row], sft: SftConfig) -> list[Row]:
+    """Of the rows of one edit the one whose kind it is shown as, drawn by seed."""
+    kinds: dict[str, set[str]] = {}
+    for row in rows:
+        kinds.setdefault(row.moment, set()).add(row.kind)
+    chosen: dict[str, str] = {}
+    for moment, found in kinds.items():
+        as_completion = random.Random(f"{sft.seed} {moment}").random() < sft.completions
+        others = sorted(found - {COMPLETION})
+        chosen[moment] = COMPLETION if COMPLETION in found and (as_completion or not others) else others[0]
+    return [row for row in rows if row.kind == chosen[row.moment]]
 
 
 def select_weights(model: Transformer, sft: SftConfig) -> None:
