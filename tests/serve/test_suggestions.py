@@ -75,6 +75,32 @@ def test_a_line_keeps_what_stands_before_and_behind_the_cursor() -> None:
     assert suggestion.new == ("    return a + b  # sum",)
 
 
+@pytest.mark.parametrize(
+    ("generated", "rest", "line"),
+    [
+        ("a + b", "", "f(a + b"),
+        ("a, b)", ")", "f(a, b)"),
+        ("a, b):", ")", "f(a, b):)"),
+        ("a, b)", "):", "f(a, b):"),
+        ("a, b)  # sum", ")  # sum", "f(a, b)  # sum"),
+        ("foo", "or bar", "f(fooor bar"),
+        (">>>>>>> after", "", "f("),
+        ("# a.py, below the edit", "", "f("),
+        ("# a.py", ")", "f()"),
+    ],
+)
+def test_a_line_does_not_repeat_what_stands_behind_the_cursor_nor_say_parts_of_the_prompt(
+    generated: str, rest: str, line: str
+) -> None:
+    assert suggester(generated).line(PLACE, "f(", rest).new == (line,)
+
+
+def test_a_line_that_stays_as_it_is_is_not_shown() -> None:
+    here = PLACE.lines[PLACE.start_line]
+    assert not suggester("<<<<<<< before").line(PLACE, here).is_shown
+    assert not suggester(here[-4:]).line(PLACE, here[:-4]).is_shown
+
+
 def test_the_memory_is_asked_about_the_place_and_explains_only_when_asked_why() -> None:
     memory = Remembering()
     plain = suggester(said("    return b"), memory=memory).edit(PLACE)

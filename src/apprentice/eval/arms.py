@@ -21,16 +21,16 @@ from apprentice.core.protocols import Generator, Mixture, Request, Sample, Token
 from apprentice.eval.replay import MixtureSource, View
 from apprentice.eval.samples import EDIT, LIKELIHOOD, LINE
 from apprentice.examples.checks.likelihood import Likelihood, likelihood
-from apprentice.examples.checks.line import confidence, first_line
+from apprentice.examples.checks.line import confidence
 from apprentice.examples.kinds.completion import Cursor
 from apprentice.examples.kinds.next_edit import region
-from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, next_edit_prompt
+from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, completion_text, next_edit_prompt
 from apprentice.text.edits import END_MARK, UntilEndMark, join, render_target
 from apprentice.text.healing import before_healing, heal
 
 BARE_LINES = 6
 """Lines on each side of the region in the bare window."""
-SCORING_VERSION = "1"
+SCORING_VERSION = "2"
 """A change here means that rows made before are not comparable."""
 
 
@@ -117,7 +117,7 @@ class ModelArm:
             mixture=self._line_mixture(view, cursor, prompt_ids, must_start_with),
         )
         sample = self.generator.generate([request])[0]
-        return replace(_answer(sample), text=first_line(sample.text))
+        return replace(_answer(sample), text=completion_text(sample.text, place.path))
 
     def edit(self, view: View, limits: Limits) -> Answer:
         prompt_ids = self.edit_prompt_ids(view)
@@ -232,7 +232,7 @@ class RemoteArm:
     def line(self, view: View, cursor: Cursor, limits: Limits) -> Answer:
         prompt = completion_prompt(self.tokenizer, cursor.place, cursor.line_start, view.moment.recent, self.prompt)
         answer = self.complete(prompt.text, limits.line_tokens, ("\n",))
-        return replace(answer, text=first_line(answer.text))
+        return replace(answer, text=completion_text(answer.text, cursor.place.path))
 
     def edit(self, view: View, limits: Limits) -> Answer:
         place = region(view.moment.lines, view.moment.edit)

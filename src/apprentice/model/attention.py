@@ -47,6 +47,14 @@ class Cache:
         assert 0 <= length <= self.length
         self.length = length
 
+    def copy_from(self, other: Cache, length: int) -> None:
+        """Become the first `length` tokens of another cache of the same model. Only an empty cache may."""
+        assert self.length == 0
+        assert length <= other.length
+        self.reserve(length)
+        self._store_L2KSE[:, :, :, :length] = other._store_L2KSE[:, :, :, :length]
+        self.length = length
+
     def reserve(self, count: int) -> None:
         """Makes room for `count` more tokens."""
         needed, room = self.length + count, self._store_L2KSE.shape[3]

@@ -13,7 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from apprentice.core.protocols import Tokenizer
-from apprentice.text.edits import Edit, Piece, Span, join, render_place, target_text
+from apprentice.text.edits import Edit, Piece, Span, contains_mark, join, render_place, target_text
+
+_CLOSING = ")]}>\"'`:;,"
+"""What editors put behind the cursor of their own accord."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,19 @@ def completion_prompt(
     pieces.append(Piece("".join(line + "\n" for line in above) + line_start, "above"))
     text, spans = join(piece for piece in pieces if piece.text)
     return Prompt(text, tuple(spans))
+
+
+def completion_text(generated: str, path: str, line_rest: str = "") -> str:
+    """What the reply to `completion_prompt` suggests: a line, without its end where that stands behind the cursor
+    already (`line_rest`); nothing where the model began another part of the prompt instead."""
+    line = generated.split("\n", 1)[0]
+    if contains_mark([line]) or line in (f"# {path}", f"# {path}, below the edit"):
+        return ""
+    rest = line_rest.rstrip()
+    if rest and line.rstrip().endswith(rest):
+        return line.rstrip().removesuffix(rest)
+    closing = rest[: len(rest) - len(rest.lstrip(_CLOSING))]
+    return next((line[: len(line) - n] for n in range(len(closing), 0, -1) if line.endswith(closing[:n])), line)
 
 
 def _around(tokenizer: Tokenizer, place: Place, config: PromptConfig) -> tuple[list[str], list[str]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from apprentice.core.protocols import Generator, Mixture, Request, Sample, Tokenizer
-from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, next_edit_prompt
+from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, completion_text, next_edit_prompt
 from apprentice.text.edits import Edit, EditFormatError, UntilEndMark, parse_target
 from apprentice.text.healing import before_healing, heal
 
@@ -103,10 +103,12 @@ class Suggester:
             prompt_ids=prompt_ids, max_tokens=limit, stop_texts=("\n",), must_start_with=must_start_with, mixture=mixture
         )
         sample = self._generator.generate([request])[0]
-        return self._suggestion(place, [line_start + sample.text.split("\n", 1)[0] + line_rest], sample, why=why)
+        new = line_start + completion_text(sample.text, place.path, line_rest) + line_rest
+        return self._suggestion(place, [new], sample, why=why)
 
     def _suggestion(self, place: Place, new: list[str], sample: Sample, *, why: bool) -> Suggestion:
         sureness = math.fsum(sample.model_log_probs)
+        has_news = new != list(place.lines[place.start_line : place.end_line])
         resembles: Sequence[Any] = ()
         if why and self._memory is not None:
             resembles = self._memory.explain(
@@ -115,6 +117,6 @@ class Suggester:
         return Suggestion(
             path=place.path, start_line=place.start_line, end_line=place.end_line, new=tuple(new),
             confidence=math.exp(sureness), tokens=len(sample.token_ids), steps=sample.steps,
-            is_shown=self._threshold is None or sureness >= self._threshold, resembles=tuple(resembles),
+            is_shown=has_news and (self._threshold is None or sureness >= self._threshold), resembles=tuple(resembles),
         )  # fmt: skip
 
