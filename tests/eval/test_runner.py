@@ -9,6 +9,7 @@ import pytest
 from apprentice.core.errors import InternalError
 from apprentice.core.fakes import ByteTokenizer, ScriptedGenerator
 from apprentice.core.protocols import Request
+from apprentice.eval import runner
 from apprentice.eval.arms import ModelArm
 from apprentice.eval.copying import CopyArm
 from apprentice.eval.replay import Memories, Replay
@@ -89,6 +90,17 @@ def test_every_arm_answers_at_every_place(tmp_path: Path, works: list[Work], bui
         assert set(found) == {(arm, place) for arm in arms for place in places}
     # One forward pass for both arms' likelihoods, one generation for each arm.
     assert generator.calls == len(next_edits) + 2 * len(completions) + 2 * len(next_edits)
+
+
+def test_commits_with_lines_only_are_looked_at_when_there_are_many(
+    tmp_path: Path, works: list[Work], built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_WAVE_COMMITS", 1)
+    arms, test = _arms(ScriptedGenerator(BYTES, ["x"]), ["base"]), list(built.examples["test"])
+    first = _evaluation(tmp_path / "a", works, built, arms).commits("line")[0]
+    built.examples["test"] = [e for e in test if e.kind == "completion" or e.commit != first]
+    rows = _evaluation(tmp_path / "b", works, built, arms, measures=("line",)).run()
+    assert {row.example for row in rows} == {e.moment for e in test if e.kind == "completion"}
 
 
 def test_rows_hold_what_was_measured(tmp_path: Path, works: list[Work], built: Built) -> None:

@@ -188,7 +188,8 @@ class Evaluation:
         needed = {other for turn in turns for other in turn.commits}
         self._kept = {other: views for other, views in self._kept.items() if other in needed}
         if commit not in self._kept:
-            wave = [other for other in self._order if other in needed and other not in self._kept][:_WAVE_COMMITS]
+            further = [other for other in self._order if other in needed and other not in self._kept and other != commit]
+            wave = [commit, *further[: _WAVE_COMMITS - 1]]
             for other in wave:
                 self._kept[other] = []
             for view in self._replay.views(self._open_memories, set(wave)):
