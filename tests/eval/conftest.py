@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,8 @@ class RecordingMemory:
         self.asked: list[tuple[dict[str, Any], int]] = []
         self._log_prob = log_prob
 
-    def set_file(self, path: str, text: str) -> None:
-        self.told.append(("set", (path, text)))
+    def set_files(self, texts: Mapping[str, str]) -> None:
+        self.told += [("set", (path, text)) for path, text in texts.items()]
 
     def remove_file(self, path: str) -> None:
         self.told.append(("remove", path))

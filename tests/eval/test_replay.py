@@ -78,7 +78,7 @@ def test_other_peoples_work_renames_and_removals_reach_the_memory(memory: Any) -
              work("c3", [FileWork("z.py", [], hunks("z.py", "", "z\n"))], [])]  # fmt: skip
     list(Replay(works, {"r": "c1"}, texts=Texts()).views(lambda repository: Memories({}, [memory]), {"c1", "c2", "c3"}))
     assert [(kind, what if kind == "remove" else what[0]) for kind, what in memory.told if kind != "edit"] == [
-        ("set", "b.py"), ("remove", "c.py"), ("remove", "x.lock"), ("remove", "old.py"), ("set", "new.py"),
+        ("remove", "c.py"), ("remove", "x.lock"), ("set", "b.py"), ("remove", "old.py"), ("set", "new.py"),
         ("remove", "gone.py"), ("set", "z.py")]  # fmt: skip
 
 

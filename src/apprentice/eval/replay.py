@@ -33,7 +33,7 @@ class EditMemory(MixtureSource, Protocol):
 
     def copy(self) -> MixtureSource: ...
 
-    def set_file(self, path: str, text: str) -> Any: ...
+    def set_files(self, texts: Mapping[str, str]) -> Any: ...
     def remove_file(self, path: str) -> Any: ...
     def add_edit(self, edit: Edit, provenance: dict[str, Any]) -> Any: ...
 
@@ -133,25 +133,33 @@ def _origin(moment: Moment) -> dict[str, Any]:
 
 def _move(work: Work, followed: Sequence[EditMemory], texts: TextSource | None) -> None:
     """Other people's work comes in."""
+    changes: dict[str, str | None] = {}
     for path, text_id in work.moves if followed else ():
         text = texts.text(text_id) if texts is not None and text_id is not None else None
-        for memory in followed:
-            if text is not None and file_reason(path, split_lines(text)) is None:
-                memory.set_file(path, text)
-            else:
-                memory.remove_file(path)
+        changes[path] = text if text is not None and file_reason(path, split_lines(text)) is None else None
+    _change(followed, changes)
 
 
 def _settle(changed: Iterable[FileWork], followed: Sequence[EditMemory]) -> None:
     """The commit is done: its files are part of the tree."""
+    changes: dict[str, str | None] = {}
     for file in changed if followed else ():
         try:
             text = None if file.removed else "".join(line + "\n" for line in after(file))
         except ValueError:
             continue
-        for memory in followed:
-            for gone in (file.renamed_from, file.path if text is None else None):
-                if gone is not None:
-                    memory.remove_file(gone)
-            if text is not None:
-                memory.set_file(file.path, text)
+        if file.renamed_from is not None:
+            changes[file.renamed_from] = None
+        changes[file.path] = text
+    _change(followed, changes)
+
+
+def _change(followed: Sequence[EditMemory], changes: Mapping[str, str | None]) -> None:
+    """Path -> new text, or None where the file is gone; the last word on a path counts."""
+    texts = {path: text for path, text in changes.items() if text is not None}
+    gone = [path for path, text in changes.items() if text is None]
+    for memory in followed:
+        for path in gone:
+            memory.remove_file(path)
+        if texts:
+            memory.set_files(texts)
