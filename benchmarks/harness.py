@@ -43,10 +43,10 @@ class Row:
 class Benchmark:
     """The results of one benchmark."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, results: Path = RESULTS, work: Path = WORK) -> None:
         self.name = name
-        self.folder = files.make_folder(RESULTS / name)
-        self.work = files.make_folder(WORK / name)
+        self.folder = files.make_folder(results / name)
+        self.work = files.make_folder(work / name)
 
     def cell(self, name: str, work: Callable[[], tuple[list[Row], dict[str, Any]]], *, seed: int | None = None) -> dict[str, Any]:
         """The result of a cell: read where it holds, made where it does not. `work` gives rows and details."""
@@ -107,22 +107,22 @@ def changed_sources(result: dict[str, Any]) -> list[str]:
     return changed
 
 
-def stale() -> list[tuple[str, list[str]]]:
+def stale(results: Path = RESULTS) -> list[tuple[str, list[str]]]:
     """(result, changed files) of each result that no longer holds."""
     found = []
-    for path in sorted(RESULTS.rglob("*.json")):
+    for path in sorted(results.rglob("*.json")):
         if changed := changed_sources(json.loads(path.read_text())):
-            found.append((path.relative_to(RESULTS).as_posix(), changed))
+            found.append((path.relative_to(results).as_posix(), changed))
     return found
 
 
 def main(arguments: list[str]) -> int:
     """See `benchmarks/run`."""
     if arguments == ["--stale"]:
-        results = stale()
-        for name, changed in results:
+        found = stale()
+        for name, changed in found:
             print(f"{name}: {', '.join(changed)}")
-        print(f"{len(results)} stale results")
+        print(f"{len(found)} stale results")
         return 0
     names = [module.name for module in pkgutil.iter_modules([str(ROOT / "benchmarks")]) if module.name not in NOT_BENCHMARKS]
     if not arguments or arguments[0] not in names:

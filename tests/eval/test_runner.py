@@ -9,7 +9,6 @@ import pytest
 from apprentice.core.errors import InternalError
 from apprentice.core.fakes import ByteTokenizer, ScriptedGenerator
 from apprentice.core.protocols import Request
-from apprentice.eval import runner
 from apprentice.eval.arms import ModelArm
 from apprentice.eval.copying import CopyArm
 from apprentice.eval.replay import Memories, Replay
@@ -63,14 +62,15 @@ def _arms(generator: Any, names: Sequence[str] = ("base", "base_memory")) -> lis
 
 
 def _evaluation(
-    folder: Path, works: list[Work], built: Built, arms: Sequence[Any], *, clock: Any = None, memory: Any = None, **config: Any
+    folder: Path, works: list[Work], built: Built, arms: Sequence[Any], *, clock: Any = None, memory: Any = None,
+    wave_commits: int = 96, **config: Any
 ) -> Evaluation:
     folder.mkdir(exist_ok=True)
     memories = Memories({"m": memory} if memory else {}, [memory] if memory else [])
     replay = Replay(works, {"r": built.commits["test"][0]})
     return Evaluation(
         Samples(folder), arms, replay, built.examples["test"], EvaluationConfig(**config),
-        open_memories=lambda repository: memories, clock=clock or Clock(),
+        open_memories=lambda repository: memories, clock=clock or Clock(), wave_commits=wave_commits,
     )  # fmt: skip
 
 
@@ -93,13 +93,12 @@ def test_every_arm_answers_at_every_place(tmp_path: Path, works: list[Work], bui
 
 
 def test_commits_with_lines_only_are_looked_at_when_there_are_many(
-    tmp_path: Path, works: list[Work], built: Built, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, works: list[Work], built: Built
 ) -> None:
-    monkeypatch.setattr(runner, "_WAVE_COMMITS", 1)
     arms, test = _arms(ScriptedGenerator(BYTES, ["x"]), ["base"]), list(built.examples["test"])
     first = _evaluation(tmp_path / "a", works, built, arms).commits("line")[0]
     built.examples["test"] = [e for e in test if e.kind == "completion" or e.commit != first]
-    rows = _evaluation(tmp_path / "b", works, built, arms, measures=("line",)).run()
+    rows = _evaluation(tmp_path / "b", works, built, arms, wave_commits=1, measures=("line",)).run()
     assert {row.example for row in rows} == {e.moment for e in test if e.kind == "completion"}
 
 

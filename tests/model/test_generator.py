@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,16 +132,21 @@ def test_a_neighbour_in_the_batch_changes_nothing_but_rounding(debug_model: Tran
     assert np.allclose(beside[1].log_probs_TV, alone.log_probs_TV, atol=1e-5)
 
 
-def test_a_prompt_read_again_is_taken_over_and_changes_nothing(
-    debug_model: Transformer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Counting(Transformer):
+    """Writes down how many tokens go through it at once."""
+
+    def hidden(self, tokens_BT: torch.Tensor, **rest: Any) -> torch.Tensor:
+        self.__dict__.setdefault("fed", []).append(tokens_BT.shape[1])
+        return super().hidden(tokens_BT, **rest)
+
+
+def test_a_prompt_read_again_is_taken_over_and_changes_nothing(debug_model: Transformer) -> None:
     """Bit for bit, with another length of reply, with something else in between and after a shorter prompt."""
     requests = [Request(prompt_ids=PROMPTS[i], max_tokens=n, temperature=1.0, seed=n) for i, n in ((3, 9), (3, 30), (1, 9), (3, 9))]
     expected = [TorchGenerator(debug_model, TOKENIZER, reading="bfloat16").generate([request])[0] for request in requests]
-    generator, fed = TorchGenerator(debug_model, TOKENIZER, reading="bfloat16"), []
-    hidden = debug_model.hidden
-    monkeypatch.setattr(debug_model, "hidden", lambda tokens, **rest: (fed.append(tokens.shape[1]), hidden(tokens, **rest))[1])
+    counting = Counting(presets.debug(vocab_size=256)).initialize(0, std=0.1)
+    generator = TorchGenerator(counting, TOKENIZER, reading="bfloat16")
     for request, sample in zip(requests, expected, strict=True):
         found = generator.generate([request])[0]
         assert (found.token_ids, found.log_probs) == (sample.token_ids, sample.log_probs)
-    assert [count for count in fed if count > 1] == [170, 30, 170]
+    assert [count for count in counting.__dict__["fed"] if count > 1] == [170, 30, 170]

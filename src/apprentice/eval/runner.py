@@ -30,8 +30,6 @@ from apprentice.examples.example import COMPLETION, NEXT_EDIT, Example
 from apprentice.examples.kinds.completion import cursor
 
 _KIND = {LIKELIHOOD: NEXT_EDIT, LINE: COMPLETION, EDIT: NEXT_EDIT}
-_WAVE_COMMITS = 96
-"""Commits whose moments are made in one walk over the test."""
 _DEARER = {LIKELIHOOD: 1.0, LINE: 2.0, EDIT: 8.0}
 """Times that a measure's first place is taken to cost as long as one of the measure before it."""
 
@@ -76,7 +74,9 @@ class Evaluation:
         open_memories: OpenMemories = lambda repository: NO_MEMORIES,
         progress: ProgressSink | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wave_commits: int = 96,
     ) -> None:
+        """`wave_commits`: commits whose moments are made in one walk over the test."""
         if len({arm.name for arm in arms}) < len(arms):
             raise InternalError("two arms have the same name")
         self.samples, self.arms, self.config = samples, list(arms), config or EvaluationConfig()
@@ -84,6 +84,7 @@ class Evaluation:
         self._items = _items(examples, self.config)
         self._order = list(dict.fromkeys(commit for commits in self._items.values() for commit in commits))
         self._kept: dict[str, list[View]] = {}
+        self._wave_commits = wave_commits
 
     def run(self, budget_s: float | None = None) -> list[Row]:
         """All rows of these arms, made now or before, of commits that every arm has finished. Without a budget: all."""
@@ -189,7 +190,7 @@ class Evaluation:
         self._kept = {other: views for other, views in self._kept.items() if other in needed}
         if commit not in self._kept:
             further = [other for other in self._order if other in needed and other not in self._kept and other != commit]
-            wave = [commit, *further[: _WAVE_COMMITS - 1]]
+            wave = [commit, *further[: self._wave_commits - 1]]
             for other in wave:
                 self._kept[other] = []
             for view in self._replay.views(self._open_memories, set(wave)):

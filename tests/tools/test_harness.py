@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from benchmarks import harness
 
 CODE = '"""Says what it does."""\n\nTIMES = 2\n\n\ndef f(x):\n    """Doubles."""\n    return TIMES * x\n'
@@ -28,10 +27,9 @@ def test_code_is_the_same_whatever_is_said_about_it(tmp_path: Path, old: str, ne
     assert (harness.code_hash(path) == before) == same
 
 
-def test_a_cell_runs_again_only_where_its_code_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(harness, "WORK", tmp_path / "work")
-    benchmark, calls = harness.Benchmark("sample"), []
+def test_a_cell_runs_again_only_where_its_code_changed(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    benchmark, calls = harness.Benchmark("sample", results=results, work=tmp_path / "work"), []
 
     def work() -> tuple[list[harness.Row], dict[str, int]]:
         calls.append(1)
@@ -41,10 +39,10 @@ def test_a_cell_runs_again_only_where_its_code_changed(tmp_path: Path, monkeypat
         result = benchmark.cell("one", work, seed=1)
     assert (len(calls), result["rows"][0]["value"], result["details"]) == (1, 1.0, {"places": 3})
     assert result["sources"]
-    assert harness.stale() == []
-    path = tmp_path / "results" / "sample" / "one.json"
+    assert harness.stale(results) == []
+    path = results / "sample" / "one.json"
     name = next(iter(result["sources"]))
     path.write_text(json.dumps({**result, "sources": {**result["sources"], name: "another"}}))
-    assert harness.stale() == [("sample/one.json", [name])]
+    assert harness.stale(results) == [("sample/one.json", [name])]
     benchmark.cell("one", work, seed=1)
     assert len(calls) == 2
