@@ -6,7 +6,7 @@ DIR holds bare clones named as in REPOSITORIES (`git clone --mirror URL DIR/NAME
 of the repositories DEV (`--dev`); the figures come from TEST, which are looked at for nothing else. Arms without
 training are scored once a repository; each training run is a cell of its own. The controls: `tuned_other` was trained on
 the other repository, `tuned_shuffled` on the same edits with every replacement dealt to another place. `chat` is what
-tuning on edits does to a hundred fixed replies.
+tuning on edits does to a hundred fixed replies, and to the code of answers that are generated.
 
 The first seed trains for `--minutes` by the clock, on a machine that does nothing else; later seeds and the shuffled
 control take as many steps as it took, so that other load cannot make them differ.
@@ -15,11 +15,13 @@ control take as many steps as it took, so that other load cannot make them diffe
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
 import fnmatch
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +31,7 @@ import msgspec
 
 from apprentice.core import artifacts, config, files
 from apprentice.core.progress import Progress
+from apprentice.core.protocols import Request
 from apprentice.eval.comparison import Comparison, Difference
 from apprentice.eval.copying import CopyArm
 from apprentice.eval.measures import METRICS
@@ -72,7 +75,9 @@ COMMITS = 70
 EDIT_COMMITS = 20
 """Of them, those at which whole edits are generated: each takes seconds."""
 GATE_EXAMPLES = 120
-CHAT = Path(__file__).parent / "data" / "chat_replies.jsonl"
+DATA = Path(__file__).parent / "data"
+CHAT, QUESTIONS = DATA / "chat_replies.jsonl", DATA / "python_questions.txt"
+ANSWER_TOKENS = 320
 
 
 class Study:
@@ -184,7 +189,8 @@ class Study:
         return [row for row in rows if row.measure in (LINE, EDIT)]
 
     def chat(self, label: str) -> tuple[list[Row], dict[str, Any]]:
-        """Bits per character of the fixed replies, before and after tuning."""
+        """Before and after tuning: bits per character of the fixed replies, and how many answers to the questions have
+        whole code."""
         conversations = [json.loads(line)["messages"] for line in CHAT.read_text(encoding="utf-8").splitlines()]
         rendered = [render(self.tokenizer, None, messages) for messages in conversations]
         starts = [one.learnable.index(True) for one in rendered]
@@ -192,17 +198,46 @@ class Study:
         prompts = [one.token_ids[:start] for one, start in zip(rendered, starts, strict=True)]
         targets = [one.token_ids[start:end] for one, start, end in zip(rendered, starts, ends, strict=True)]
         sizes = [float(len(messages[-1]["content"])) for messages in conversations]
-        bits = {}
+        questions = QUESTIONS.read_text(encoding="utf-8").splitlines()
+        bits: dict[str, list[float]] = {}
+        whole: dict[str, list[float]] = {}
+        answers: dict[str, list[str]] = {}
         for name, folder in (("base", self.base), ("tuned", self.model(label))):
-            scores = open_model(folder, self.tokenizer).score(prompts, targets)
-            bits[name] = [-sum(score.model_log_probs) / math.log(2) for score in scores]
-        replies = Commits([str(i) for i in range(len(sizes))])
-        differences = [after - before for before, after in zip(bits["base"], bits["tuned"], strict=True)]
-        figures = [
-            Row(name, "chat_bits_per_char", *replies.ratio(values, sizes).as_list())
-            for name, values in (*bits.items(), ("tuned-base", differences))
-        ]
-        return figures, {"differences": [], "replies": len(sizes), "worse": sum(d > 0 for d in differences) / len(sizes)}
+            self.progress.stage(f"chat with {name}")
+            generator = open_model(folder, self.tokenizer)
+            bits[name] = [-sum(score.model_log_probs) / math.log(2) for score in generator.score(prompts, targets)]
+            answers[name] = [sample.text for sample in generator.generate([self._asked(text) for text in questions])]
+            whole[name] = [float(has_whole_code(text)) for text in answers[name]]
+        for values in (bits, whole):
+            values["tuned-base"] = [after - before for before, after in zip(values["base"], values["tuned"], strict=True)]
+        figures: list[Row] = []
+        for metric, found, per in (("chat_bits_per_char", bits, sizes), ("chat_whole_code", whole, [1.0] * len(questions))):
+            each = Commits([str(i) for i in range(len(per))])
+            figures += [Row(name, metric, *each.ratio(values, per).as_list()) for name, values in found.items()]
+        worse = sum(d > 0 for d in bits["tuned-base"]) / len(sizes)
+        return figures, {"differences": [], "replies": len(sizes), "worse": worse, "answers": answers}
+
+    def _asked(self, question: str) -> Request:
+        prompt = render(self.tokenizer, None, [{"role": "user", "content": question}], add_generation_prompt=True)
+        return Request(prompt_ids=prompt.token_ids, max_tokens=ANSWER_TOKENS, stop_ids=self.tokenizer.eos_ids)
+
+
+def has_whole_code(answer: str) -> bool:
+    """A Python block, all of them finished and parsed, with no function that has nothing but a docstring."""
+    blocks = re.findall(r"```python\n(.*?)(```|\Z)", answer, re.DOTALL)
+    for code, end in blocks:
+        try:
+            tree = ast.parse(code)
+        except (SyntaxError, ValueError):
+            return False
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        if not end or any(all(_does_nothing(part) for part in node.body) for node in functions):
+            return False
+    return bool(blocks)
+
+
+def _does_nothing(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Pass) or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
 
 
 def files_hash(path: Path) -> str:

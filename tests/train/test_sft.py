@@ -85,6 +85,19 @@ def test_when_training_only_harms_the_checkpoint_is_the_base(tmp_path, debug_bas
     assert all(torch.equal(p, before.get_parameter(name)) for name, p in after.named_parameters())
 
 
+@pytest.mark.parametrize("trained", ["full", "lora"])
+def test_the_checkpoint_keeps_the_asked_share_of_the_change(tmp_path, debug_base, make_rows, tokenizer, trained):
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    for out, kept in ((whole, 1.0), (half, 0.5)):
+        _train(debug_base, make_rows(30), tokenizer, out, weights=trained, lora_rank=4, lora_lr=2e-2, kept=kept)
+    models = [weights.load(folder) for folder in (debug_base, whole, half)]
+    for before, tuned, drawn_back in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(drawn_back, (before + tuned) / 2)
+    name = "layers.1.mlp.up_proj.weight"
+    assert not torch.equal(models[0].get_parameter(name), models[2].get_parameter(name))
+    assert "50% of the change" in (half / "README.md").read_text()
+
+
 def test_the_upper_part_alone_is_trained(tmp_path, debug_base, make_rows, tokenizer):
     _train(debug_base, make_rows(30), tokenizer, tmp_path / "out", weights="upper")
     before, after = weights.load(debug_base), weights.load(tmp_path / "out")

@@ -170,6 +170,15 @@ def load(model: Transformer, folder: Path) -> LoraConfig:
 
 
 @torch.no_grad()
+def scale(model: Transformer, factor: float) -> bool:
+    """Multiplies the corrections, in place. False where there are none."""
+    loras = [lora for _, lora in _loras(model)]
+    for lora in loras:
+        lora.lora_B *= factor
+    return bool(loras)
+
+
+@torch.no_grad()
 def merge(model: Transformer, *, tolerance: float = 1e-3) -> None:
     """Makes the corrections part of the weights, in place.
 

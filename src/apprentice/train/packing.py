@@ -70,8 +70,8 @@ class LossWeights:
     """The same file behind the place."""
     recent: float = 0.0
     """The developer's latest edits, where the prompt shows them (form `rows`)."""
-    path: float = 0.1
-    """Lines that name a file."""
+    path: float = 0.0
+    """Lines that name a file: they follow every line of code, and a model that learned them puts `#` everywhere."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,7 +1,8 @@
 """Supervised fine-tuning: a base and examples in, a checkpoint that has learned them out.
 
     rows --pack--> sequences --+
-    base --load--> model ------+--> calibrate --> plan.json --> Trainer --> best held-out point --> checkpoint artifact
+    base --load--> model ------+--> calibrate --> plan.json --> Trainer --> best held-out point
+                   +---------------------------------------------------------> drawn back to the base --> checkpoint artifact
 
 The artifact is a Hugging Face folder (for `lora` with the adapter in PEFT's layout beside the merged weights) whose
 manifest says what it was made from: hashes of base and examples, tokens learned by author, commits and people seen, the
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +33,9 @@ from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink, Tokenizer
 from apprentice.model import adapter, weights
 from apprentice.model.transformer import Transformer
-from apprentice.train import checkpoints, losses, numerics
+from apprentice.train import card, checkpoints, losses, numerics
 from apprentice.train import plan as plans
+from apprentice.train.interpolation import draw_back
 from apprentice.train.loop import LoopConfig, Outcome, Trainer
 from apprentice.train.metrics import Log, Metrics
 from apprentice.train.numerics import Arithmetic, Numerics
@@ -52,7 +53,6 @@ CALIBRATION_SHARE = 0.05
 """Of the budget, after which no further numerics are tried."""
 COMPLETION = "completion"
 LEARNED_KINDS = ("changed", "copied", "end")
-_LICENCE = re.compile(r"^license:\s*([\w.-]{1,64})\s*$", re.MULTILINE)
 
 
 class Row(PackingRow, Protocol):
@@ -92,6 +92,8 @@ class SftConfig:
     completions: float = 0.5
     """Share of such edits that are shown as `completion`, 0 to 1: a model that never sees a cursor in a line forgets how to
     go on there."""
+    kept: float = 0.7
+    """Share of the change of the weights that the checkpoint keeps, above 0, at most 1; see `train.interpolation`."""
     order: Literal["time", "shuffled"] = "time"
     """Order of the sequences; the edits inside one are always in the order of time."""
     seed: int = 0
@@ -118,6 +120,8 @@ class SftConfig:
             raise ValueError("threads must be 0 or more, kinds must name at least one")
         if not 0 <= self.completions <= 1:
             raise ValueError("completions must be from 0 to 1")
+        if not 0 < self.kept <= 1:
+            raise ValueError("kept must be above 0 and at most 1")
 
     def lora(self) -> adapter.LoraConfig:
         """Rank and scale of the adapters."""
@@ -175,7 +179,9 @@ def train(
                 flops_per_token=_flops_per_token(model, sft),
             )
             outcome = trainer.run()
-            if not trainer.load_best(outcome):
+            if trainer.load_best(outcome):
+                draw_back(model, base, sft.kept)
+            else:
                 progress.note("no held-out point was better than the base: the checkpoint is the base, unchanged")
                 model = _load(base, sft)
             _save(model, out, base, sft, outcome, parents)
@@ -326,26 +332,7 @@ def _save(
     if sft.weights == "lora":
         adapter.save(model, sft.lora(), out / "adapter", base=base.name)
         adapter.merge(model)
-    weights.save(model, out, tokenizer_folder=base, card=_card(base, sft, outcome, parents))
-
-
-def _card(base: Path, sft: SftConfig, outcome: Outcome, parents: Mapping[str, str]) -> str:
-    """The model card: where it comes from and under which terms."""
-    found = None
-    if (base / "README.md").is_file():
-        found = _LICENCE.search((base / "README.md").read_text(encoding="utf-8", errors="replace")[: 1 << 20])
-    licence = f"license: {found[1]}\n" if found else ""
-    lines = [f"- {role}: `{content_hash}`" for role, content_hash in sorted(parents.items())]
-    curve = [f"| {point.step} | {point.bits:.4f} |" for point in outcome.curve]
-    table = ["| step | bits per changed token |", "|---|---|", *curve] if curve else ["Nothing was held out."]
-    return (
-        f"---\n{licence}library_name: transformers\ntags: [apprentice, code]\n---\n"
-        f"# A coding model that learned from a repository's own history\n\n"
-        f"Fine-tuned by Apprentice (`{sft.weights}` weights, {outcome.num_steps:,} steps, {outcome.tokens:,} tokens). It "
-        f"may repeat what it was trained on: share it with those who may read that repository.\n\n"
-        f"Made from (content hashes):\n\n" + "\n".join(lines) + "\n\nHeld-out newer edits:\n\n" + "\n".join(table) + "\n"
-        + ("\nThe base's licence holds for this model too.\n" if found else "\nThe base names no licence: look it up.\n")
-    )
+    weights.save(model, out, tokenizer_folder=base, card=card.written(base, sft.weights, sft.kept, outcome, parents))
 
 
 def _learned_kinds(sft: SftConfig) -> list[int]:
