@@ -174,7 +174,7 @@ def scale(model: Transformer, factor: float) -> bool:
     """Multiplies the corrections, in place. False where there are none."""
     loras = [lora for _, lora in _loras(model)]
     for lora in loras:
-        lora.lora_B *= factor
+        lora.lora_B.mul_(factor)
     return bool(loras)
 
 
