@@ -1,0 +1,80 @@
+// What a variant (portable, avx2, avx512, neon) implements: one table of plain functions, all single-threaded.
+//
+// A variant is one source file compiled for one instruction set; `cpu.cpp` picks the best that this machine runs. Who
+// calls these functions cuts the work into pieces and hands them to `Pool`. Every function computes a row (a token) in an
+// order that does not depend on how many rows there are: results are batch-invariant, bit for bit.
+//
+// Letters: M rows of activations (tokens), O outputs, K inputs of a matrix, P pieces of 16 outputs.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace apprentice {
+
+constexpr int kLanes = 16;       // outputs of a tile
+constexpr int kBlock = 16;       // inputs that share an NVFP4 scale
+constexpr int kGroup = 64;       // inputs that share an activation scale; K is padded to a multiple of it
+constexpr int kNvfp4Tile = 144;  // bytes: 16 x 16 nibbles and 16 scales
+constexpr int kInt8Tile = 1088;  // bytes: 16 x 64 bytes and 16 float scales
+constexpr int kStepRows = 16;    // most rows of one call of a step product
+
+// Activations in 8 bits: x[m][k] is about values[m * stride + k] * scales[m * stride / kGroup + k / kGroup].
+struct Quantized {
+  const int8_t* values;   // [M, stride], zeros behind K
+  const float* scales;    // [M, stride / kGroup]
+  const int32_t* sums;    // [M, stride / kBlock]: sum of the values of a block
+  int64_t stride;         // K rounded up to a multiple of kGroup
+};
+
+struct Operators {
+  const char* name;
+
+  // --- matrices -----------------------------------------------------------------------------------------------------
+  // x [M, K] -> values, scales, sums as in Quantized. `x_stride` in floats.
+  void (*quantize)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int8_t* values, float* scales, int32_t* sums);
+  // y[m][o] = sum over k of w[o][k] x[m][k] for the outputs [16 first, 16 last): M <= kStepRows. `tiles` is the whole
+  // matrix, [P, stride / kBlock] tiles. y has room for whole tiles; y_stride in floats. `factor`: 1 / global scale.
+  void (*nvfp4_step)(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
+                     int64_t y_stride);
+  // The same for many rows, by 8-bit panels: other rounding, more speed.
+  void (*nvfp4_prompt)(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
+                       int64_t y_stride);
+  // Weights of 8 bits, [P, stride / kGroup] tiles. Any M.
+  void (*int8_product)(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
+                       int64_t y_stride);
+  // Baselines. Weights [O, K] packed by pack_bf16 / pack_float of the variant's own liking (`baseline.h`).
+  void (*bf16_product)(const uint16_t* weights, int64_t k, const float* x, int64_t x_stride, int64_t rows, int64_t first,
+                       int64_t last, float* y, int64_t y_stride);
+  void (*float_product)(const float* weights, int64_t k, const float* x, int64_t x_stride, int64_t rows, int64_t first,
+                        int64_t last, float* y, int64_t y_stride);
+
+  // --- the rest of a decoder ----------------------------------------------------------------------------------------
+  // y = x / sqrt(mean(x^2) + epsilon) * weight, one row of k.
+  void (*norm)(const float* x, const float* weight, float epsilon, int64_t k, float* y);
+  // One head of E values: planes (i, i + E / 2) are turned by the position's cosines and sines [E / 2].
+  void (*rotate)(float* x, const float* cos, const float* sin, int64_t head_size);
+  // y = silu(gate) * up.
+  void (*gate)(const float* gate, const float* up, int64_t k, float* y);
+  // x += y
+  void (*add)(float* x, const float* y, int64_t k);
+  // float <-> half, as a KV cache keeps them.
+  void (*to_half)(const float* x, int64_t k, uint16_t* y);
+  // Attention of the `group` query heads of one key head at one position over `seen` keys in pages of `page` tokens:
+  // q [group, E] carries the factor of the scores; keys[p], values[p] are [page, E] halves; y [group, E].
+  // `scratch`: group * (seen rounded up to 16) floats.
+  void (*attend)(const float* q, int64_t group, int64_t head_size, const uint16_t* const* keys, const uint16_t* const* values,
+                 int64_t page, int64_t seen, float* scratch, float* y);
+  // Logits [k] -> log-probabilities, in place.
+  void (*log_softmax)(float* x, int64_t k);
+};
+
+const Operators& portable();
+#if defined(__x86_64__) || defined(_M_X64)
+const Operators& avx2();
+const Operators& avx512();  // F BW DQ VL VNNI VBMI BF16
+#endif
+#if defined(__aarch64__)
+const Operators& neon();
+#endif
+
+}  // namespace apprentice
