@@ -11,29 +11,31 @@
 
 namespace apprentice {
 
-constexpr int kLanes = 16;       // outputs of a tile
-constexpr int kBlock = 16;       // inputs that share an NVFP4 scale
-constexpr int kGroup = 64;       // inputs that share an activation scale; K is padded to a multiple of it
-constexpr int kNvfp4Tile = 144;  // bytes: 16 x 16 nibbles and 16 scales
-constexpr int kInt8Tile = 1088;  // bytes: 16 x 64 bytes and 16 float scales
-constexpr int kStepRows = 16;    // most rows of one call of a step product
+constexpr int kLanes = 16;        // outputs of a tile: one SIMD lane each
+constexpr int kBlock = 16;        // inputs that share an NVFP4 scale
+constexpr int kGroup = 64;        // inputs of a tile, and inputs that share an activation scale; K is padded to a multiple
+constexpr int kNvfp4Tile = 576;   // bytes: 16 x 64 nibbles, then 4 x 16 scales; see `tiles.h`
+constexpr int kInt8Tile = 1088;   // bytes: 16 x 64 weights, then 16 float scales
+constexpr int kStepRows = 16;     // most rows of one call of a step product
 
-// Activations in 8 bits: x[m][k] is about values[m * stride + k] * scales[m * stride / kGroup + k / kGroup].
+// Activations in 8 bits: x[m][k] is about values[m * stride + k] * scales[m * stride / kGroup + k / kGroup]. A group with a
+// value that is not finite has zeros and the scale NaN.
 struct Quantized {
-  const int8_t* values;   // [M, stride], zeros behind K
-  const float* scales;    // [M, stride / kGroup]
-  const int32_t* sums;    // [M, stride / kBlock]: sum of the values of a block
-  int64_t stride;         // K rounded up to a multiple of kGroup
+  const int8_t* values;           // [M, stride], -127 to 127, zeros behind K
+  const float* scales;            // [M, stride / kGroup]
+  const int32_t* block_offsets;   // [M, stride / kBlock]: -12 times the sum of a block (NVFP4 weights are stored plus 12)
+  const int32_t* group_offsets;   // [M, stride / kGroup]: -128 times the sum of a group (8-bit weights are stored plus 128)
+  int64_t stride;                 // K rounded up to a multiple of kGroup
 };
 
 struct Operators {
   const char* name;
 
   // --- matrices -----------------------------------------------------------------------------------------------------
-  // x [M, K] -> values, scales, sums as in Quantized. `x_stride` in floats.
-  void (*quantize)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int8_t* values, float* scales, int32_t* sums);
+  // One row x [K] -> its part of Quantized.
+  void (*quantize)(const float* x, int64_t k, int8_t* values, float* scales, int32_t* block_offsets, int32_t* group_offsets);
   // y[m][o] = sum over k of w[o][k] x[m][k] for the outputs [16 first, 16 last): M <= kStepRows. `tiles` is the whole
-  // matrix, [P, stride / kBlock] tiles. y has room for whole tiles; y_stride in floats. `factor`: 1 / global scale.
+  // matrix, [P, stride / kGroup] tiles, at an address that is a multiple of 64. y has room for whole tiles; y_stride in floats. `factor`: 1 / global scale.
   void (*nvfp4_step)(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                      int64_t y_stride);
   // The same for many rows, by 8-bit panels: other rounding, more speed.
