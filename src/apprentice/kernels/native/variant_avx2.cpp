@@ -1,0 +1,15 @@
+#define APPRENTICE_VARIANT avx2_ops
+#include "declarations.inl"
+
+namespace apprentice {
+
+const Operators& avx2() {
+  using namespace avx2_ops;
+  static const Operators table = {
+      "avx2", quantize, nvfp4_step, nvfp4_prompt, int8_product, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+      nullptr, nullptr,
+  };
+  return table;
+}
+
+}  // namespace apprentice

@@ -1,0 +1,15 @@
+#define APPRENTICE_VARIANT avx512_ops
+#include "declarations.inl"
+
+namespace apprentice {
+
+const Operators& avx512() {
+  using namespace avx512_ops;
+  static const Operators table = {
+      "avx512", quantize, nvfp4_step, nvfp4_prompt, int8_product, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+      nullptr, nullptr,
+  };
+  return table;
+}
+
+}  // namespace apprentice
