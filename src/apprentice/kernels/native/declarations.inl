@@ -3,7 +3,7 @@
 
 namespace apprentice::APPRENTICE_VARIANT {
 
-void quantize(const float* x, int64_t k, int8_t* values, float* scales, int32_t* block_offsets, int32_t* group_offsets);
+void quantize(const float* x, int64_t k, Activations* to, int64_t stride);
 void nvfp4_step(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                 int64_t y_stride);
 void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,

@@ -16,32 +16,38 @@ constexpr int kBlock = 16;        // inputs that share an NVFP4 scale
 constexpr int kGroup = 64;        // inputs of a tile, and inputs that share an activation scale; K is padded to a multiple
 constexpr int kNvfp4Tile = 576;   // bytes: 16 x 64 nibbles, then 4 x 16 scales; see `tiles.h`
 constexpr int kInt8Tile = 1088;   // bytes: 16 x 64 weights, then 16 float scales
-constexpr int kStepRows = 16;     // most rows of one call of a step product
 
-// Activations in 8 bits: x[m][k] is about values[m * stride + k] * scales[m * stride / kGroup + k / kGroup]. A group with a
-// value that is not finite has zeros and the scale NaN.
+// 64 activations of one row in 8 bits. What belongs together lies together, so that a kernel needs one address for all
+// rows of a group. With a value that is not finite all values are 0 and the scale is NaN.
+struct Activations {
+  int8_t values[kGroup];                     // -127 to 127, zeros behind K; x[k] is about values[k] * scale
+  int32_t block_offsets[kGroup / kBlock];    // -12 times the sum of a block: NVFP4 weights are stored plus 12
+  int32_t group_offset;                      // -128 times the sum of all: 8-bit weights are stored plus 128
+  float scale;
+};
+static_assert(sizeof(Activations) == 88, "kernels address rows by this size");
+
 struct Quantized {
-  const int8_t* values;           // [M, stride], -127 to 127, zeros behind K
-  const float* scales;            // [M, stride / kGroup]
-  const int32_t* block_offsets;   // [M, stride / kBlock]: -12 times the sum of a block (NVFP4 weights are stored plus 12)
-  const int32_t* group_offsets;   // [M, stride / kGroup]: -128 times the sum of a group (8-bit weights are stored plus 128)
-  int64_t stride;                 // K rounded up to a multiple of kGroup
+  const Activations* at;  // [G, M], the group outside: row m of group g is at[g * stride + m]
+  int64_t groups;         // G = K / kGroup, rounded up
+  int64_t stride;         // rows from one group to the next, at least M
 };
 
 struct Operators {
   const char* name;
 
   // --- matrices -----------------------------------------------------------------------------------------------------
-  // One row x [K] -> its part of Quantized.
-  void (*quantize)(const float* x, int64_t k, int8_t* values, float* scales, int32_t* block_offsets, int32_t* group_offsets);
-  // y[m][o] = sum over k of w[o][k] x[m][k] for the outputs [16 first, 16 last): M <= kStepRows. `tiles` is the whole
-  // matrix, [P, stride / kGroup] tiles, at an address that is a multiple of 64. y has room for whole tiles; y_stride in floats. `factor`: 1 / global scale.
+  // One row x [K] -> to[0], to[stride], to[2 * stride] ...
+  void (*quantize)(const float* x, int64_t k, Activations* to, int64_t stride);
+  // y[m][o] = sum over k of w[o][k] x[m][k] for the outputs [16 first, 16 last): `tiles` is the whole matrix,
+  // [P, G] tiles, at an address that is a multiple of 64. y has room for whole tiles; y_stride in floats. `factor`: 1 / global
+  // scale. Any M, but meant for up to 16.
   void (*nvfp4_step)(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                      int64_t y_stride);
   // The same for many rows, by 8-bit panels: other rounding, more speed.
   void (*nvfp4_prompt)(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                        int64_t y_stride);
-  // Weights of 8 bits, [P, stride / kGroup] tiles. Any M.
+  // Weights of 8 bits, [P, G] tiles. Any M.
   void (*int8_product)(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                        int64_t y_stride);
   // Baselines. Weights [O, K] packed by pack_bf16 / pack_float of the variant's own liking (`baseline.h`).

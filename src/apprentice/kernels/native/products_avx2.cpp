@@ -76,11 +76,11 @@ inline void unpack_tile(const uint8_t* tile, uint8_t* out) {
 template <class Source, int R>
 inline void nvfp4_rows(const uint8_t* tile, const Quantized& x, int64_t m, int half, int64_t group, int64_t count, bool starts,
                        float* y, int64_t y_stride) {
-  const int64_t groups = x.stride / kGroup;
   const __m256i ones = _mm256_set1_epi16(1);
   __m256 total[R];
   for (int r = 0; r < R; ++r) total[r] = starts ? _mm256_setzero_ps() : _mm256_loadu_ps(y + (m + r) * y_stride);
-  for (int64_t g = group; g < group + count; ++g, tile += Source::kBytes) {
+  const Activations* from = x.at + group * x.stride + m;
+  for (int64_t g = 0; g < count; ++g, tile += Source::kBytes, from += x.stride) {
     __m256 sum[R];
     for (int r = 0; r < R; ++r) sum[r] = _mm256_setzero_ps();
 #pragma GCC unroll 4
@@ -90,18 +90,18 @@ inline void nvfp4_rows(const uint8_t* tile, const Quantized& x, int64_t m, int h
       const __m256 scales = Source::scales(tile, block, half);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        const int8_t* values = x.values + (m + r) * x.stride + g * kGroup + block * kBlock;
+        const int8_t* values = from[r].values + block * kBlock;
         __m256i pairs = _mm256_maddubs_epi16(w[0], broadcast4(values));
         pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w[1], broadcast4(values + 4)));
         pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w[2], broadcast4(values + 8)));
         pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w[3], broadcast4(values + 12)));
-        const __m256i offset = _mm256_set1_epi32(x.block_offsets[((m + r) * groups + g) * 4 + block]);
+        const __m256i offset = _mm256_set1_epi32(from[r].block_offsets[block]);
         const __m256i products = _mm256_add_epi32(_mm256_madd_epi16(pairs, ones), offset);
         sum[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), scales, sum[r]);
       }
     }
     for (int r = 0; r < R; ++r) {
-      total[r] = _mm256_fmadd_ps(sum[r], _mm256_set1_ps(x.scales[(m + r) * groups + g]), total[r]);
+      total[r] = _mm256_fmadd_ps(sum[r], _mm256_set1_ps(from[r].scale), total[r]);
     }
   }
   for (int r = 0; r < R; ++r) _mm256_storeu_ps(y + (m + r) * y_stride, total[r]);
@@ -128,25 +128,25 @@ inline void scale_panel(float factor, int64_t rows, float* y, int64_t y_stride) 
 
 template <int R>
 inline void int8_rows(const uint8_t* tile, const Quantized& x, int64_t m, int half, float* y, int64_t y_stride) {
-  const int64_t groups = x.stride / kGroup;
   const __m256i ones = _mm256_set1_epi16(1), middle = _mm256_set1_epi8(char(128));
   __m256 total[R];
   for (int r = 0; r < R; ++r) total[r] = _mm256_setzero_ps();
-  for (int64_t g = 0; g < groups; ++g, tile += kInt8Tile) {
+  const Activations* from = x.at + m;
+  for (int64_t g = 0; g < x.groups; ++g, tile += kInt8Tile, from += x.stride) {
     __m256i products[R];
     for (int r = 0; r < R; ++r) products[r] = _mm256_setzero_si256();
     for (int i = 0; i < kGroup / 4; ++i) {
       const __m256i w = _mm256_xor_si256(load(tile + 64 * i + half * 32), middle);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        const __m256i four = broadcast4(x.values + (m + r) * x.stride + g * kGroup + 4 * i);
+        const __m256i four = broadcast4(from[r].values + 4 * i);
         const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(four), _mm256_sign_epi8(w, four));
         products[r] = _mm256_add_epi32(products[r], _mm256_madd_epi16(pairs, ones));
       }
     }
     const __m256 scales = _mm256_load_ps(reinterpret_cast<const float*>(tile + kLanes * kGroup) + half * 8);
     for (int r = 0; r < R; ++r) {
-      const __m256 both = _mm256_mul_ps(scales, _mm256_set1_ps(x.scales[(m + r) * groups + g]));
+      const __m256 both = _mm256_mul_ps(scales, _mm256_set1_ps(from[r].scale));
       total[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products[r]), both, total[r]);
     }
   }
@@ -161,7 +161,7 @@ inline float largest_of(__m256 x) {
 
 }  // namespace
 
-void quantize(const float* x, int64_t k, int8_t* values, float* scales, int32_t* block_offsets, int32_t* group_offsets) {
+void quantize(const float* x, int64_t k, Activations* to, int64_t stride) {
   for (int64_t start = 0; start < k; start += kGroup) {
     alignas(32) float part[kGroup] = {};
     const int64_t size = k - start < kGroup ? k - start : kGroup;
@@ -176,10 +176,10 @@ void quantize(const float* x, int64_t k, int8_t* values, float* scales, int32_t*
       largest = _mm256_max_ps(largest, sizes);
     }
     const bool finite = _mm256_testz_si256(odd, odd) != 0;
-    const int64_t group = start / kGroup;
+    Activations& group = to[start / kGroup * stride];
     const float most = largest_of(largest);
     const float inverse = finite && most > 0 ? 127.0f / most : 0.0f;
-    scales[group] = finite ? most / 127.0f : __builtin_nanf("");
+    group.scale = finite ? most / 127.0f : __builtin_nanf("");
     int total = 0;
     for (int block = 0; block < 4; ++block) {
       int sum = 0;
@@ -190,22 +190,21 @@ void quantize(const float* x, int64_t k, int8_t* values, float* scales, int32_t*
         _mm256_store_si256(reinterpret_cast<__m256i*>(whole), _mm256_cvtps_epi32(value));
         for (int j = 0; j < 8; ++j) {
           const int number = finite ? whole[j] : 0;
-          values[start + i + j] = int8_t(number);
+          group.values[i + j] = int8_t(number);
           sum += number;
         }
       }
-      block_offsets[start / kBlock + block] = -12 * sum;
+      group.block_offsets[block] = -12 * sum;
       total += sum;
     }
-    group_offsets[group] = -128 * total;
+    group.group_offset = -128 * total;
   }
 }
 
 void nvfp4_step(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                 int64_t y_stride) {
-  const int64_t groups = x.stride / kGroup;
   for (int64_t panel = first; panel < last; ++panel) {
-    nvfp4_panel<Packed>(tiles + panel * groups * kNvfp4Tile, x, rows, 0, groups, true, y + panel * kLanes, y_stride);
+    nvfp4_panel<Packed>(tiles + panel * x.groups * kNvfp4Tile, x, rows, 0, x.groups, true, y + panel * kLanes, y_stride);
     scale_panel(factor, rows, y + panel * kLanes, y_stride);
   }
 }
@@ -213,12 +212,11 @@ void nvfp4_step(const uint8_t* tiles, float factor, const Quantized& x, int64_t 
 void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                   int64_t y_stride) {
   alignas(64) uint8_t wide[kPanelGroups * kUnpackedTile];
-  const int64_t groups = x.stride / kGroup;
   for (int64_t panel = first; panel < last; ++panel) {
-    for (int64_t group = 0; group < groups; group += kPanelGroups) {
-      const int64_t count = groups - group < kPanelGroups ? groups - group : kPanelGroups;
+    for (int64_t group = 0; group < x.groups; group += kPanelGroups) {
+      const int64_t count = x.groups - group < kPanelGroups ? x.groups - group : kPanelGroups;
       for (int64_t i = 0; i < count; ++i) {
-        unpack_tile(tiles + (panel * groups + group + i) * kNvfp4Tile, wide + i * kUnpackedTile);
+        unpack_tile(tiles + (panel * x.groups + group + i) * kNvfp4Tile, wide + i * kUnpackedTile);
       }
       nvfp4_panel<Unpacked>(wide, x, rows, group, count, group == 0, y + panel * kLanes, y_stride);
     }
@@ -228,9 +226,8 @@ void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_
 
 void int8_product(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                   int64_t y_stride) {
-  const int64_t groups = x.stride / kGroup;
   for (int64_t panel = first; panel < last; ++panel) {
-    const uint8_t* tile = tiles + panel * groups * kInt8Tile;
+    const uint8_t* tile = tiles + panel * x.groups * kInt8Tile;
     for (int half = 0; half < 2; ++half) {
       float* to = y + panel * kLanes + half * 8;
       int64_t m = 0;

@@ -45,13 +45,13 @@ inline __m512 block_scales(const uint8_t* codes) {
 template <int R>
 void step_rows(const uint8_t* tiles, float factor, const Quantized& x, int64_t m, int64_t first, int64_t last, float* y,
                int64_t y_stride) {
-  const int64_t groups = x.stride / kGroup;
   const __m512i table = unsigned_values();
   for (int64_t panel = first; panel < last; ++panel) {
-    const uint8_t* tile = tiles + panel * groups * kNvfp4Tile;
+    const uint8_t* tile = tiles + panel * x.groups * kNvfp4Tile;
     __m512 total[R];
     for (int r = 0; r < R; ++r) total[r] = _mm512_setzero_ps();
-    for (int64_t group = 0; group < groups; ++group, tile += kNvfp4Tile) {
+    const Activations* from = x.at + m;
+    for (int64_t group = 0; group < x.groups; ++group, tile += kNvfp4Tile, from += x.stride) {
       __m512 sum[R];
       for (int r = 0; r < R; ++r) sum[r] = _mm512_setzero_ps();
 #pragma GCC unroll 4
@@ -64,8 +64,8 @@ void step_rows(const uint8_t* tiles, float factor, const Quantized& x, int64_t m
         const __m512 scales = block_scales(tile + 512 + block * 16);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          const int8_t* values = x.values + (m + r) * x.stride + group * kGroup + block * kBlock;
-          __m512i products = _mm512_set1_epi32(x.block_offsets[(m + r) * groups * 4 + group * 4 + block]);
+          const int8_t* values = from[r].values + block * kBlock;
+          __m512i products = _mm512_set1_epi32(from[r].block_offsets[block]);
           products = _mm512_dpbusd_epi32(products, w0, broadcast4(values));
           products = _mm512_dpbusd_epi32(products, w1, broadcast4(values + 4));
           products = _mm512_dpbusd_epi32(products, w2, broadcast4(values + 8));
@@ -74,7 +74,7 @@ void step_rows(const uint8_t* tiles, float factor, const Quantized& x, int64_t m
         }
       }
       for (int r = 0; r < R; ++r) {
-        total[r] = _mm512_fmadd_ps(sum[r], _mm512_set1_ps(x.scales[(m + r) * groups + group]), total[r]);
+        total[r] = _mm512_fmadd_ps(sum[r], _mm512_set1_ps(from[r].scale), total[r]);
       }
     }
     const __m512 halved = _mm512_set1_ps(0.5f * factor);
@@ -88,24 +88,23 @@ void step_rows(const uint8_t* tiles, float factor, const Quantized& x, int64_t m
 template <int R>
 inline void int8_rows(const uint8_t* tile, const Quantized& x, int64_t m, int64_t group, int64_t count, bool starts, float* y,
                       int64_t y_stride) {
-  const int64_t groups = x.stride / kGroup;
   __m512 total[R];
   for (int r = 0; r < R; ++r) total[r] = starts ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (m + r) * y_stride);
-  for (int64_t g = group; g < group + count; ++g, tile += kInt8Tile) {
+  const Activations* from = x.at + group * x.stride + m;
+  for (int64_t g = 0; g < count; ++g, tile += kInt8Tile, from += x.stride) {
     __m512i products[R];
-    for (int r = 0; r < R; ++r) products[r] = _mm512_set1_epi32(x.group_offsets[(m + r) * groups + g]);
-    const int8_t* values = x.values + m * x.stride + g * kGroup;
+    for (int r = 0; r < R; ++r) products[r] = _mm512_set1_epi32(from[r].group_offset);
 #pragma GCC unroll 16
     for (int i = 0; i < kGroup / 4; ++i) {
       const __m512i weights = _mm512_load_si512(tile + 64 * i);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        products[r] = _mm512_dpbusd_epi32(products[r], weights, broadcast4(values + r * x.stride + 4 * i));
+        products[r] = _mm512_dpbusd_epi32(products[r], weights, broadcast4(from[r].values + 4 * i));
       }
     }
     const __m512 scales = _mm512_load_ps(tile + kLanes * kGroup);
     for (int r = 0; r < R; ++r) {
-      const __m512 both = _mm512_mul_ps(scales, _mm512_set1_ps(x.scales[(m + r) * groups + g]));
+      const __m512 both = _mm512_mul_ps(scales, _mm512_set1_ps(from[r].scale));
       total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[r]), both, total[r]);
     }
   }
@@ -155,7 +154,7 @@ inline void widen_tile(const uint8_t* tile, float factor, uint8_t* out) {
 
 }  // namespace
 
-void quantize(const float* x, int64_t k, int8_t* values, float* scales, int32_t* block_offsets, int32_t* group_offsets) {
+void quantize(const float* x, int64_t k, Activations* to, int64_t stride) {
   for (int64_t start = 0; start < k; start += kGroup) {
     __m512 part[4], largest = _mm512_setzero_ps();
     __mmask16 odd = 0;
@@ -167,21 +166,21 @@ void quantize(const float* x, int64_t k, int8_t* values, float* scales, int32_t*
       odd |= _mm512_fpclass_ps_mask(part[block], 0x99);
       largest = _mm512_max_ps(largest, _mm512_abs_ps(part[block]));
     }
-    const int64_t group = start / kGroup;
+    Activations& group = to[start / kGroup * stride];
     const float most = _mm512_reduce_max_ps(largest);
     const float inverse = most > 0 ? 127.0f / most : 0.0f;
-    scales[group] = odd ? __builtin_nanf("") : most / 127.0f;
+    group.scale = odd ? __builtin_nanf("") : most / 127.0f;
     int total = 0;
     for (int block = 0; block < 4; ++block) {
       __m512 value = _mm512_mul_ps(part[block], _mm512_set1_ps(inverse));
       value = _mm512_max_ps(_mm512_min_ps(value, _mm512_set1_ps(127.0f)), _mm512_set1_ps(-127.0f));
       const __m512i whole = odd ? _mm512_setzero_si512() : _mm512_cvtps_epi32(value);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(values + start + block * kBlock), _mm512_cvtepi32_epi8(whole));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(group.values + block * kBlock), _mm512_cvtepi32_epi8(whole));
       const int sum = _mm512_reduce_add_epi32(whole);
-      block_offsets[start / kBlock + block] = -12 * sum;
+      group.block_offsets[block] = -12 * sum;
       total += sum;
     }
-    group_offsets[group] = -128 * total;
+    group.group_offset = -128 * total;
   }
 }
 
@@ -197,12 +196,11 @@ void nvfp4_step(const uint8_t* tiles, float factor, const Quantized& x, int64_t 
 void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                   int64_t y_stride) {
   alignas(64) uint8_t wide[kPanelGroups * kInt8Tile];
-  const int64_t groups = x.stride / kGroup;
   for (int64_t panel = first; panel < last; ++panel) {
-    for (int64_t group = 0; group < groups; group += kPanelGroups) {
-      const int64_t count = groups - group < kPanelGroups ? groups - group : kPanelGroups;
+    for (int64_t group = 0; group < x.groups; group += kPanelGroups) {
+      const int64_t count = x.groups - group < kPanelGroups ? x.groups - group : kPanelGroups;
       for (int64_t i = 0; i < count; ++i) {
-        widen_tile(tiles + (panel * groups + group + i) * kNvfp4Tile, factor, wide + i * kInt8Tile);
+        widen_tile(tiles + (panel * x.groups + group + i) * kNvfp4Tile, factor, wide + i * kInt8Tile);
       }
       int8_panel(wide, x, rows, group, count, group == 0, y + panel * kLanes, y_stride);
     }
@@ -211,9 +209,8 @@ void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_
 
 void int8_product(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                   int64_t y_stride) {
-  const int64_t groups = x.stride / kGroup;
   for (int64_t panel = first; panel < last; ++panel) {
-    int8_panel(tiles + panel * groups * kInt8Tile, x, rows, 0, groups, true, y + panel * kLanes, y_stride);
+    int8_panel(tiles + panel * x.groups * kInt8Tile, x, rows, 0, x.groups, true, y + panel * kLanes, y_stride);
   }
 }
 
