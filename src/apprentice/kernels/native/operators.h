@@ -33,6 +33,23 @@ struct Quantized {
   int64_t stride;         // rows from one group to the next, at least M
 };
 
+// Attention of `rows` consecutive tokens of one sequence, for the `group` query heads of one key head, to those of the
+// keys [from, to) that each of them sees. A page begins at a multiple of kPage; see `remember` for its layout.
+struct Attention {
+  const float* q;                // [rows, group, E], rows q_stride floats apart; carries the factor of the scores
+  int64_t q_stride;
+  int64_t rows, group, head_size;
+  int64_t position;              // of the first row, which sees the keys 0 to `position`; each next one sees one more
+  int64_t from, to;              // `from` is a multiple of kPage
+  const uint16_t* const* pages;  // of the sequence, all of them
+  int64_t keys, values;          // where in a page the keys and values of this layer and key head begin, in halves
+  float* y;                      // [rows, group, E], rows y_stride apart: sum over keys of exp(score - most) * value
+  int64_t y_stride;
+  float* most;                   // [rows, group]: the largest score; -infinity where none of the keys is seen
+  float* sum;                    // [rows, group]: sum over keys of exp(score - most)
+  int64_t most_stride;           // of `most` and `sum`, in floats
+};
+
 struct Operators {
   const char* name;
 
@@ -65,15 +82,14 @@ struct Operators {
   void (*gate)(const float* gate, const float* up, int64_t k, float* y);
   // x += y
   void (*add)(float* x, const float* y, int64_t k);
-  // float <-> half, as a KV cache keeps them.
-  void (*to_half)(const float* x, int64_t k, uint16_t* y);
-  // Attention of the `group` query heads of one key head at one position over `seen` keys in pages of `page` tokens:
-  // q [group, E] carries the factor of the scores; keys[p], values[p] are [page, E] halves; y [group, E].
-  // `scratch`: group * (seen rounded up to 16) floats.
-  void (*attend)(const float* q, int64_t group, int64_t head_size, const uint16_t* const* keys, const uint16_t* const* values,
-                 int64_t page, int64_t seen, float* scratch, float* y);
-  // Logits [k] -> log-probabilities, in place.
-  void (*log_softmax)(float* x, int64_t k);
+  // One token's key and value [E] of one key head into place `slot` of a page, as halves: keys [kPage / 16, E, 16] with
+  // the token as lane, values [E / 16 rounded up, kPage, 16] with the element as lane. `attend` reads both in order.
+  void (*remember)(const float* key, const float* value, int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values);
+  // A row's result does not depend on the others of the call, nor on what stands behind its last key.
+  void (*attend)(const Attention& attention);
+  // log(sum(exp(x))), for a head computed in pieces, and y = x - by.
+  double (*log_sum_exp)(const float* x, int64_t k);
+  void (*subtract)(const float* x, float by, int64_t k, float* y);
 };
 
 const Operators& portable();
