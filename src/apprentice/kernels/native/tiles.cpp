@@ -6,14 +6,28 @@
 namespace apprentice {
 namespace {
 
-// E4M3 -> E5M3, exact. 0 stays 0, whose weights are zeroed by the caller.
+// E4M3 above zero -> E5M3, exact.
 uint8_t widened(uint8_t e4m3) {
   const int exponent = (e4m3 >> 3) & 15, mantissa = e4m3 & 7;
   if (exponent != 0) return uint8_t(((exponent - 7 + 10) << 3) | mantissa);
-  if (mantissa == 0) return 0;
   // mantissa * 2^-9: the leading bit becomes the implicit one.
   const int top = mantissa >= 4 ? 2 : mantissa >= 2 ? 1 : 0;
   return uint8_t(((top - 9 + 10) << 3) | ((mantissa << (3 - top)) & 7));
+}
+
+// 16 weights of one output: 8 bytes of codes, low nibble first, and their scale.
+void place(const uint8_t* pairs, uint8_t scale, int64_t k, int64_t output, int64_t block, uint8_t* tiles) {
+  const int64_t groups = round_up(k, kGroup) / kGroup, lane = output % kLanes;
+  uint8_t* tile = tiles + (output / kLanes * groups + block / 4) * kNvfp4Tile;
+  uint8_t* nibbles = tile + block % 4 * 128 + 4 * lane;
+  tile[512 + block % 4 * 16 + lane] = scale;
+  for (int half = 0; half < 2; ++half, pairs += 4, nibbles += 64) {
+    // Four bytes hold inputs (0 1) (2 3) (4 5) (6 7).
+    nibbles[0] = uint8_t((pairs[0] & 15) | (pairs[2] << 4));
+    nibbles[1] = uint8_t((pairs[0] >> 4) | (pairs[2] & 0xF0));
+    nibbles[2] = uint8_t((pairs[1] & 15) | (pairs[3] << 4));
+    nibbles[3] = uint8_t((pairs[1] >> 4) | (pairs[3] & 0xF0));
+  }
 }
 
 }  // namespace
@@ -28,24 +42,21 @@ void clear_int8(uint8_t* tiles, int64_t num_tiles) {
 }
 
 void pack_nvfp4(const uint8_t* codes, const uint8_t* scales, int64_t count, int64_t k, int64_t first, uint8_t* tiles) {
-  const int64_t groups = round_up(k, kGroup) / kGroup, blocks = k / kBlock;
+  const int64_t blocks = k / kBlock;
   for (int64_t row = 0; row < count; ++row) {
-    const int64_t output = first + row, lane = output % kLanes;
-    uint8_t* panel = tiles + output / kLanes * groups * kNvfp4Tile;
-    for (int64_t block = 0; block < blocks; ++block) {
-      const uint8_t* pairs = codes + (row * blocks + block) * (kBlock / 2);
-      const uint8_t scale = scales[row * blocks + block];
-      uint8_t* tile = panel + block / 4 * kNvfp4Tile;
-      uint8_t* nibbles = tile + block % 4 * 128 + 4 * lane;
-      tile[512 + block % 4 * 16 + lane] = widened(scale);
-      if (scale == 0) continue;
-      for (int half = 0; half < 2; ++half, pairs += 4, nibbles += 64) {
-        // Four bytes hold inputs (0 1) (2 3) (4 5) (6 7), low nibble first.
-        nibbles[0] = uint8_t((pairs[0] & 15) | (pairs[2] << 4));
-        nibbles[1] = uint8_t((pairs[0] >> 4) | (pairs[2] & 0xF0));
-        nibbles[2] = uint8_t((pairs[1] & 15) | (pairs[3] << 4));
-        nibbles[3] = uint8_t((pairs[1] >> 4) | (pairs[3] & 0xF0));
-      }
+    for (int64_t block = 0; block < blocks; ++block, codes += kBlock / 2, ++scales) {
+      if (*scales != 0) place(codes, widened(*scales), k, first + row, block, tiles);
+    }
+  }
+}
+
+void pack_mxfp4(const uint8_t* codes, const uint8_t* scales, uint8_t largest, int64_t count, int64_t k, int64_t first,
+                uint8_t* tiles) {
+  const int64_t blocks = k / kBlock;
+  for (int64_t row = 0; row < count; ++row) {
+    for (int64_t block = 0; block < blocks; ++block, codes += kBlock / 2) {
+      const int below = largest - scales[(row * blocks + block) / 2];
+      if (below <= kMxfp4Top) place(codes, uint8_t((kMxfp4Top - below) << 3), k, first + row, block, tiles);
     }
   }
 }
