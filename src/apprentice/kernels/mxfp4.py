@@ -98,6 +98,8 @@ def _scale_codes(values_NE: np.ndarray, weights_NE: np.ndarray, search: bool) ->
     # In units of the scale, whose own square may not be a number.
     unit_N1 = scale_values(lower_N)[:, None]
     for codes_N in (lower_N, upper_N):
-        _, rounded_NE = nvfp4.nearest(values_NE, scale_values(codes_N)[:, None])
+        # What rounds up beyond float32 has an infinite error and is not taken.
+        with np.errstate(over="ignore"):
+            _, rounded_NE = nvfp4.nearest(values_NE, scale_values(codes_N)[:, None])
         errors.append((np.square((values_NE - rounded_NE) / unit_N1) * weights_NE).sum(axis=1))
     return np.where(errors[1] < errors[0], upper_N, lower_N).astype(np.uint8)
