@@ -16,6 +16,8 @@ constexpr int kBlock = 16;        // inputs that share an NVFP4 scale
 constexpr int kGroup = 64;        // inputs of a tile, and inputs that share an activation scale; K is padded to a multiple
 constexpr int kNvfp4Tile = 576;   // bytes: 16 x 64 nibbles, then 4 x 16 scales; see `tiles.h`
 constexpr int kInt8Tile = 1088;   // bytes: 16 x 64 weights, then 16 float scales
+constexpr int kPage = 64;         // tokens of a page of the KV cache
+constexpr int kMaxHead = 1024;    // most values of a head
 
 // 64 activations of one row in 8 bits. What belongs together lies together, so that a kernel needs one address for all
 // rows of a group. With a value that is not finite all values are 0 and the scale is NaN.

@@ -6,8 +6,8 @@ namespace apprentice {
 const Operators& avx2() {
   using namespace avx2_ops;
   static const Operators table = {
-      "avx2", quantize, nvfp4_step, nvfp4_prompt, int8_product, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
-      nullptr, nullptr,
+      "avx2", quantize, nvfp4_step, nvfp4_prompt, int8_product, nullptr, nullptr,
+      norm, rotate, gate, add, remember, attend, log_sum_exp, subtract,
   };
   return table;
 }

@@ -6,8 +6,8 @@ namespace apprentice {
 const Operators& avx512() {
   using namespace avx512_ops;
   static const Operators table = {
-      "avx512", quantize, nvfp4_step, nvfp4_prompt, int8_product, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
-      nullptr, nullptr,
+      "avx512", quantize, nvfp4_step, nvfp4_prompt, int8_product, nullptr, nullptr,
+      norm, rotate, gate, add, remember, attend, log_sum_exp, subtract,
   };
   return table;
 }

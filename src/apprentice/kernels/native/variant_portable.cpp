@@ -6,8 +6,8 @@ namespace apprentice {
 const Operators& portable() {
   using namespace portable_ops;
   static const Operators table = {
-      "portable", quantize, nvfp4_step, nvfp4_prompt, int8_product, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
-      nullptr, nullptr,
+      "portable", quantize, nvfp4_step, nvfp4_prompt, int8_product, nullptr, nullptr,
+      norm, rotate, gate, add, remember, attend, log_sum_exp, subtract,
   };
   return table;
 }
