@@ -114,13 +114,13 @@ def why_missing() -> str:
 
 def how_to_mend() -> str:
     """What to do where the library is missing, for people."""
-    if os.environ.get(SWITCH, "") != "":
+    if os.environ.get(SWITCH, ""):
         return f"`unset {SWITCH}`"
     compiler = any(shutil.which(name) for name in (os.environ.get("CXX") or "c++", "g++", "clang++"))
     first = "" if compiler else "`sudo apt install g++`, then "
     root = Path(__file__).parents[3]
     if (root / "CMakeLists.txt").exists():
-        return f"{first}`cmake -S {root} -B {root}/build/native && cmake --build {root}/build/native`"
+        return f"{first}`{sys.executable} -m pip install --no-deps -e {root}`"
     return f"{first}`pip install --force-reinstall --no-deps --no-binary apprentice-coder apprentice-coder`"
 
 
@@ -153,7 +153,9 @@ def _found() -> tuple[Library | None, str]:
     variant = asked if asked and os.sep not in asked else usable[0]
     if variant not in usable:
         known = ", ".join(f"`{name}`" for name in (*usable, "off"))
-        raise ConfigError(f"`{SWITCH}={variant}`: no such variant of the operators here", hint=f"one of {known}, or a path")
+        raise ConfigError(
+            f"`{SWITCH}={variant}`: no such variant of the operators here", hint=f"one of {known}, or a path"
+        )
     return Library(path=path, compiled=compiled, usable=usable, variant=variant, handle=handle), ""
 
 
