@@ -22,5 +22,5 @@ APPRENTICE_API void apprentice_pool_free(void* pool);
 // How many it has: fewer than were asked for where the system gave no more.
 APPRENTICE_API int apprentice_pool_threads(void* pool);
 // For tests and measurements: `runs` runs of `count` pieces; piece i adds 1 to counts[i] and then works for `work` turns of
-// an empty loop. Returns the nanoseconds that all took.
+// an empty loop. Returns the nanoseconds that all took, or a negative number if workers had wrong numbers.
 APPRENTICE_API int64_t apprentice_pool_trial(void* pool, int64_t runs, int64_t count, int64_t work, int32_t* counts);
