@@ -246,8 +246,10 @@ double log_sum_exp(const float* x, int64_t k) {
   return double(largest) + __builtin_log(total);
 }
 
-void subtract(const float* x, float by, int64_t k, float* y) {
-  in_lanes(k, [&](int64_t at, int n) { store_some(load_some(x + at, n) - splat(by), y + at, n); });
+void subtract(const float* x, double by, int64_t k, float* y) {
+  // In two parts, so that a likely token's small number is not lost beside a large sum.
+  const Lanes most = splat(float(by)), rest = splat(float(by - double(float(by))));
+  in_lanes(k, [&](int64_t at, int n) { store_some(load_some(x + at, n) - most - rest, y + at, n); });
 }
 
 }  // namespace apprentice::APPRENTICE_VARIANT

@@ -91,7 +91,7 @@ struct Operators {
   void (*attend)(const Attention& attention);
   // log(sum(exp(x))), for a head computed in pieces, and y = x - by.
   double (*log_sum_exp)(const float* x, int64_t k);
-  void (*subtract)(const float* x, float by, int64_t k, float* y);
+  void (*subtract)(const float* x, double by, int64_t k, float* y);
 };
 
 const Operators& portable();
