@@ -6,7 +6,7 @@ namespace apprentice {
 const Operators& portable() {
   using namespace portable_ops;
   static const Operators table = {
-      "portable", quantize, nvfp4_step, nvfp4_prompt, int8_product, nullptr, nullptr,
+      "portable", quantize, nvfp4_step, nvfp4_prompt, int8_product, bf16_product, float_product,
       norm, rotate, gate, add, remember, attend, log_sum_exp, subtract,
   };
   return table;
