@@ -1,6 +1,7 @@
 """The native library as Python finds it, or does not: each reason, what mends it, the variants that this machine has."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,11 +114,27 @@ def test_a_library_of_another_interface_is_refused(library: native.Library) -> N
     assert done.stdout.endswith(f"is of another version: interface {native.ABI}, {native.ABI + 1} is needed\n")
 
 
+def test_no_file_of_a_variant_defines_what_the_linker_may_take_for_all() -> None:
+    """A function that stands in several files (inline, a template) is kept once: the copy with AVX-512 would run anywhere."""
+    root = SOURCES.parents[3]
+    found = [
+        path
+        for folder in ("tools/editable", "build/native")
+        for variant in ("avx2", "avx512", "neon")
+        for path in (root / folder).rglob(f"*_{variant}.cpp.o")
+    ]
+    if not found or not shutil.which("nm"):
+        pytest.skip("no compiled files at hand" if not found else "no `nm` here")
+    for path in found:
+        said = subprocess.run(["nm", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+        assert [line for line in said.splitlines() if line.split()[-2] in "WVu"] == [], path
+
+
 def test_only_functions_of_the_interface_are_exported(library: native.Library) -> None:
     try:
         said = subprocess.run(["nm", "-D", "--defined-only", library.path], capture_output=True, text=True, check=True)
     except FileNotFoundError:
         pytest.skip("no `nm` here")
-    names = {line.split()[-1].lstrip("_") for line in said.stdout.splitlines()}
+    names = {line.split()[-1].removeprefix("_") for line in said.stdout.splitlines()}
     assert {name for name in names if not name.startswith("apprentice_")} == set()
     assert set(native.SIGNATURES) <= names
