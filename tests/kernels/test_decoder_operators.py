@@ -238,8 +238,8 @@ def test_parts_of_the_past_add_up_to_the_whole(call: Operators) -> None:
     parts = [attended(call, head, q, 297, first, first + 128) for first in (0, 128, 256)]
     most = np.max([part[1] for part in parts], axis=0)
     factors = [np.exp(part[1] - most) for part in parts]
-    y = sum(part[0] * factor[..., None] for part, factor in zip(parts, factors, strict=True))
-    total = sum(part[2] * factor for part, factor in zip(parts, factors, strict=True))
+    y = np.sum([part[0] * factor[..., None] for part, factor in zip(parts, factors, strict=True)], axis=0)
+    total = np.sum([part[2] * factor for part, factor in zip(parts, factors, strict=True)], axis=0)
     np.testing.assert_allclose(y / total[..., None], whole / whole_sum[..., None], atol=1e-5)
     unseen = attended(call, head, q, 126, 128, 256)
     assert np.isinf(unseen[1][:2]).all()

@@ -222,9 +222,11 @@ def test_whatever_happens_tokens_are_right_and_no_page_is_lost(library: Library,
         else:
             chosen = rng.permutation(list(expected))[: rng.integers(1, 4)].tolist()
             if action < 7:
-                more = {sequence: text(int(rng.integers(1, 90)), int(rng.integers(1000))) for sequence in chosen}
+                more: dict[int, Sequence[int]] = {
+                    sequence: text(int(rng.integers(1, 90)), int(rng.integers(1000))) for sequence in chosen
+                }
                 if pages.append(more):
-                    expected |= {sequence: expected[sequence] + part for sequence, part in more.items()}
+                    expected |= {sequence: [*expected[sequence], *part] for sequence, part in more.items()}
                 else:
                     refused += 1
             elif action == 7:

@@ -1,10 +1,14 @@
 #include "c_decoder.h"
 
+#include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <new>
 
+#include "baseline.h"
 #include "cpu.h"
 #include "decoder.h"
+#include "tiles.h"
 
 using namespace apprentice;
 
@@ -48,6 +52,29 @@ bool is_right(const ApprenticeModel& m) {
   return is_right(m.embedding, m.vocab, m.hidden, true) && is_right(m.head, m.vocab, m.hidden);
 }
 
+int64_t tiles_of(int64_t outputs, int64_t inputs) {
+  return round_up(outputs, kLanes) / kLanes * (round_up(inputs, kGroup) / kGroup);
+}
+
+void fill(Kind kind, int64_t inputs, const void* weights, const uint8_t* scales, int64_t from, int64_t count, int64_t first,
+          void* data) {
+  const auto* bytes = static_cast<const uint8_t*>(weights);
+  switch (kind) {
+    case Kind::nvfp4:
+      pack_nvfp4(bytes + from * inputs / 2, scales + from * inputs / kBlock, count, inputs, first, static_cast<uint8_t*>(data));
+      break;
+    case Kind::int8:
+      pack_int8(static_cast<const float*>(weights) + from * inputs, count, inputs, first, static_cast<uint8_t*>(data));
+      break;
+    case Kind::bf16:
+      pack_bf16(static_cast<const uint16_t*>(weights) + from * inputs, count, inputs, first, static_cast<uint16_t*>(data));
+      break;
+    case Kind::float32:
+      pack_float(static_cast<const float*>(weights) + from * inputs, count, inputs, first, static_cast<float*>(data));
+      break;
+  }
+}
+
 Model made_of(const ApprenticeModel& m) {
   Model model;
   model.hidden = m.hidden;
@@ -81,6 +108,41 @@ auto with_sequence(void* decoder, int64_t sequence, Work work) -> decltype(work(
 }
 
 }  // namespace
+
+int64_t apprentice_decoder_matrix_bytes(int kind, int64_t outputs, int64_t inputs) {
+  if (!is_size(outputs) || !is_size(inputs)) return int(Status::wrong);
+  switch (Kind(kind)) {
+    case Kind::nvfp4: return inputs % kBlock == 0 ? tiles_of(outputs, inputs) * kNvfp4Tile : int(Status::wrong);
+    case Kind::int8: return tiles_of(outputs, inputs) * kInt8Tile;
+    case Kind::bf16: return baseline_size(outputs, inputs) * 2;
+    case Kind::float32: return baseline_size(outputs, inputs) * 4;
+  }
+  return int(Status::wrong);
+}
+
+int apprentice_decoder_matrix_clear(int kind, int64_t outputs, int64_t inputs, void* data) {
+  const int64_t bytes = apprentice_decoder_matrix_bytes(kind, outputs, inputs);
+  if (bytes < 0) return int(Status::wrong);
+  if (Kind(kind) == Kind::int8) {
+    clear_int8(static_cast<uint8_t*>(data), tiles_of(outputs, inputs));
+  } else {
+    std::memset(data, 0, size_t(bytes));
+  }
+  return 0;
+}
+
+int apprentice_decoder_matrix_fill(int kind, int64_t outputs, int64_t inputs, const void* weights, const uint8_t* scales,
+                                   int64_t count, int64_t first, int is_woven, void* data) {
+  if (apprentice_decoder_matrix_bytes(kind, outputs, inputs) < 0 || count < 0 || first < 0) return int(Status::wrong);
+  const int64_t step = is_woven != 0 ? kLanes : std::max<int64_t>(count, 1);
+  const int64_t blocks = (count + step - 1) / step, place = is_woven != 0 ? 2 * kLanes : step;
+  if (blocks > 0 && first + (blocks - 1) * place + count - (blocks - 1) * step > outputs) return int(Status::wrong);
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t from = block * step;
+    fill(Kind(kind), inputs, weights, scales, from, std::min(step, count - from), first + block * place, data);
+  }
+  return 0;
+}
 
 int64_t apprentice_decoder_page_bytes(const ApprenticeModel* model) {
   try {

@@ -16,6 +16,15 @@ struct ApprenticeModel {
   apprentice::Matrix head;
 };
 
+// Bytes of a matrix of a kind (`Kind`), or -1. Begins at a multiple of 64.
+APPRENTICE_API int64_t apprentice_decoder_matrix_bytes(int kind, int64_t outputs, int64_t inputs);
+// Zero weights everywhere.
+APPRENTICE_API int apprentice_decoder_matrix_clear(int kind, int64_t outputs, int64_t inputs, void* data);
+// Rows [first, first + count) of it, or with `is_woven` 16 rows from `first` on, 16 from first + 32 on, and so on: gate and up.
+// NVFP4: `weights` are codes [count, inputs / 2], `scales` [count, inputs / 16]. 8 bits and float: floats. BF16: BF16.
+APPRENTICE_API int apprentice_decoder_matrix_fill(int kind, int64_t outputs, int64_t inputs, const void* weights,
+                                                  const uint8_t* scales, int64_t count, int64_t first, int is_woven, void* data);
+
 // Bytes of a page of the cache (64 tokens), or -1 for a model of wrong sizes.
 APPRENTICE_API int64_t apprentice_decoder_page_bytes(const ApprenticeModel* model);
 // nullptr where sizes are wrong, the variant is not there, or memory is.
