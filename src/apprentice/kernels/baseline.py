@@ -55,12 +55,22 @@ class Matrix:
         return FLOAT if self.data.dtype == np.float32 else BF16
 
 
-def pack(library: Library, *parts: np.ndarray) -> Matrix:
-    """Matrices [O, K], one above the other: float32, or BF16 as uint16."""
+def size(library: Library, outputs: int, inputs: int) -> int:
+    """Elements of a packed matrix."""
+    return int(library.bind(SIGNATURES).apprentice_baseline_size(outputs, inputs))
+
+
+def pack(library: Library, *parts: np.ndarray, out: np.ndarray | None = None) -> Matrix:
+    """Matrices [O, K], one above the other: float32, or BF16 as uint16.
+
+    `out`: `size` elements from a multiple of 64. Many matrices in one large array are read faster: it gets huge pages."""
     functions, outputs, inputs = library.bind(SIGNATURES), sum(len(part) for part in parts), parts[0].shape[1]
     dtype = parts[0].dtype
     assert dtype in (np.float32, np.uint16)
-    data = aligned(functions.apprentice_baseline_size(outputs, inputs) * dtype.itemsize).view(dtype)
+    data = aligned(size(library, outputs, inputs) * dtype.itemsize).view(dtype) if out is None else out
+    assert data.dtype == dtype
+    assert data.ctypes.data % 64 == 0
+    assert data.size == size(library, outputs, inputs)
     data[:] = 0
     matrix, first = Matrix(data, outputs, inputs), 0
     for part in parts:
@@ -86,17 +96,20 @@ def from_bf16(values: np.ndarray) -> np.ndarray:
 class Products:
     """Products of one kind that follow one another, as in a step of a decoder."""
 
-    def __init__(self, library: Library, pool: Pool, steps: Sequence[tuple[Matrix, np.ndarray]], *, variant: str = "") -> None:
-        """`steps`: matrices and their x [M, K], float32 and contiguous."""
+    def __init__(
+        self, library: Library, pool: Pool, steps: Sequence[tuple[Matrix, np.ndarray]], *, variant: str = "", keep: bool = True
+    ) -> None:
+        """`steps`: matrices and their x [M, K], float32 and contiguous. `keep=False`: as in a decoder, results of one size
+        are written over each other, so that they stay in the cache."""
         self._functions, self._pool = library.bind(SIGNATURES), pool
         self._variant = (variant or library.variant).encode()
         self._kind = steps[0][0].kind
         self._kept = list(steps)
         """Memory that native code reads."""
-        # Whole panels, from a multiple of 64: y is written in whole cache lines.
-        self._y = [
-            aligned(4 * len(x) * -(-matrix.outputs // LANES) * LANES).view(np.float32).reshape(len(x), -1) for matrix, x in steps
-        ]
+        self._y = [_results(len(x), matrix.outputs) for matrix, x in steps]
+        if not keep:
+            shared = {y.shape: y for y in self._y}
+            self._y = [shared[y.shape] for y in self._y]
         self._list = (_Product * len(steps))()
         for step, (matrix, x), y in zip(self._list, steps, self._y, strict=True):
             assert matrix.kind == self._kind
@@ -115,6 +128,12 @@ class Products:
     def results(self) -> list[np.ndarray]:
         """y [M, O] of each."""
         return [y[:, : matrix.outputs] for y, (matrix, _) in zip(self._y, self._kept, strict=True)]
+
+
+def _results(rows: int, outputs: int) -> np.ndarray:
+    """Whole panels, from a multiple of 64: written in whole cache lines."""
+    width = -(-outputs // LANES) * LANES
+    return aligned(4 * rows * width).view(np.float32).reshape(rows, width)
 
 
 def product(library: Library, pool: Pool, matrix: Matrix, x_MK: np.ndarray, *, variant: str = "") -> np.ndarray:

@@ -16,9 +16,10 @@ using namespace apprentice;
 namespace {
 
 constexpr int kBf16 = 1;
-constexpr int64_t kPieceBytes = 128 << 10;  // of weights, for few rows: memory is the limit
-constexpr int64_t kPieceRows = 192;         // for many rows: so many rows ...
-constexpr int64_t kPiecePairs = 4;          // ... by so many pairs of panels, that staging x costs 2 to 3 percent
+// Pairs of panels of a piece, and rows where there are many: each piece stages its x, which costs as much as half a pair.
+constexpr int64_t kStepPairs = 4;
+constexpr int64_t kPromptPairs = 8;
+constexpr int64_t kPromptRows = 64;
 constexpr int64_t kFewRows = 32;
 constexpr int64_t kPiecesPerThread = 4;
 
@@ -33,19 +34,16 @@ struct Cut {
   int64_t row_pieces, pair_pieces;
 };
 
-Cut cut_of(int64_t rows, int64_t pairs, int64_t pair_bytes, int64_t threads) {
-  if (rows <= kFewRows) {
-    // As many as make equal shares, where there are not many.
-    const int64_t pieces = std::max(round_up(pairs * pair_bytes, kPieceBytes) / kPieceBytes, threads * kPiecesPerThread);
-    return {1, std::min(round_up(pieces, threads), pairs)};
-  }
-  return {round_up(rows, kPieceRows) / kPieceRows, std::max<int64_t>(1, pairs / kPiecePairs)};
+Cut cut_of(int64_t rows, int64_t pairs, int64_t threads) {
+  const int64_t row_pieces = rows <= kFewRows ? 1 : round_up(rows, kPromptRows) / kPromptRows;
+  const int64_t least = round_up(threads * kPiecesPerThread, row_pieces) / row_pieces;
+  const int64_t pair_pieces = std::max(pairs / (rows <= kFewRows ? kStepPairs : kPromptPairs), least);
+  return {row_pieces, std::min(pair_pieces, pairs)};
 }
 
 void product(Pool& pool, const Operators& operators, int kind, const ApprenticeBaselineProduct& p) {
   const int64_t width = round_up(p.outputs, kLanes), panels = width / kLanes, pairs = round_up(panels, 2) / 2;
-  const int64_t pair_bytes = baseline_size(kPair, p.inputs) * (kind == kBf16 ? 2 : 4);
-  const Cut cut = cut_of(p.rows, pairs, pair_bytes, pool.threads());
+  const Cut cut = cut_of(p.rows, pairs, pool.threads());
   pool.run(cut.row_pieces * cut.pair_pieces, [&](int64_t piece, int) {
     const int64_t row_piece = piece / cut.pair_pieces, pair_piece = piece % cut.pair_pieces;
     const int64_t begin = p.rows * row_piece / cut.row_pieces, rows = p.rows * (row_piece + 1) / cut.row_pieces - begin;
