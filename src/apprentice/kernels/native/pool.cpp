@@ -30,8 +30,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -141,9 +141,10 @@ void count_forks() {
 class Crew {
  public:
   explicit Crew(int threads) : born_(forks.load(std::memory_order_relaxed)) {
+    workers_.reserve(threads - 1);
     try {
       for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
       // The system gives no more threads: fewer share the work.
     }
   }
@@ -220,15 +221,14 @@ class Crew {
 }  // namespace
 
 struct Pool::State {
-  const int wanted;
   std::atomic<Crew*> crew;
 
   // In a child of a fork the crew is a memory of threads that are not there, perhaps in the middle of a job: it is left
-  // alone for good, and a new one is made.
+  // alone for good, and a new one is made, of no more threads, for what callers keep for each is there already.
   Crew& present() {
     Crew* found = crew.load(std::memory_order_acquire);
     if (!found->is_inherited()) return *found;
-    Crew* made = new Crew(wanted);
+    Crew* made = new Crew(found->threads());
     if (crew.compare_exchange_strong(found, made, std::memory_order_acq_rel)) return *made;
     delete made;
     return *found;
@@ -238,7 +238,7 @@ struct Pool::State {
 Pool::Pool(int threads) {
   count_forks();
   const int wanted = threads < 1 ? 1 : threads > kMostThreads ? kMostThreads : threads;
-  state_.reset(new State{wanted, {new Crew(wanted)}});
+  state_.reset(new State{{new Crew(wanted)}});
 }
 
 Pool::~Pool() {
