@@ -9,7 +9,7 @@ feedback; loss in bits a token against the unquantized weights on code that cali
 modules of Python's standard library, the test is this project's own source) and `BASE-speed` (prefill, decode at several
 batch sizes, scoring; milliseconds and tokens a second, best of three), which needs the folder that the former makes.
 
-`--trial` runs three layers and two repeats, shows them and keeps nothing: weights then come from the cache in part, so
+`--trial` runs kernels with three layers and two repeats, shows them and keeps nothing: weights then come from the cache in part, so
 the figures mean nothing but that the benchmark works.
 """
 
@@ -188,6 +188,8 @@ def _run(options: argparse.Namespace, benchmark: Benchmark) -> int:
             if wanted(name):
                 _forget_other_kernels(benchmark.folder / f"{name}.json")
                 _show(benchmark.cell(name, work), as_json=options.json)
+    if options.trial:
+        return code
     from apprentice.model import base
 
     label = Path(options.base).name
@@ -210,5 +212,8 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     for row in () if as_json else result["rows"]:
         spread = "" if row["low"] is None else f"  {row['low']:.4g} to {row['high']:.4g}"
         print(f"{row['arm']:12s} {row['metric']:36s} {row['value']:.4g}{spread}")
-    if not as_json and (gate := result["details"].get("gate")):
-        print(f"gate {gate}, other load {result['details']['other_load_cores']} cores")
+    details = result["details"]
+    if not as_json and (share := details.get("baseline_share_of_floor")):
+        verdict = "reaches" if share >= details["gate"] else "no ratio is shown: below"
+        print(f"{details['baseline']} at {share} of its floor {verdict} the gate of {details['gate']}")
+        print(f"other load: {details['other_load_cores']} cores")

@@ -287,7 +287,7 @@ def compare(
     timings = [
         Timing(arm.name, arm.is_baseline, one.steps, took) for arm, one, took in zip(arms, passes, times, strict=True)
     ]
-    gate = GATES["prompt" if prompt else "step" if rows == 1 else "batch"]
+    gate, base = GATES["prompt" if prompt else "step" if rows == 1 else "batch"], fastest_baseline(timings)
     details: dict[str, Any] = {
         "variant": variant,
         "threads": pool.threads,
@@ -295,6 +295,8 @@ def compare(
         "prompt": prompt,
         "repeats": repeats,
         "gate": gate,
+        "baseline": None if base is None else base.name,
+        "baseline_share_of_floor": None if base is None else round(share_of_floor(base, limits), 3),
         "bound_by": {one.name: limits.bound_by(one.steps) for one in timings},
         "other_load_cores": load.cores(),
         "repeats_ms": {one.name: [round(took, 4) for took in one.repeats_ms] for one in timings},
@@ -317,10 +319,10 @@ def figures(timings: Sequence[Timing], limits: Limits, rows: int, gate: float) -
             Row(one.name, "weights_gb_per_s", size / one.median_ms / 1e6),
             Row(one.name, "gop_per_s", operations / one.median_ms / 1e6),
             Row(one.name, "floor_ms", floor),
-            Row(one.name, "share_of_floor", floor / one.median_ms, floor / most, floor / least),
+            Row(one.name, "share_of_floor", share_of_floor(one, limits), floor / most, floor / least),
         ]
-    base = min((one for one in timings if one.is_baseline), key=lambda one: one.median_ms, default=None)
-    if base is None or limits.floor_ns(base.steps) / 1e6 < gate * base.median_ms:
+    base = fastest_baseline(timings)
+    if base is None or share_of_floor(base, limits) < gate:
         return found
     for one in timings:
         if not one.is_baseline:
@@ -331,6 +333,16 @@ def figures(timings: Sequence[Timing], limits: Limits, rows: int, gate: float) -
                 Row(one.name, f"ceiling_over_{base.name}", ceiling),
             ]
     return found
+
+
+def fastest_baseline(timings: Sequence[Timing]) -> Timing | None:
+    """What the others are compared with."""
+    return min((one for one in timings if one.is_baseline), key=lambda one: one.median_ms, default=None)
+
+
+def share_of_floor(timing: Timing, limits: Limits) -> float:
+    """Of its time, how much no kernel could save."""
+    return limits.floor_ns(timing.steps) / 1e6 / timing.median_ms
 
 
 def native_hash() -> str:
