@@ -1,5 +1,5 @@
-// What the processor says of itself, and what the operating system keeps: registers that it does not save at a switch of
-// threads must not be used, whatever the processor has. Hence both are asked, by cpuid and xgetbv.
+// What the processor says of itself, and what the operating system keeps: registers that it does not save at a switch
+// of threads must not be used, whatever the processor has. Hence both are asked, by cpuid and xgetbv.
 #include "cpu.h"
 
 #include <cstdint>

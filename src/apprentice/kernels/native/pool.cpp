@@ -2,28 +2,28 @@
 //
 // A job is a number of pieces. `remaining` says how many are still to be taken; who brings it down from r to r - 1 owns
 // piece number count - r. The caller takes pieces like every worker, so a worker that the system has put aside, or that
-// sleeps, only leaves more to the others. `unfinished` counts pieces not yet done; the caller returns at 0. It waits for a
-// thread that holds a piece, and for no other: a worker between two jobs is waited for by nobody.
+// sleeps, only leaves more to the others. `unfinished` counts pieces not yet done; the caller returns at 0. It waits
+// for a thread that holds a piece, and for no other: a worker between two jobs is waited for by nobody.
 //
 // Why this is right:
 // - `job` (what to call, how many) is written only while no piece of it is held: the run before it has returned, so all
-//   its pieces are done. It is read only by who holds a piece. Storing `remaining` publishes it (release), taking a piece
-//   receives it (acquire; the chain of subtractions keeps the release of the store that began it).
-// - A late worker may have seen the last job's `remaining` above 0 and subtract only now. If that job is used up it gets a
-//   number below 1 and owns nothing; the next job's store wipes its subtraction out. If the next job is there already, it
-//   gets a piece of that one, as good as any: it reads `job` after taking, not before. So there is no ABA and no number of
-//   generations.
-// - What the pieces wrote is seen by the caller: every thread subtracts what it has done from `unfinished` (release), the
-//   caller reads 0 from the end of that chain (acquire).
+//   its pieces are done. It is read only by who holds a piece. Storing `remaining` publishes it (release), taking a
+//   piece receives it (acquire; the chain of subtractions keeps the release of the store that began it).
+// - A late worker may have seen the last job's `remaining` above 0 and subtract only now. If that job is used up it
+//   gets a number below 1 and owns nothing; the next job's store wipes its subtraction out. If the next job is there
+//   already, it gets a piece of that one, as good as any: it reads `job` after taking, not before. So there is no ABA
+//   and no number of generations.
+// - What the pieces wrote is seen by the caller: every thread subtracts what it has done from `unfinished` (release),
+//   the caller reads 0 from the end of that chain (acquire).
 // - Nobody sleeps through a ring: see Bell.
 //
-// A thread that finds nothing to do spins for a moment (between two products of a token lie a few microseconds, less than
-// a wake-up costs), then sleeps and costs nothing. Both waits are short on purpose: when another process holds the core of
-// a thread with a piece, the caller's sleep leaves its own core to that thread.
+// A thread that finds nothing to do spins for a moment (between two products of a token lie a few microseconds, less
+// than a wake-up costs), then sleeps and costs nothing. Both waits are short on purpose: when another process holds the
+// core of a thread with a piece, the caller's sleep leaves its own core to that thread.
 //
-// Sharing a core with another process, a worker would be stopped at the end of its time slice, most likely with a piece in
-// hand, and all would stand still until its next slice (4 ms and more: a whole token). So it offers the core before that,
-// between two jobs, when it holds nothing; alone on its core that costs half a microsecond in a millisecond.
+// Sharing a core with another process, a worker would be stopped at the end of its time slice, most likely with a piece
+// in hand, and all would stand still until its next slice (4 ms and more: a whole token). So it offers the core before
+// that, between two jobs, when it holds nothing; alone on its core that costs half a microsecond in a millisecond.
 #include "pool.h"
 
 #include <pthread.h>
@@ -77,10 +77,10 @@ bool spin(Ready ready) {
 
 // Sleeping until a condition on atomics comes true. Who makes it true rings afterwards.
 //
-// No lost ring: the sleeper announces itself, then looks at the condition once more; the ringer changes the condition, then
-// looks for sleepers. All four are sequentially consistent, so one of the two sees the other. If the ringer sees the
-// sleeper, it changes `rings_`, of which the sleeper has read an older value before announcing itself: the system lets
-// nobody sleep on a value that is gone.
+// No lost ring: the sleeper announces itself, then looks at the condition once more; the ringer changes the condition,
+// then looks for sleepers. All four are sequentially consistent, so one of the two sees the other. If the ringer sees
+// the sleeper, it changes `rings_`, of which the sleeper has read an older value before announcing itself: the system
+// lets nobody sleep on a value that is gone.
 class Bell {
  public:
   template <typename Ready>
@@ -102,7 +102,7 @@ class Bell {
 
  private:
 #if defined(__linux__)
-  static_assert(sizeof(std::atomic<uint32_t>) == 4 && std::atomic<uint32_t>::is_always_lock_free, "the system waits on it");
+  static_assert(sizeof(std::atomic<uint32_t>) == 4 && std::atomic<uint32_t>::is_always_lock_free, "as futexes are");
 
   void sleep(uint32_t heard) { syscall(SYS_futex, &rings_, FUTEX_WAIT_PRIVATE, heard, nullptr, nullptr, 0); }
   void wake() {
@@ -129,7 +129,8 @@ class Bell {
   std::atomic<int> listeners_{0};
 };
 
-// How often this process is the child of a fork: such a child has the memory of its parent's threads, but not the threads.
+// How often this process is the child of a fork: such a child has the memory of its parent's threads, but not the
+// threads.
 std::atomic<uint64_t> forks{0};
 
 void count_forks() {
@@ -203,7 +204,9 @@ class Crew {
       (*job_.piece)(job_.count - left, worker);
     }
     // One subtraction for all: they are of one job, which cannot end before it.
-    if (num_done > 0 && unfinished_.fetch_sub(num_done, std::memory_order_seq_cst) == num_done && worker != 0) done_.ring();
+    if (num_done == 0) return;
+    const bool is_last = unfinished_.fetch_sub(num_done, std::memory_order_seq_cst) == num_done;
+    if (is_last && worker != 0) done_.ring();
   }
 
   // Each on its own lines of the cache, or a thread that looks at one would slow down who writes the other.
