@@ -4,8 +4,8 @@
 //   zero load broadcast store multiply_add
 //   low_halves high_halves     kWidth pairs of BF16 weights -> the first, the second of each as float
 //   kFloatRows, kBf16Rows      most rows whose sums fit the registers, with float and with BF16 weights
-//   kPairRows                  most rows that are multiplied with both panels of a pair at once
-//   kEagerRows                 up to so many the processor's own prefetching keeps up
+//   kFloatPair, kBf16Pair      most rows whose sums with both panels of a pair do
+//   kEagerRows                 for up to so many the processor's own prefetching does better
 //
 // How a product goes: rows are taken kBlockRows at a time and copied into a stage on the stack, [tile of rows, line of
 // K, row], so that a kernel finds its rows behind one address, in order, whatever the stride of x was. For each pair of
@@ -63,6 +63,32 @@ struct Sums {
     }
   }
 
+  // at[r][v] += weight(v) * value(r). The fewer of both are held in registers.
+  template <class Weight, class Value>
+  void add(Weight weight, Value value) {
+    if constexpr (R < kVectors) {
+      Vector values[R];
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) values[r] = value(r);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const Vector one = weight(v);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) at[r][v] = multiply_add(one, values[r], at[r][v]);
+      }
+    } else {
+      Vector weights[kVectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) weights[v] = weight(v);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const Vector one = value(r);
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v) at[r][v] = multiply_add(weights[v], one, at[r][v]);
+      }
+    }
+  }
+
   void finish(const Target& y) const {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
@@ -77,9 +103,6 @@ struct Sums {
   }
 };
 
-template <int R, int panels>
-constexpr int kFetches = R > kEagerRows ? panels : 0;
-
 // float weights: a step is one input.
 struct Float {
   using Weight = float;
@@ -87,24 +110,17 @@ struct Float {
   static constexpr int kInputs = kLine / 4;  // of a line
   static constexpr int kStepInputs = 1;
   static constexpr int kTileRows = kFloatRows;
+  static constexpr int kPairRows = kFloatPair;
 
-  template <int R, int panels>
+  template <int R, int panels, int fetches>
   static void tile(const float* w, const float* x, int64_t lines, bool zeros, const Target& y, Ahead ahead) {
     Sums<R, panels> sums;
     sums.start(y, zeros);
     for (int64_t line = 0; line < lines; ++line, x += R * kInputs) {
 #pragma GCC unroll 2
       for (int k = 0; k < kInputs; ++k, w += kPair) {
-        ahead.fetch<kFetches<R, panels>>();
-        Vector weight[sums.kVectors];
-#pragma GCC unroll 8
-        for (int v = 0; v < sums.kVectors; ++v) weight[v] = load(w + v * kWidth);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-          const Vector value = broadcast(x + r * kInputs + k);
-#pragma GCC unroll 8
-          for (int v = 0; v < sums.kVectors; ++v) sums.at[r][v] = multiply_add(weight[v], value, sums.at[r][v]);
-        }
+        ahead.fetch<fetches>();
+        sums.add([&](int v) { return load(w + v * kWidth); }, [&](int r) { return broadcast(x + r * kInputs + k); });
       }
     }
     sums.finish(y);
@@ -124,15 +140,16 @@ struct Bf16 {
   static constexpr int kInputs = kLine / 2;
   static constexpr int kStepInputs = 2;
   static constexpr int kTileRows = kBf16Rows;
+  static constexpr int kPairRows = kBf16Pair;
 
-  template <int R, int panels>
+  template <int R, int panels, int fetches>
   static void tile(const uint16_t* w, const uint16_t* x, int64_t lines, bool zeros, const Target& y, Ahead ahead) {
     Sums<R, panels> sums;
     sums.start(y, zeros);
     for (int64_t line = 0; line < lines; ++line, x += R * kInputs) {
 #pragma GCC unroll 2
       for (int k = 0; k < kInputs; k += 2, w += 2 * kPair) {
-        ahead.fetch<kFetches<R, panels>>();
+        ahead.fetch<fetches>();
         __m512bh weight[sums.kVectors];
 #pragma GCC unroll 8
         for (int v = 0; v < sums.kVectors; ++v) weight[v] = (__m512bh)_mm512_load_si512(w + v * 2 * kWidth);
@@ -163,28 +180,19 @@ struct Bf16 {
   static constexpr int kInputs = kLine / 4;
   static constexpr int kStepInputs = 2;
   static constexpr int kTileRows = kBf16Rows;
+  static constexpr int kPairRows = kBf16Pair;
 
-  template <int R, int panels>
+  template <int R, int panels, int fetches>
   static void tile(const uint16_t* w, const float* x, int64_t lines, bool zeros, const Target& y, Ahead ahead) {
     Sums<R, panels> sums;
     sums.start(y, zeros);
     for (int64_t line = 0; line < lines; ++line, x += R * kInputs) {
       for (int k = 0; k < kInputs; k += 2, w += 2 * kPair) {
-        ahead.fetch<kFetches<R, panels>>();
+        ahead.fetch<fetches>();
 #pragma GCC unroll 2
         for (int half = 0; half < 2; ++half) {
-          Vector weight[sums.kVectors];
-#pragma GCC unroll 8
-          for (int v = 0; v < sums.kVectors; ++v) {
-            const uint16_t* pairs = w + v * 2 * kWidth;
-            weight[v] = half == 0 ? low_halves(pairs) : high_halves(pairs);
-          }
-#pragma GCC unroll 16
-          for (int r = 0; r < R; ++r) {
-            const Vector value = broadcast(x + r * kInputs + k + half);
-#pragma GCC unroll 8
-            for (int v = 0; v < sums.kVectors; ++v) sums.at[r][v] = multiply_add(weight[v], value, sums.at[r][v]);
-          }
+          sums.add([&](int v) { return half == 0 ? low_halves(w + v * 2 * kWidth) : high_halves(w + v * 2 * kWidth); },
+                   [&](int r) { return broadcast(x + r * kInputs + k + half); });
           // Else the compiler loads everything first and spills sums.
           __asm__ volatile("" ::: "memory");
         }
@@ -201,12 +209,20 @@ struct Bf16 {
 template <class Format>
 using Tile = void (*)(const typename Format::Weight*, const typename Format::Staged*, int64_t, bool, const Target&, Ahead);
 
-template <class Format, int panels, int R>
+template <class Format, int panels, int fetches, int R>
 Tile<Format> tile_of(int64_t rows) {
   if constexpr (R > 1) {
-    if (rows < R) return tile_of<Format, panels, R - 1>(rows);
+    if (rows < R) return tile_of<Format, panels, fetches, R - 1>(rows);
   }
-  return Format::template tile<R, panels>;
+  return Format::template tile<R, panels, fetches>;
+}
+
+// Of so many rows by one panel, or by two; fetching ahead or not.
+template <class Format>
+Tile<Format> tile_of(int64_t rows, int64_t panels, bool fetch) {
+  if (panels == 1) return tile_of<Format, 1, 1, Format::kTileRows>(rows);
+  if (fetch) return tile_of<Format, 2, 2, Format::kPairRows>(rows);
+  return tile_of<Format, 2, 0, Format::kPairRows>(rows);
 }
 
 // One row's inputs [first, first + kInputs * lines) to its lines, which are `rows` lines apart. Zeros behind K.
@@ -242,12 +258,12 @@ struct Product {
   float* unused;  // sums of a panel that nobody asked for
 
   int64_t lines = 0;  // of K
-  int64_t from_line = 0, part_lines = 0, from_row = 0, block_rows = 0, num_tiles = 0;
+  int64_t from_line = 0, part_lines = 0, from_row = 0, block_rows = 0, panels = 0, num_tiles = 0;
 
   void run(int64_t rows) {
     lines = quotient_up(k, kBaselineInputs) * kBaselineInputs / Format::kInputs;
     int64_t most_lines = kStageBytes / kLine / smaller(rows, kBlockRows);
-    if (rows > kPairRows) most_lines = smaller(most_lines, kPartBytes / (kLineSteps * kStep));
+    if (rows > Format::kPairRows) most_lines = smaller(most_lines, kPartBytes / (kLineSteps * kStep));
     const int64_t num_parts = quotient_up(lines, most_lines), num_blocks = quotient_up(rows, kBlockRows);
     for (int64_t part = 0; part < num_parts; ++part) {
       from_line = lines * part / num_parts;
@@ -255,7 +271,9 @@ struct Product {
       for (int64_t block = 0; block < num_blocks; ++block) {
         from_row = rows * block / num_blocks;
         block_rows = rows * (block + 1) / num_blocks - from_row;
-        num_tiles = quotient_up(block_rows, Format::kTileRows);
+        // Both panels at once make more independent sums of few rows; one panel is read less often for many.
+        panels = block_rows <= 3 * Format::kPairRows ? 2 : 1;
+        num_tiles = quotient_up(block_rows, panels == 2 ? Format::kPairRows : Format::kTileRows);
         stage();
         for (int64_t pair = first / 2; 2 * pair < last; ++pair) multiply(pair);
       }
@@ -277,7 +295,6 @@ struct Product {
 
   void multiply(int64_t pair) {
     const Weight* w = weights + (pair * lines + from_line) * kLineWeights;
-    const int64_t panels = quotient_up(block_rows, num_tiles) <= kPairRows ? 2 : 1;
     const int64_t num_turns = num_tiles * 2 / panels;
     const char* next = reinterpret_cast<const char*>(w + (num_turns == 1 ? 0 : lines * kLineWeights));
     const int64_t share = quotient_up(kStep, num_turns);
@@ -293,7 +310,7 @@ struct Product {
           target.at[i] = asked ? y + (from_row + begin) * y_stride + panel * kLanes : unused;
           target.stride[i] = asked ? y_stride : kLanes;
         }
-        const auto multiply_tile = panels == 2 ? tile_of<Format, 2, kPairRows>(num_rows) : tile_of<Format, 1, Format::kTileRows>(num_rows);
+        const auto multiply_tile = tile_of<Format>(num_rows, panels, num_turns > 1 || num_rows > kEagerRows);
         multiply_tile(w + half * kLanes * Format::kStepInputs, stage_of(tile), part_lines, from_line == 0, target,
                                   ahead);
       }

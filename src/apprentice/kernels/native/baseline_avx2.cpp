@@ -12,8 +12,9 @@ using Vector = __m256;
 constexpr int kWidth = 8;
 constexpr int kFloatRows = 6;
 constexpr int kBf16Rows = 5;
-constexpr int kPairRows = 2;
-constexpr int kEagerRows = 2;
+constexpr int kFloatPair = 3;
+constexpr int kBf16Pair = 2;
+constexpr int kEagerRows = 3;
 
 inline Vector zero() { return _mm256_setzero_ps(); }
 inline Vector load(const float* from) { return _mm256_loadu_ps(from); }

@@ -9,7 +9,8 @@ using Vector = __m512;
 constexpr int kWidth = 16;
 constexpr int kFloatRows = 12;
 constexpr int kBf16Rows = 12;
-constexpr int kPairRows = 12;
+constexpr int kFloatPair = 12;
+constexpr int kBf16Pair = 12;
 constexpr int kEagerRows = 4;
 
 inline Vector zero() { return _mm512_setzero_ps(); }

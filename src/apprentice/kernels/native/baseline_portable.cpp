@@ -12,13 +12,15 @@ constexpr int kWidth = 4;
 #if defined(__aarch64__)
 constexpr int kFloatRows = 6;  // 32 registers
 constexpr int kBf16Rows = 4;
-constexpr int kPairRows = 3;
+constexpr int kFloatPair = 3;
+constexpr int kBf16Pair = 2;
 #else
 constexpr int kFloatRows = 2;
 constexpr int kBf16Rows = 2;
-constexpr int kPairRows = 1;
+constexpr int kFloatPair = 1;
+constexpr int kBf16Pair = 1;
 #endif
-constexpr int kEagerRows = kPairRows;
+constexpr int kEagerRows = 3;
 
 inline Vector zero() { return Vector{}; }
 inline Vector load(const float* from) {
