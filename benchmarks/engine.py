@@ -1,35 +1,43 @@
-"""How fast the numpy engine reads and writes, and what NVFP4 costs in bits a token, by way of choosing scales.
+"""How fast are the kernels against what the machine can do, how fast is the engine, and what does NVFP4 cost in bits?
 
-    benchmarks/run engine [--base smollm2] [--json]
+    benchmarks/run engine [--cells 'kernels*'] [--variant avx2] [--base smollm2] [--repeats 7] [--json]
 
-Cells: `speed` (prefill, decode at several batch sizes, scoring; milliseconds and tokens a second, best of three) and
-`quantization` (the same checkpoint quantized with amax / 6, with the search, with the inputs' mean squares, with error
-feedback; loss in bits a token against the unquantized weights on code that calibration did not see). Calibration reads
-modules of Python's standard library, the test is this project's own source.
+Cells: `kernels-VARIANT-batch-N`, `kernels-VARIANT-prompt-N` (the matrix products of SmolLM2-135M over all its layers by
+each of ARMS, beside their floor from measured bandwidth and arithmetic: `roofline.py`);
+`BASE-quantization` (the same checkpoint quantized with amax / 6, with the search, with the inputs' mean squares, with error
+feedback; loss in bits a token against the unquantized weights on code that calibration did not see; calibration reads
+modules of Python's standard library, the test is this project's own source) and `BASE-speed` (prefill, decode at several
+batch sizes, scoring; milliseconds and tokens a second, best of three), which needs the folder that the former makes.
+
+`--trial` runs kernels with three layers and two repeats, shows them and keeps nothing: weights then come from the cache in part, so
+the figures mean nothing but that the benchmark works.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import fnmatch
 import json
 import shutil
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from apprentice.core.protocols import Request
-from apprentice.engine.engine import Engine
-from apprentice.engine.loader import load_weights
-from apprentice.engine.model import EngineConfig, NumpyModel
-from apprentice.model import base
-from apprentice.quantize.calibration import Moments, calibrate
-from apprentice.quantize.convert import QuantizeConfig, convert
-from apprentice.text import decoding
-from apprentice.text.tokenizer import Tokenizer
+from apprentice.core import machine
+from apprentice.kernels import native
+from apprentice.kernels.native import Library, Pool
+from benchmarks import roofline
 from benchmarks.harness import ROOT, Benchmark, Row
+
+ARMS: tuple[roofline.ArmMaker, ...] = (roofline.float_arm, roofline.bf16_arm)
+BATCHES = (1, 2, 4, 8, 16)
+PROMPTS = (128, 512)
 
 CALIBRATION = ("argparse", "ast", "socket", "typing", "zipfile", "inspect", "shutil", "tarfile")
 CALIBRATION_TOKENS = 4096
@@ -40,6 +48,11 @@ STEPS = 24
 
 def speed(folder: Path) -> tuple[list[Row], dict[str, Any]]:
     """Of a folder as it is loaded by `serve`."""
+    # Here and below: a cell of kernels must not become stale by what the engine does.
+    from apprentice.core.protocols import Request
+    from apprentice.engine.engine import Engine
+    from apprentice.engine.model import EngineConfig
+
     started = time.perf_counter()
     engine = Engine.load(folder, EngineConfig(prefix_cache_mib=0))
     rows = [Row("engine", "load_seconds", time.perf_counter() - started)]
@@ -62,6 +75,10 @@ def speed(folder: Path) -> tuple[list[Row], dict[str, Any]]:
 
 def quantization(folder: Path, work: Path) -> tuple[list[Row], dict[str, Any]]:
     """Loss of each way to choose scales."""
+    from apprentice.quantize.calibration import Moments, calibrate
+    from apprentice.quantize.convert import QuantizeConfig, convert
+    from apprentice.text.tokenizer import Tokenizer
+
     tokenizer = Tokenizer.load(folder)
     library = Path(shutil.__file__).parent
     texts = [tokenizer.encode((library / f"{name}.py").read_text())[500:1012] for name in CALIBRATION]
@@ -93,6 +110,10 @@ def quantization(folder: Path, work: Path) -> tuple[list[Row], dict[str, Any]]:
 
 def _bits(folder: Path, tests: list[list[int]]) -> list[float]:
     """Mean bits a token of each file."""
+    from apprentice.engine.loader import load_weights
+    from apprentice.engine.model import NumpyModel
+    from apprentice.text import decoding
+
     model = NumpyModel(load_weights(folder))
     scores = decoding.score(model, [ids[:CONTEXT] for ids in tests], [ids[CONTEXT:] for ids in tests])
     return [-float(np.mean(score.model_log_probs)) / float(np.log(2)) for score in scores]
@@ -107,20 +128,92 @@ def _best(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
+class KernelCells:
+    """The cells `kernels-*`. Weights of all arms are packed once, when the first cell that must run asks for them."""
+
+    def __init__(self, library: Library, variant: str, *, repeats: int, layers: int | None) -> None:
+        self._library, self._variant, self._repeats = library, variant, repeats
+        self._shapes = roofline.MODELS["smollm2-135m"]
+        if layers is not None:
+            self._shapes = tuple(dataclasses.replace(shape, copies=min(shape.copies, layers)) for shape in self._shapes)
+        self._pool = Pool(library, machine.cores())
+        self._arms: Sequence[roofline.Arm] = ()
+
+    def cells(self) -> Iterator[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]]]]:
+        for name, sizes in (("batch", BATCHES), ("prompt", PROMPTS)):
+            for rows in sizes:
+                yield f"kernels-{self._variant}-{name}-{rows}", lambda m=rows, prompt=name == "prompt": self._run(m, prompt=prompt)
+
+    def _run(self, rows: int, *, prompt: bool) -> tuple[list[Row], dict[str, Any]]:
+        self._arms = self._arms or [make(self._library, self._pool, self._variant, self._shapes) for make in ARMS]
+        return roofline.compare(
+            self._library, self._pool, self._variant, self._arms, rows, prompt=prompt, repeats=self._repeats
+        )
+
+
 def main(arguments: list[str]) -> int:
     """See the top of this file."""
+    from apprentice.model import base
+
     parser = argparse.ArgumentParser(prog="benchmarks/run engine")
     parser.add_argument("--base", default=base.DEFAULT)
+    parser.add_argument("--cells", default="*")
+    parser.add_argument("--variant", default="")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--trial", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    folder = base.resolve(options.base)
-    benchmark = Benchmark("engine")
+    if options.trial:
+        with tempfile.TemporaryDirectory() as folder:
+            return _run(options, Benchmark("engine", results=Path(folder), work=Path(folder) / "work"))
+    return _run(options, Benchmark("engine"))
+
+
+def _run(options: argparse.Namespace, benchmark: Benchmark) -> int:
+    code = 0
+
+    def wanted(name: str) -> bool:
+        return fnmatch.fnmatch(name, options.cells)
+
+    library = native.load()
+    if library is None:
+        sys.stderr.write(f"warning: no cells `kernels-*`: {native.why_missing()}\nhint: {native.how_to_mend()}\n")
+        code = 1
+    else:
+        kernels = KernelCells(
+            library, options.variant or library.variant, repeats=2 if options.trial else options.repeats,
+            layers=3 if options.trial else None,
+        )  # fmt: skip
+        for name, work in kernels.cells():
+            if wanted(name):
+                _forget_other_kernels(benchmark.folder / f"{name}.json")
+                _show(benchmark.cell(name, work), as_json=options.json)
+    if options.trial:
+        return code
+    from apprentice.model import base
+
     label = Path(options.base).name
-    results = [
-        benchmark.cell(f"{label}-quantization", lambda: quantization(folder, benchmark.work / label)),
-        benchmark.cell(f"{label}-speed", lambda: speed(benchmark.work / label / "feedback")),
-    ]
-    for result in results:
-        for row in result["rows"]:
-            print(json.dumps(row) if options.json else f"{row['arm']:12s} {row['metric']:36s} {row['value']:.4g}")
-    return 0
+    if wanted(f"{label}-quantization"):
+        folder = base.resolve(options.base)
+        _show(benchmark.cell(f"{label}-quantization", lambda: quantization(folder, benchmark.work / label)), as_json=options.json)
+    if wanted(f"{label}-speed"):
+        _show(benchmark.cell(f"{label}-speed", lambda: speed(benchmark.work / label / "feedback")), as_json=options.json)
+    return code
+
+
+def _forget_other_kernels(path: Path) -> None:
+    """The harness looks at Python files; this cell depends on the native ones too."""
+    if path.is_file() and json.loads(path.read_text())["details"].get("native_sources") != roofline.native_hash():
+        path.unlink()
+
+
+def _show(result: dict[str, Any], *, as_json: bool) -> None:
+    print(json.dumps(result["rows"]) if as_json else f"\n{result['cell']}")
+    for row in () if as_json else result["rows"]:
+        spread = "" if row["low"] is None else f"  {row['low']:.4g} to {row['high']:.4g}"
+        print(f"{row['arm']:12s} {row['metric']:36s} {row['value']:.4g}{spread}")
+    details = result["details"]
+    if not as_json and (share := details.get("baseline_share_of_floor")):
+        verdict = "reaches" if share >= details["gate"] else "no ratio is shown: below"
+        print(f"{details['baseline']} at {share} of its floor {verdict} the gate of {details['gate']}")
+        print(f"other load: {details['other_load_cores']} cores")

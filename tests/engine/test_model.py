@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def tokens(count: int, seed: int = 0) -> list[int]:
     return np.random.default_rng(seed).integers(0, DEBUG.vocab_size, count).tolist()
 
 
-def numpy_model(folder: Path, **settings: int) -> NumpyModel:
+def numpy_model(folder: Path, **settings: Any) -> NumpyModel:
     return NumpyModel(load_weights(folder), EngineConfig(**settings))
 
 
@@ -157,6 +158,9 @@ def test_token_ids_outside_the_vocabulary_are_refused(token_id: int, make_folder
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    for bad in ({"max_sequences": 0}, {"prefix_cache_mib": -1}, {"threads": -1}):
+    settings: list[dict[str, Any]] = [
+        {"max_sequences": 0}, {"prefix_cache_mib": -1}, {"threads": -1}, {"cache_mib": -1}, {"backend": "abacus"},
+    ]  # fmt: skip
+    for bad in settings:
         with pytest.raises(ValueError, match=next(iter(bad))):
             EngineConfig(**bad)

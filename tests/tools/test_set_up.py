@@ -17,6 +17,7 @@ echo "$*" >>"$LOG"
 case "$*" in
     *"sys.version_info < "*) exit "${OLD:-0}" ;;
     *"import ensurepip"*) exit "${NO_VENV:-0}" ;;
+    *"get_requires"*) echo "${NEEDS:-}" ;;
     *"print("*) echo 3.11 ;;
     *"-m venv"*) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
     *"torch_choice.py installed"*) exit 1 ;;
@@ -24,13 +25,16 @@ case "$*" in
     *"-e ."*) exit "${BREAKS:-0}" ;;
 esac
 """
+COPIED = ("tools/set_up", "tools/torch_choice.py", "tools/editable/CMakeLists.txt", "requirements/constraints.txt",
+          "pyproject.toml", "CMakeLists.txt")  # fmt: skip
+SOURCE = "src/apprentice/kernels/native/pool.cpp"
 SetUp = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout with stand-ins for every Python, which write down how they were called."""
-    for name in ("tools/set_up", "tools/torch_choice.py", "requirements/constraints.txt", "pyproject.toml"):
+    for name in (*COPIED, SOURCE):
         (tmp_path / "it" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / "it" / name)
     for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
@@ -80,6 +84,31 @@ def test_a_changed_requirement_is_installed_into_the_same_environment(checkout: 
     assert not any("-m venv" in call for call in calls)
 
 
+def test_a_changed_native_source_is_compiled_and_nothing_else_is_done(checkout: Path) -> None:
+    set_up(checkout)
+    with (checkout / SOURCE).open("a") as stream:
+        stream.write("// changed\n")
+    code, said, calls = set_up(checkout)
+    assert (code, said) == (0, "the native operators have changed: compiling them\n")
+    (pip,) = [call for call in calls if call.startswith("-m pip")]
+    assert "--no-deps --no-build-isolation -e . " in pip
+    assert set_up(checkout) == (0, "", [])
+
+
+def test_an_operator_that_does_not_compile_stops_each_time(checkout: Path) -> None:
+    set_up(checkout)
+    (checkout / SOURCE).write_text("broken")
+    assert set_up(checkout, BREAKS="1")[0] == 1
+    assert set_up(checkout, BREAKS="1")[0] == 1
+    assert set_up(checkout)[0] == 0
+
+
+def test_cmake_and_ninja_are_installed_where_the_system_has_none(checkout: Path) -> None:
+    calls = set_up(checkout, NEEDS="cmake>=3.18 ninja>=1.5")[2]
+    assert any("install -c requirements/constraints.txt cmake>=3.18 ninja>=1.5 " in call for call in calls)
+    assert not any("cmake" in call for call in set_up(checkout.parent / "it", "test", NEEDS="")[2] if "pip" in call)
+
+
 def test_an_interrupted_set_up_begins_anew(checkout: Path) -> None:
     assert set_up(checkout, BREAKS="1")[0] == 1
     code, said, calls = set_up(checkout)
@@ -121,7 +150,9 @@ def test_an_old_python_is_named_with_the_command_that_installs_a_newer(checkout:
 
 
 def choose(*words: str) -> int:
-    return subprocess.run([sys.executable, ROOT / "tools" / "torch_choice.py", *words], check=False, timeout=60).returncode
+    return subprocess.run(
+        [sys.executable, ROOT / "tools" / "torch_choice.py", *words], check=False, timeout=60
+    ).returncode
 
 
 def test_what_pip_would_install_tells_whether_cuda_comes_with_it() -> None:

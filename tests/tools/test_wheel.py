@@ -1,8 +1,11 @@
-"""What is installed elsewhere: the wheel carries its data, and serves and quantizes without the libraries of learning."""
+"""What is installed elsewhere: the wheel carries its data and its native operators, or none where nothing compiles them, and
+serves and quantizes without the libraries of learning."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # compiling
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "apprentice"
 LEARNING = ("torch", "pyarrow", "scipy", "transformers", "rensa", "vl_convert", "rapidfuzz", "safetensors")
@@ -23,19 +27,23 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
+SOURCES = {".cpp", ".h", ".inl"}
+
+
 def data_files() -> set[str]:
-    """All of the package that is no module."""
+    """All of the package that is neither module nor source nor compiled."""
     found = (path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(SOURCE.parent).as_posix() for path in found if path.suffix != ".py"}
+    data = (
+        path for path in found if path.suffix not in {".py", *SOURCES} and not path.name.startswith("libapprentice.")
+    )
+    return {path.relative_to(SOURCE.parent).as_posix() for path in data}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built here, without network."""
-    pytest.importorskip("hatchling", reason="the build backend is not installed")
-    folder = tmp_path_factory.mktemp("wheel")
+def built(folder: Path, **settings: str) -> Path:
+    """A wheel built into `folder`, without network."""
+    pytest.importorskip("scikit_build_core", reason="the build backend is not installed")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CONFIG_FILE": os.devnull}
+    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CONFIG_FILE": os.devnull, **settings}
     done = subprocess.run(
         [*command, "--wheel-dir", str(folder), str(ROOT)], env=environment, capture_output=True, text=True, check=False
     )
@@ -44,13 +52,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-@pytest.fixture(scope="module")
-def unpacked(wheel: Path) -> Path:
-    """What an installation puts on the path."""
+def unpack(wheel: Path) -> Path:
     folder = wheel.parent / "unpacked"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder
+
+
+def libraries(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("libapprentice.*")]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path) -> Path:
+    """What an installation puts on the path."""
+    return unpack(wheel)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +100,34 @@ def test_the_wheel_carries_every_module_and_every_data_file(wheel: Path) -> None
     modules = {path.relative_to(SOURCE.parent).as_posix() for path in SOURCE.rglob("*.py")}
     assert data_files() | modules <= names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
-    assert wheel.name.endswith("-py3-none-any.whl"), "no compiler is needed"
+    assert not any(Path(name).suffix in SOURCES for name in names)
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert wheel.stat().st_size < 5_000_000
+
+
+def test_the_wheel_serves_every_python_of_its_platform(wheel: Path) -> None:
+    assert re.search(r"-py3-none-(?!any)\w+\.whl$", wheel.name)
+
+
+def test_the_wheel_carries_the_native_operators(unpacked: Path) -> None:
+    if not any(shutil.which(name) for name in (os.environ.get("CXX") or "c++", "g++", "clang++")):
+        pytest.skip("no C++ compiler here")
+    (library,) = libraries(unpacked)
+    assert library.startswith("apprentice/kernels/")
+    done = start(code="from apprentice.kernels import native; print(native.load().path)", path=unpacked)
+    assert done.stdout == f"{unpacked / library}\n", done.stderr
+
+
+def test_without_a_compiler_the_wheel_is_built_and_says_what_it_lacks(tmp_path: Path) -> None:
+    """Also where a compiled library of other sources lies in the checkout."""
+    folder = unpack(built(tmp_path, CXX=str(tmp_path / "no-compiler")))
+    assert libraries(folder) == []
+    code = "from apprentice.kernels import native; print(native.load()); native.warn_if_missing(); native.warn_if_missing()"
+    done = start(code=code, path=folder)
+    assert done.stdout == "None\n"
+    assert done.stderr.startswith("warning: slow: no native operators (not compiled: ")
+    assert done.stderr.splitlines()[1].startswith("hint: ")
+    assert len(done.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

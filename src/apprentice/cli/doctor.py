@@ -18,7 +18,9 @@ from typing import Any
 
 from apprentice.cli import common
 from apprentice.core import machine
+from apprentice.core.errors import ConfigError
 from apprentice.core.text_safety import terminal_safe
+from apprentice.kernels import native
 
 SERVE_MODULES = ("numpy", "tokenizers", "minijinja", "msgspec", "kingfisher_sdk", "starlette", "uvicorn", "zstandard")
 LEARN_MODULES = ("torch", "pyarrow", "scipy", "rensa", "rapidfuzz", "vl_convert")
@@ -60,6 +62,7 @@ def examine(folder: Path) -> Iterator[Check]:
     yield _modules("libraries to chat, complete and serve", SERVE_MODULES, "apprentice-coder", ("learn", "serve"))
     yield _modules("libraries to learn", LEARN_MODULES, "apprentice-coder[learn]", ("learn",))
     yield _torch()
+    yield _native_operators()
     yield _base()
     yield from _hardware(machine.look())
     yield _disk(folder)
@@ -118,8 +121,26 @@ def _torch() -> Check:
         return Check(name="training on", status="missing", detail="nothing: torch is not installed")
     torch: Any = importlib.import_module("torch")
     if torch.cuda.is_available():
-        return Check(name="training on", status="ok", detail=f"{torch.cuda.get_device_name(0)} (torch {torch.__version__})")
+        return Check(
+            name="training on", status="ok", detail=f"{torch.cuda.get_device_name(0)} (torch {torch.__version__})"
+        )
     return Check(name="training on", status="ok", detail=f"the CPU (torch {torch.__version__})")
+
+
+def _native_operators() -> Check:
+    name = "generating with"
+    try:
+        library = native.load()
+    except ConfigError as error:
+        return Check(name=name, status="warn", detail=error.message, fix=error.hint or "")
+    if library is None:
+        return Check(
+            name=name, status="warn", detail=f"numpy, slowly: {native.why_missing()}", fix=native.how_to_mend()
+        )
+    others = ", ".join(variant for variant in library.usable if variant != library.variant)
+    return Check(
+        name=name, status="ok", detail=f"native operators, {library.variant}" + (f" (also {others})" if others else "")
+    )
 
 
 def _base() -> Check:

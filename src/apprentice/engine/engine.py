@@ -1,8 +1,8 @@
-"""The native engine as a `Generator`: a checkpoint folder that continues and scores token sequences, without torch.
+"""Our engine as a `Generator`: a checkpoint folder that continues and scores token sequences, without torch.
 
     Engine.load(folder) --generate(requests)--> samples, --score(prompts, targets)--> log-probabilities
 
-Sampling, drafts, mixtures, healing, stops and streaming are those of `text.decoding`, shared with the torch model.
+The model computes in native code where that is compiled, else in numpy. Sampling, drafts, mixtures, healing, stops and streaming are those of `text.decoding`, shared with the torch model.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from apprentice.core.errors import InputError
+from apprentice.core.errors import InputError, MissingPieceError
 from apprentice.core.protocols import Mixture, Request, Sample, Score
-from apprentice.engine.loader import load_weights
+from apprentice.engine.loader import Checkpoint, load_weights
 from apprentice.engine.model import DEFAULTS, EngineConfig, NumpyModel
+from apprentice.engine.native import NativeModel
+from apprentice.kernels import native
 from apprentice.text import decoding
 from apprentice.text.tokenizer import Tokenizer
 
@@ -21,20 +23,20 @@ from apprentice.text.tokenizer import Tokenizer
 class Engine:
     """Implements `core.protocols.Generator`."""
 
-    def __init__(self, model: NumpyModel, tokenizer: Tokenizer, config: EngineConfig = DEFAULTS) -> None:
+    def __init__(self, model: NativeModel | NumpyModel, tokenizer: Tokenizer, config: EngineConfig = DEFAULTS) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
     @classmethod
     def load(cls, folder: Path, config: EngineConfig = DEFAULTS, *, memory_bytes: int | None = None) -> Engine:
         """A quantized or a plain Hugging Face folder. Raises: InputError naming the file that cannot be used."""
         tokenizer = Tokenizer.load(folder)
-        weights = load_weights(folder, memory_bytes=memory_bytes)
-        if tokenizer.vocab_size > weights.config.vocab_size:
+        model = _load_model(folder, config, memory_bytes)
+        if tokenizer.vocab_size > model.config.vocab_size:
             raise InputError(
-                f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model {weights.config.vocab_size}",
+                f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}",
                 hint="take tokenizer.json and the weights from the same checkpoint",
             )
-        return cls(NumpyModel(weights, config), tokenizer, config)
+        return cls(model, tokenizer, config)
 
     def generate(
         self, requests: Sequence[Request], *, on_token: Callable[[int, int, str], bool] | None = None
@@ -48,3 +50,14 @@ class Engine:
         mixtures: Sequence[Mixture | None] | None = None,
     ) -> list[Score]:
         return decoding.score(self.model, prompts, targets, mixtures=mixtures)
+
+
+def _load_model(folder: Path, config: EngineConfig, memory_bytes: int | None) -> NativeModel | NumpyModel:
+    library = None if config.backend == "numpy" else native.load()
+    if library is not None:
+        return NativeModel(Checkpoint(folder), library, config, memory_bytes=memory_bytes)
+    if config.backend == "native":
+        raise MissingPieceError(f"there are no native operators: {native.why_missing()}", hint=native.how_to_mend())
+    if config.backend == "auto":
+        native.warn_if_missing()
+    return NumpyModel(load_weights(folder, memory_bytes=memory_bytes), config)

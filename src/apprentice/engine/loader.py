@@ -1,19 +1,21 @@
-"""A checkpoint folder to float32 arrays: the quantized layout and plain safetensors, without torch.
+"""A checkpoint folder, checked, to arrays: the quantized layout and plain safetensors, without torch.
 
-    config.json, *.safetensors --check everything--> allocate once --dequantize into place--> Weights
+    config.json, *.safetensors --check everything--> Checkpoint --read, packed--> float32 or codes and scales, tensor by tensor
+                                                     load_weights --------------> Weights, all of it in float32
 
-Files are mapped, so a tensor is read when it is widened and never lies in memory twice. q, k, v stand in one matrix and
-gate, up in another: fewer, larger products. Nothing is allocated before every tensor has been found with the shape that
-config.json asks for, the sizes have been held against the files, and the whole against the memory that is free.
+Files are mapped, so a tensor is read when it is asked for and never lies in memory twice. Nothing is allocated before every
+tensor has been found with the shape that config.json asks for and the sizes have been held against the files; then the whole
+against the memory that is free.
 
-NVFP4 is widened by table (`kernels.nvfp4`), about half a second for 100 million weights on one core.
+`load_weights` is for numpy: q, k, v stand in one matrix and gate, up in another (fewer, larger products), NVFP4 is widened by
+table (`kernels.nvfp4`), about half a second for 100 million weights on one core. The native engine takes codes and scales as
+they are (`engine.packing`).
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from apprentice.core import machine
 from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 from apprentice.kernels import nvfp4
 from apprentice.model.config import ModelConfig, from_hugging_face, parameter_shapes, read_json
-from apprentice.model.tensor_files import TensorFile, check_shapes, open_folder
+from apprentice.model.tensor_files import check_shapes, open_folder
 
 FORMAT = "nvfp4-pack-quantized"
 ROOM_BESIDE_WEIGHTS_BYTES = 256 * 2**20
@@ -68,16 +70,14 @@ class Weights:
 
 def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
     """`memory_bytes`: what may be used; None = what is free. Raises: InputError naming file and tensor."""
-    config = _config(folder)
-    found = open_folder(folder)
-    reader = _Reader(folder, found, parameter_shapes(config))
-    reader.check(config.tie_embeddings)
-    _check_memory(folder, config, memory_bytes)
+    checkpoint = Checkpoint(folder)
+    config = checkpoint.config
+    checkpoint.check_memory(needed_bytes(config), memory_bytes, "in float32")
     with ThreadPoolExecutor(min(machine.cores(), 8)) as pool:
-        layers = list(pool.map(functools.partial(_layer, reader, config), range(config.num_layers)))
-    embedding_VD = reader.read("model.embed_tokens.weight")
-    head_VD = embedding_VD if config.tie_embeddings else reader.read("lm_head.weight")
-    return Weights(config, embedding_VD, layers, reader.read("model.norm.weight"), head_VD)
+        layers = list(pool.map(functools.partial(_layer, checkpoint), range(config.num_layers)))
+    embedding_VD = checkpoint.read("model.embed_tokens.weight")
+    head_VD = embedding_VD if config.tie_embeddings else checkpoint.read("lm_head.weight")
+    return Weights(config, embedding_VD, layers, checkpoint.read("model.norm.weight"), head_VD)
 
 
 def needed_bytes(config: ModelConfig) -> int:
@@ -85,15 +85,16 @@ def needed_bytes(config: ModelConfig) -> int:
     return 4 * config.num_parameters + ROOM_BESIDE_WEIGHTS_BYTES
 
 
-class _Reader:
-    """Tensors of a folder by their plain names, quantized or not."""
+class Checkpoint:
+    """Tensors of a folder by their plain names, quantized or not. All are there, in the right shapes and types."""
 
-    def __init__(
-        self, folder: Path, found: Mapping[str, TensorFile], shapes: Mapping[str, tuple[int, ...]]
-    ) -> None:
-        self._folder, self._found, self._shapes = folder, found, shapes
+    def __init__(self, folder: Path) -> None:
+        """Raises: InputError naming file and tensor."""
+        self.config = _config(folder)
+        self._folder, self._found, self._shapes = folder, open_folder(folder), parameter_shapes(self.config)
+        self._check(self.config.tie_embeddings)
 
-    def check(self, tied: bool) -> None:
+    def _check(self, tied: bool) -> None:
         """Every tensor is there in its shape and type, and no other. Raises: InputError."""
         wanted: dict[str, tuple[int, ...]] = {}
         for name, shape in self._shapes.items():
@@ -117,18 +118,45 @@ class _Reader:
                 hint="merge adapters first; other architectures and quantizations are not supported",
             )
 
+    def check_memory(self, needed: int, memory_bytes: int | None, how: str) -> None:
+        """Raises: InputError if that many bytes are more than may be used (None: than are free)."""
+        free = int(machine.look().memory_available_gib * 2**30) if memory_bytes is None else memory_bytes
+        if needed > free:
+            raise InputError(
+                f"{self._folder}: needs {needed / 2**30:.1f} GiB of memory {how}, {free / 2**30:.1f} GiB are free",
+                hint="choose a smaller base, or end other programs",
+            )
+
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
 
-    def read(self, name: str, out: np.ndarray | None = None) -> np.ndarray:
-        """The tensor as float32, into `out` where given (C-contiguous). Raises: HostileInputError if not finite."""
+    def __contains__(self, name: str) -> bool:
+        """Whether the model has such a tensor."""
+        return name in self._shapes
+
+    def is_packed(self, name: str) -> bool:
+        return name + "_packed" in self._found
+
+    def is_bfloat16(self, name: str) -> bool:
+        return name in self._found and self._found[name].tensors[name].dtype == "BF16"
+
+    def bfloat16(self, name: str) -> np.ndarray:
+        """A tensor that is stored so, as uint16, a view of the file. Raises: HostileInputError if not finite."""
+        array = self._found[name].array(name)
+        if ((array & 0x7F80) == 0x7F80).any():
+            raise self._not_finite(name)
+        return array
+
+    def read(self, name: str, out: np.ndarray | None = None, rows: slice = slice(None)) -> np.ndarray:
+        """The tensor, or rows of one that is not quantized, as float32, into `out` where given (C-contiguous). Raises:
+        HostileInputError if not finite."""
         if out is None:
-            out = np.empty(self._shapes[name], np.float32)
-        if name + "_packed" in self._found:
-            self._read_packed(name, out)
+            out = np.empty((len(range(*rows.indices(self._shapes[name][0]))), *self._shapes[name][1:]), np.float32)
+        if self.is_packed(name):
+            nvfp4.decode(self.packed(name), out)
             return out
         file = self._found[name]
-        array = file.array(name)
+        array = file.array(name)[rows]
         if file.tensors[name].dtype == "BF16":
             bits = out.view(np.uint32)
             bits[...] = array
@@ -138,9 +166,7 @@ class _Reader:
                 out[...] = array
         with np.errstate(over="ignore", invalid="ignore"):
             if not np.isfinite(np.add.reduce(out, axis=None)) and not np.isfinite(out).all():
-                raise HostileInputError(
-                    f"{file.path}: tensor `{name}` has values that are not finite", hint=DAMAGED_HINT
-                )
+                raise self._not_finite(name)
         return out
 
     def read_optional(self, name: str) -> np.ndarray | None:
@@ -158,7 +184,8 @@ class _Reader:
             at += count
         return out
 
-    def _read_packed(self, name: str, out: np.ndarray) -> None:
+    def packed(self, name: str) -> nvfp4.Packed:
+        """A quantized matrix as views of the file. Raises: HostileInputError for scales that are no numbers."""
         scale_name, divisor_name = name + "_scale", name + "_global_scale"
         scales = self._found[scale_name].array(scale_name)
         if (scales & 0x7F == 0x7F).any():
@@ -172,7 +199,12 @@ class _Reader:
             raise HostileInputError(
                 f"{self._path(divisor_name)}: tensor `{divisor_name}` is {divisor}, no usable divisor", hint=DAMAGED_HINT
             )
-        nvfp4.decode(nvfp4.Packed(self._found[name + "_packed"].array(name + "_packed"), scales, divisor), out)
+        return nvfp4.Packed(self._found[name + "_packed"].array(name + "_packed"), scales, divisor)
+
+    def _not_finite(self, name: str) -> HostileInputError:
+        return HostileInputError(
+            f"{self._path(name)}: tensor `{name}` has values that are not finite", hint=DAMAGED_HINT
+        )
 
     def _check_type(self, name: str) -> None:
         dtype = self._found[name].tensors[name].dtype
@@ -211,16 +243,7 @@ def _check_quantization(config: Any) -> None:
         )
 
 
-def _check_memory(folder: Path, config: ModelConfig, memory_bytes: int | None) -> None:
-    free = int(machine.look().memory_available_gib * 2**30) if memory_bytes is None else memory_bytes
-    if needed_bytes(config) > free:
-        raise InputError(
-            f"{folder}: needs {needed_bytes(config) / 2**30:.1f} GiB of memory in float32, {free / 2**30:.1f} GiB are free",
-            hint="choose a smaller base, or end other programs",
-        )
-
-
-def _layer(reader: _Reader, config: ModelConfig, index: int) -> Layer:
+def _layer(reader: Checkpoint, index: int) -> Layer:
     at = f"model.layers.{index}."
     qkv = [f"{at}self_attn.{name}_proj" for name in "qkv"]
     gate_up = [f"{at}mlp.{name}_proj" for name in ("gate", "up")]

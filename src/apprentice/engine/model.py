@@ -11,8 +11,8 @@ time. Three kinds of work are told apart:
   prompt  one sequence in chunks that always end at the same places (multiples of CHUNK_TOKENS), matrix products.
   scoring several sequences at once, nothing kept.
 
-Speed of a step is the speed of memory: all weights are read once in float32. Native kernels on the packed 4-bit weights
-are the next thing to write; this is the reference that they will be held against.
+Speed of a step is the speed of memory: all weights are read once in float32. `engine.native` reads the packed 4-bit weights;
+this is the reference that it is held against, what runs where nothing could be compiled, and what calibration observes.
 
 Letters: N rows (tokens of all sequences), T tokens of one sequence, S tokens seen, D residual width, K key heads, G query
 heads of one key head, H = K G, E head size, F width of the MLP, O outputs of any matrix, V vocabulary.
@@ -23,6 +23,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -52,6 +53,11 @@ class EngineConfig:
     """Memory for beginnings of earlier prompts, 0 to 65536 MiB."""
     threads: int = 0
     """Threads that compute, 1 to 1024; 0 = one for each core that this process may use."""
+    cache_mib: int = 0
+    """Memory for keys and values of the native backend, 0 to 1048576 MiB, beside `prefix_cache_mib`; 0 = for `max_sequences`
+    sequences of the longest kind, at most half of the free memory. It is taken as it is needed."""
+    backend: Literal["auto", "native", "numpy"] = "auto"
+    """What computes: `auto` takes the native operators where they are compiled, else numpy."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_sequences <= 256:
@@ -60,6 +66,10 @@ class EngineConfig:
             raise ValueError("prefix_cache_mib must be 0 to 65536")
         if not 0 <= self.threads <= 1024:
             raise ValueError("threads must be 0 to 1024")
+        if not 0 <= self.cache_mib <= 1048576:
+            raise ValueError("cache_mib must be 0 to 1048576")
+        if self.backend not in ("auto", "native", "numpy"):
+            raise ValueError("backend must be auto, native or numpy")
 
 
 DEFAULTS = EngineConfig()

@@ -1,0 +1,258 @@
+"""The decoder in native code: the same work as `engine.model`, one call for all layers of a step (`text.decoding.LanguageModel`).
+
+    Checkpoint --engine.packing--> tiles --kernels/native/decoder.cpp: forward--> log-probabilities
+
+Four bits a weight are read where numpy reads 32, activations are rounded to 8 bits in front of matrices of 4 and 8 bits,
+keys and values are kept as halves. The three kinds of work are those of `engine.model`, with the same promises: in a step a
+row's numbers do not depend on the others, so a draft or a neighbour changes no answer, bit for bit; and here they do not in
+prompts and scoring either, nor do they depend on where a prompt is cut.
+
+All sequences share one bounded stock of pages (`kernels/native/pages.h`). Prompts that begin like an earlier one take its
+whole pages of 64 tokens and compute the rest: the same bits, less work. How long that takes tells what was asked before, so
+a process must not be shared by people who may not know what the others ask.
+
+Several threads may call; one computes at a time, a prompt in chunks between which the others get their turn. Python's lock
+is free meanwhile.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
+from pathlib import Path
+
+import numpy as np
+
+from apprentice.core import machine
+from apprentice.core.errors import InputError, InternalError
+from apprentice.engine import packing
+from apprentice.engine.loader import Checkpoint
+from apprentice.engine.model import CHUNK_TOKENS, DEFAULTS, STEP_TOKENS, EngineConfig
+from apprentice.kernels.native import Library, Signatures
+from apprentice.model.config import ModelConfig
+from apprentice.text.decoding import MAX_DRAFT, Feed, Output
+
+PAGE_TOKENS = 64
+MEMORY_SHARE = 0.5
+"""Of the free memory that pages may fill where `cache_mib` does not say how much."""
+
+_INT32, _INT64, _FLOAT = POINTER(c_int32), POINTER(c_int64), POINTER(c_float)
+_FULL, _TOKEN, _MEMORY = -2, -3, -4
+SIGNATURES: Signatures = {
+    "apprentice_decoder_page_bytes": (c_int64, POINTER(packing.CModel)),
+    "apprentice_decoder_new": (c_void_p, POINTER(packing.CModel), c_char_p, c_int, c_int64, c_int64),
+    "apprentice_decoder_free": (None, c_void_p),
+    "apprentice_decoder_threads": (c_int, c_void_p),
+    "apprentice_decoder_forward": (c_int, c_void_p, c_int64, _INT64, _INT64, _INT64, _INT32, c_int, _FLOAT),
+    "apprentice_decoder_open": (c_int64, c_void_p),
+    "apprentice_decoder_close": (c_int, c_void_p, c_int64),
+    "apprentice_decoder_truncate": (c_int, c_void_p, c_int64, c_int64),
+    "apprentice_decoder_restore": (c_int64, c_void_p, c_int64, _INT32, c_int64),
+    "apprentice_decoder_keep": (c_int, c_void_p, c_int64, _INT32, c_int64),
+    "apprentice_decoder_available_pages": (c_int64, c_void_p),
+    "apprentice_decoder_kept_pages": (c_int64, c_void_p),
+}
+
+
+class NativeCache:
+    """Keys and values of one sequence: its number in the decoder's stock of pages, given back with this object."""
+
+    def __init__(self, decoder: _Decoder, capacity: int) -> None:
+        self.length = 0
+        self.capacity = capacity
+        self.decoder, self.sequence = decoder, decoder.open()
+        weakref.finalize(self, decoder.close, self.sequence)
+
+    def truncate(self, length: int) -> None:
+        """Forget everything behind the first `length` tokens."""
+        assert 0 <= length <= self.length
+        self.decoder.truncate(self.sequence, length)
+        self.length = length
+
+    def check_room(self, count: int) -> None:
+        """Raises: ValueError above the capacity."""
+        if self.length + count > self.capacity:
+            raise ValueError(f"a cache of {self.capacity} tokens cannot hold {self.length + count}")
+
+
+class NativeModel:
+    """Weights that compute. Safe to use from several threads."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, library: Library, config: EngineConfig = DEFAULTS, *, variant: str = "",
+        memory_bytes: int | None = None,
+    ) -> None:
+        """`variant`: of the operators; empty = the library's choice."""
+        self.config = checkpoint.config
+        packed = packing.pack(library, checkpoint, memory_bytes=memory_bytes)
+        self.num_bytes = packed.num_bytes
+        self._decoder = _Decoder(library, packed, config, variant or library.variant, self.config)
+
+    @classmethod
+    def load(cls, folder: Path, library: Library, config: EngineConfig = DEFAULTS, *, variant: str = "") -> NativeModel:
+        """Raises: InputError naming the file that cannot be used."""
+        return cls(Checkpoint(folder), library, config, variant=variant)
+
+    @property
+    def max_positions(self) -> int:
+        return self.config.max_positions
+
+    @property
+    def available_pages(self) -> int:
+        """Pages of 64 tokens that sequences could still get."""
+        return self._decoder.available_pages
+
+    @property
+    def kept_pages(self) -> int:
+        """Pages that beginnings of earlier prompts hold."""
+        return self._decoder.kept_pages
+
+    def new_cache(self, capacity: int) -> NativeCache:
+        return NativeCache(self._decoder, capacity)
+
+    def forward(self, feeds: Sequence[Feed]) -> list[Output]:
+        caches = [_own(feed.cache) for feed in feeds]
+        steps: list[int] = []
+        scored: list[int] = []
+        for i, (feed, cache) in enumerate(zip(feeds, caches, strict=True)):
+            if cache is None:
+                scored.append(i)
+            elif len(feed.token_ids) <= STEP_TOKENS:
+                cache.check_room(len(feed.token_ids))
+                steps.append(i)
+        outputs: dict[int, Output] = {}
+        for together, is_prompt in ((steps, False), (scored, True)):
+            if together:
+                rows = self._decoder.forward([(feeds[i], caches[i]) for i in together], is_prompt=is_prompt)
+                cuts = np.cumsum([feeds[i].num_outputs for i in together])[:-1]
+                outputs |= {i: Output(part) for i, part in zip(together, np.split(rows, cuts), strict=True)}
+        for i, (feed, cache) in enumerate(zip(feeds, caches, strict=True)):
+            if i not in outputs:
+                assert cache is not None
+                outputs[i] = Output(self._prompt(feed, cache))
+        return [outputs[i] for i in range(len(feeds))]
+
+    def _prompt(self, feed: Feed, cache: NativeCache) -> np.ndarray:
+        """Log-probabilities of the last tokens of a prompt, fed chunk by chunk."""
+        token_ids, start = feed.token_ids, cache.length
+        cache.check_room(len(token_ids))
+        first_output = len(token_ids) - feed.num_outputs
+        if start == 0:
+            cache.length = self._decoder.restore(cache.sequence, token_ids[:first_output])
+        kept: list[np.ndarray] = []
+        try:
+            while (at := cache.length - start) < len(token_ids):
+                end = min(len(token_ids), at + CHUNK_TOKENS - cache.length % CHUNK_TOKENS)
+                chunk = Feed(token_ids[at:end], end - max(at, min(first_output, end)), cache)
+                kept.append(self._decoder.forward([(chunk, cache)], is_prompt=True))
+        except InputError:
+            cache.truncate(start)
+            raise
+        if start == 0:
+            self._decoder.keep(cache.sequence, token_ids)
+        return np.concatenate(kept)
+
+
+class _Decoder:
+    """The native object, and the memory that it reads."""
+
+    def __init__(
+        self, library: Library, packed: packing.PackedModel, config: EngineConfig, variant: str, shape: ModelConfig
+    ) -> None:
+        self._functions, self._packed, self._vocab_size = library.bind(SIGNATURES), packed, shape.vocab_size
+        page_bytes = self._functions.apprentice_decoder_page_bytes(byref(packed.model))
+        assert page_bytes > 0, "a model of wrong sizes"
+        kept = config.prefix_cache_mib * 2**20 // page_bytes
+        self._max_pages = _num_pages(config, shape, page_bytes) + kept
+        handle = self._functions.apprentice_decoder_new(
+            byref(packed.model), variant.encode(), config.threads or machine.cores(), self._max_pages, kept
+        )
+        if not handle:
+            raise InternalError(f"the native decoder cannot be made, variant {variant}")
+        self._handle = c_void_p(handle)
+        finalizer = weakref.finalize(self, self._functions.apprentice_decoder_free, self._handle)
+        # At the end of the process a thread may still be computing.
+        finalizer.atexit = False  # pyrefly: ignore
+
+    def open(self) -> int:
+        sequence = self._functions.apprentice_decoder_open(self._handle)
+        if sequence < 0:
+            raise MemoryError("no memory for another sequence")
+        return sequence
+
+    def close(self, sequence: int) -> None:
+        self._functions.apprentice_decoder_close(self._handle, sequence)
+
+    def truncate(self, sequence: int, length: int) -> None:
+        failed = self._functions.apprentice_decoder_truncate(self._handle, sequence, length)
+        assert not failed
+
+    def restore(self, sequence: int, token_ids: Sequence[int]) -> int:
+        """How many of these tokens the empty sequence holds now."""
+        tokens = np.array(token_ids, np.int64).astype(np.int32)
+        return self._functions.apprentice_decoder_restore(self._handle, sequence, _ints(tokens), len(tokens))
+
+    def keep(self, sequence: int, token_ids: Sequence[int]) -> None:
+        tokens = np.array(token_ids, np.int32)
+        self._functions.apprentice_decoder_keep(self._handle, sequence, _ints(tokens), len(tokens))
+
+    @property
+    def available_pages(self) -> int:
+        return self._functions.apprentice_decoder_available_pages(self._handle)
+
+    @property
+    def kept_pages(self) -> int:
+        return self._functions.apprentice_decoder_kept_pages(self._handle)
+
+    def forward(self, feeds: Sequence[tuple[Feed, NativeCache | None]], *, is_prompt: bool) -> np.ndarray:
+        """float32 [all outputs, V]; the caches are longer by the tokens afterwards. Raises: InputError for tokens that the
+        model does not have and where pages run out; nothing has changed then."""
+        counts = np.array([len(feed.token_ids) for feed, _ in feeds], np.int64)
+        wanted = np.array([feed.num_outputs for feed, _ in feeds], np.int64)
+        sequences = np.array([-1 if cache is None else cache.sequence for _, cache in feeds], np.int64)
+        token_ids = np.concatenate([np.asarray(feed.token_ids, np.int64) for feed, _ in feeds])
+        if token_ids.min() < 0 or token_ids.max() >= self._vocab_size:
+            raise InputError(
+                f"a token id is not in 0 to {self._vocab_size - 1}", hint="is it the model's own tokenizer?"
+            )
+        log_probs_NV = np.empty((int(wanted.sum()), self._vocab_size), np.float32)
+        status = self._functions.apprentice_decoder_forward(
+            self._handle, len(feeds), *(array.ctypes.data_as(_INT64) for array in (sequences, counts, wanted)),
+            _ints(token_ids.astype(np.int32)), is_prompt, log_probs_NV.ctypes.data_as(_FLOAT),
+        )  # fmt: skip
+        if status == 0:
+            for count, (_, cache) in zip(counts.tolist(), feeds, strict=True):
+                if cache is not None:
+                    cache.length += count
+            return log_probs_NV
+        if status == _FULL and is_prompt and len(feeds) > 1:
+            return np.concatenate([self.forward([feed], is_prompt=True) for feed in feeds])
+        if status == _FULL:
+            raise InputError(
+                f"the cache of {self._max_pages * PAGE_TOKENS} tokens is full",
+                hint="work on fewer sequences at a time, or give more memory to the cache (`cache_mib`)",
+            )
+        if status == _MEMORY:
+            raise MemoryError("no memory for a pass through the model")
+        raise InternalError(f"the native decoder refuses its input ({status}): {counts.tolist()} tokens of {sequences.tolist()}")
+
+
+def _num_pages(config: EngineConfig, shape: ModelConfig, page_bytes: int) -> int:
+    """Pages for sequences. They are made when first needed, so a bound that is never reached costs nothing."""
+    longest = -(-(shape.max_positions + MAX_DRAFT) // PAGE_TOKENS)
+    if config.cache_mib:
+        return max(config.cache_mib * 2**20 // page_bytes, 1)
+    free = int(machine.look().memory_available_gib * 2**30 * MEMORY_SHARE) // page_bytes
+    return max(min((config.max_sequences + 1) * longest, free), 1)
+
+
+def _ints(array: np.ndarray) -> object:
+    assert array.dtype == np.int32
+    assert array.flags.c_contiguous
+    return array.ctypes.data_as(_INT32)
+
+
+def _own(cache: object) -> NativeCache | None:
+    assert cache is None or isinstance(cache, NativeCache)
+    return cache

@@ -1,0 +1,261 @@
+"""A checkpoint to what the native decoder reads: matrices in its own layouts, in one piece of memory, without a float copy.
+
+    Checkpoint --plan: a kind and a place for each matrix--> one arena --fill, several layers at a time--> PackedModel
+
+Kinds follow the file. NVFP4 codes go from the mapped file into tiles as they are. BF16 stays BF16, everything else is
+float32. In a quantized checkpoint the embedding and the head, which lie there in 16 bits, are rounded to 8 with a scale for
+each 64 values; a tied head is the embedding, once. q, k, v stand in one matrix; so do gate and up, 16 rows of each in turn.
+
+Matrices that were quantized apart may have different global scales; then each output has a factor. If only some of the parts
+of a matrix are quantized the whole is float32. Names and layouts of the structures are those of `kernels/native/c_decoder.h`.
+
+Letters: V vocabulary, D residual width, F width of the MLP, E head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_int64, c_void_p, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from apprentice.core import machine
+from apprentice.engine.loader import ROOM_BESIDE_WEIGHTS_BYTES, Checkpoint
+from apprentice.kernels import nvfp4, tiles
+from apprentice.kernels.native import Library, Signatures
+from apprentice.model import rope
+
+NVFP4, INT8, BF16, FLOAT = 0, 2, 3, 4
+LANES = tiles.LANES
+PART_VALUES = 1 << 21
+"""Of a matrix that is widened to be rounded, at a time."""
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+_T = TypeVar("_T")
+
+SIGNATURES: Signatures = {
+    "apprentice_decoder_matrix_bytes": (c_int64, c_int, c_int64, c_int64),
+    "apprentice_decoder_matrix_clear": (c_int, c_int, c_int64, c_int64, c_void_p),
+    "apprentice_decoder_matrix_fill": (
+        c_int, c_int, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_int64, c_int, c_void_p,
+    ),
+}  # fmt: skip
+
+
+class CMatrix(Structure):
+    """`Matrix` of decoder_pass.h."""
+
+    _fields_ = [
+        ("kind", c_int32), ("outputs", c_int64), ("inputs", c_int64), ("data", c_void_p), ("factor", c_float),
+        ("factors", c_void_p), ("bias", c_void_p),
+    ]  # fmt: skip
+
+
+class CLayer(Structure):
+    """`Layer` of decoder_pass.h."""
+
+    _fields_ = [
+        ("input_norm", c_void_p), ("qkv", CMatrix), ("q_norm", c_void_p), ("k_norm", c_void_p), ("output", CMatrix),
+        ("mlp_norm", c_void_p), ("gate_up", CMatrix), ("down", CMatrix),
+    ]  # fmt: skip
+
+
+class CModel(Structure):
+    """`ApprenticeModel` of c_decoder.h."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("hidden", "heads", "kv_heads", "head_size", "inner", "vocab", "max_positions", "num_layers")),
+        ("epsilon", c_float), ("rope_factor", c_float), ("frequencies", c_void_p), ("embedding", CMatrix),
+        ("layers", POINTER(CLayer)), ("norm", c_void_p), ("head", CMatrix),
+    ]  # fmt: skip
+
+
+@dataclass(slots=True)
+class PackedModel:
+    """What `apprentice_decoder_new` takes, and the memory that it points to."""
+
+    model: CModel
+    num_bytes: int
+    """Of all matrices."""
+    kept: list[Any] = field(default_factory=list)
+    """Everything that must outlive the decoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A matrix to be: parts of the checkpoint below each other."""
+
+    modules: tuple[str, ...]
+    """Names without `.weight`."""
+    kind: int
+    outputs: int
+    inputs: int
+    is_woven: bool = False
+
+    def places(self, checkpoint: Checkpoint) -> Iterator[tuple[str, int, np.ndarray]]:
+        """Module, first output, all outputs of each part."""
+        first = 0
+        for module in self.modules:
+            rows = np.arange(checkpoint.shape(module + ".weight")[0])
+            outputs = first + (rows // LANES * 2 * LANES + rows % LANES if self.is_woven else rows)
+            yield module, first, outputs
+            first += LANES if self.is_woven else len(rows)
+
+
+def pack(library: Library, checkpoint: Checkpoint, *, memory_bytes: int | None = None) -> PackedModel:
+    """Raises: InputError naming file and tensor, or what memory it would take (`memory_bytes`: that may be used; None =
+    that is free)."""
+    return _Packer(library, checkpoint).pack(memory_bytes)
+
+
+class _Packer:
+    """One packing."""
+
+    def __init__(self, library: Library, checkpoint: Checkpoint) -> None:
+        self._functions, self._checkpoint = library.bind(SIGNATURES), checkpoint
+        self._kept: list[Any] = []
+
+    def pack(self, memory_bytes: int | None) -> PackedModel:
+        config = self._checkpoint.config
+        plans = [plan for index in range(config.num_layers) for plan in self._layer_plans(index)]
+        is_quantized = any(plan.kind == NVFP4 for plan in plans)
+        plans += self._end_plans(is_quantized)
+        sizes = [-(-self._num_bytes(plan) // 64) * 64 for plan in plans]
+        rows_bytes = 0 if is_quantized else 4 * config.vocab_size * config.hidden_size
+        num_bytes = sum(sizes) + rows_bytes
+        self._checkpoint.check_memory(num_bytes + ROOM_BESIDE_WEIGHTS_BYTES, memory_bytes, "packed")
+        # One piece, large enough for huge pages: numpy tells the system that they are welcome.
+        arena = self._keep(tiles.aligned(sum(sizes)))
+        starts = np.cumsum([0, *sizes]).tolist()
+        with ThreadPoolExecutor(min(machine.cores(), 8)) as workers:
+            matrices = list(workers.map(self._matrix, plans, (arena[start:] for start in starts)))
+        layers = self._keep((CLayer * config.num_layers)())
+        for index in range(config.num_layers):
+            layers[index] = self._layer(index, matrices[4 * index : 4 * index + 4])
+        radians, factor = rope.frequencies(config)
+        model = CModel(
+            hidden=config.hidden_size, heads=config.num_heads, kv_heads=config.num_kv_heads, head_size=config.head_size,
+            inner=config.intermediate_size, vocab=config.vocab_size, max_positions=config.max_positions,
+            num_layers=config.num_layers, epsilon=config.norm_epsilon, rope_factor=factor, frequencies=self._floats(radians),
+            embedding=matrices[-1] if is_quantized else self._rows(), layers=cast(layers, POINTER(CLayer)),
+            norm=self._vector("model.norm.weight"), head=matrices[4 * config.num_layers],
+        )  # fmt: skip
+        return PackedModel(model, num_bytes, self._kept)
+
+    def _layer_plans(self, index: int) -> list[_Plan]:
+        config, at = self._checkpoint.config, f"model.layers.{index}."
+        hidden, queries = config.hidden_size, config.num_heads * config.head_size
+        stacked = queries + 2 * config.num_kv_heads * config.head_size
+        gate_up = tuple(f"{at}mlp.{name}_proj" for name in ("gate", "up"))
+        return [
+            self._plan(tuple(f"{at}self_attn.{name}_proj" for name in "qkv"), stacked, hidden),
+            self._plan((f"{at}self_attn.o_proj",), hidden, queries),
+            self._plan(gate_up, 2 * (-(-config.intermediate_size // LANES) * LANES), hidden, is_woven=True),
+            self._plan((f"{at}mlp.down_proj",), hidden, config.intermediate_size),
+        ]
+
+    def _end_plans(self, is_quantized: bool) -> list[_Plan]:
+        """The head, then the embedding where that is another matrix that goes into the arena."""
+        config = self._checkpoint.config
+        names = [EMBEDDING] if config.tie_embeddings else [HEAD, EMBEDDING] if is_quantized else [HEAD]
+        modules = [name.removesuffix(".weight") for name in names]
+        plans = [self._plan((module,), config.vocab_size, config.hidden_size) for module in modules]
+        if not is_quantized:
+            return plans
+        return [plan if plan.kind == NVFP4 and names[i] == HEAD else replace(plan, kind=INT8) for i, plan in enumerate(plans)]
+
+    def _plan(self, modules: tuple[str, ...], outputs: int, inputs: int, *, is_woven: bool = False) -> _Plan:
+        names = [module + ".weight" for module in modules]
+        kind = FLOAT
+        if all(self._checkpoint.is_packed(name) for name in names):
+            kind = NVFP4
+        elif all(self._checkpoint.is_bfloat16(name) for name in names):
+            kind = BF16
+        return _Plan(modules, kind, outputs, inputs, is_woven)
+
+    def _num_bytes(self, plan: _Plan) -> int:
+        num_bytes = self._functions.apprentice_decoder_matrix_bytes(plan.kind, plan.outputs, plan.inputs)
+        assert num_bytes > 0, plan
+        return num_bytes
+
+    def _matrix(self, plan: _Plan, data: np.ndarray) -> CMatrix:
+        """Fills `data`."""
+        at = c_void_p(data.ctypes.data)
+        self._functions.apprentice_decoder_matrix_clear(plan.kind, plan.outputs, plan.inputs, at)
+        divisors_O, bias_O = np.ones(plan.outputs, np.float32), np.zeros(plan.outputs, np.float32)
+        has_bias = False
+        for module, first, outputs in plan.places(self._checkpoint):
+            for rows, weights, scales in self._parts(plan, module + ".weight", divisors_O, outputs):
+                failed = self._functions.apprentice_decoder_matrix_fill(
+                    plan.kind, plan.outputs, plan.inputs, c_void_p(weights.ctypes.data),
+                    None if scales is None else c_void_p(scales.ctypes.data), len(weights), first + rows, plan.is_woven, at,
+                )  # fmt: skip
+                assert not failed, module
+            if module + ".bias" in self._checkpoint:
+                has_bias, bias_O[outputs] = True, self._checkpoint.read(module + ".bias")
+        is_one_scale = len(set(divisors_O[np.concatenate([o for _, _, o in plan.places(self._checkpoint)])].tolist())) == 1
+        return CMatrix(
+            kind=plan.kind, outputs=plan.outputs, inputs=plan.inputs, data=at, factor=np.float32(1) / divisors_O[0],
+            factors=None if is_one_scale else self._floats(divisors_O[0] / divisors_O),
+            bias=self._floats(bias_O) if has_bias else None,
+        )  # fmt: skip
+
+    def _parts(
+        self, plan: _Plan, name: str, divisors_O: np.ndarray, outputs: np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+        """First row, weights, scales of pieces of a tensor as `apprentice_decoder_matrix_fill` takes them."""
+        if plan.kind == NVFP4:
+            packed = _without_signs(self._checkpoint.packed(name))
+            divisors_O[outputs] = packed.global_scale
+            yield 0, np.ascontiguousarray(packed.codes), np.ascontiguousarray(packed.scales)
+        elif plan.kind == BF16:
+            yield 0, np.ascontiguousarray(self._checkpoint.bfloat16(name)), None
+        elif self._checkpoint.is_packed(name):
+            yield 0, self._checkpoint.read(name), None
+        else:
+            step = max(PART_VALUES // plan.inputs // LANES * LANES, 2 * LANES)
+            for row in range(0, len(outputs), len(outputs) if plan.is_woven else step):
+                end = len(outputs) if plan.is_woven else row + step
+                yield row, self._checkpoint.read(name, rows=slice(row, end)), None
+
+    def _layer(self, index: int, matrices: Sequence[CMatrix]) -> CLayer:
+        at = f"model.layers.{index}."
+        qkv, output, gate_up, down = matrices
+        return CLayer(
+            input_norm=self._vector(at + "input_layernorm.weight"), qkv=qkv,
+            q_norm=self._vector(at + "self_attn.q_norm.weight"), k_norm=self._vector(at + "self_attn.k_norm.weight"),
+            output=output, mlp_norm=self._vector(at + "post_attention_layernorm.weight"), gate_up=gate_up, down=down,
+        )  # fmt: skip
+
+    def _rows(self) -> CMatrix:
+        """The embedding as it is stored, row below row."""
+        config = self._checkpoint.config
+        is_bfloat16 = self._checkpoint.is_bfloat16(EMBEDDING)
+        rows_VD = self._checkpoint.bfloat16(EMBEDDING).copy() if is_bfloat16 else self._checkpoint.read(EMBEDDING)
+        return CMatrix(
+            kind=BF16 if is_bfloat16 else FLOAT, outputs=config.vocab_size, inputs=config.hidden_size, factor=1,
+            data=self._keep(rows_VD).ctypes.data,
+        )  # fmt: skip
+
+    def _vector(self, name: str) -> int | None:
+        """Where a norm's weights stand; None for one that the model does not have."""
+        return self._floats(self._checkpoint.read(name)) if name in self._checkpoint else None
+
+    def _floats(self, array: np.ndarray) -> int:
+        return self._keep(np.ascontiguousarray(array, np.float32)).ctypes.data
+
+    def _keep(self, kept: _T) -> _T:
+        self._kept.append(kept)
+        return kept
+
+
+def _without_signs(packed: nvfp4.Packed) -> nvfp4.Packed:
+    """The same matrix with no negative scale, which nobody writes but a file may hold: their sign goes to the codes."""
+    is_negative = packed.scales >= 0x80
+    if not is_negative.any():
+        return packed
+    flips = np.repeat(np.where(is_negative, np.uint8(0x88), np.uint8(0)), nvfp4.BLOCK // 2, axis=1)
+    return nvfp4.Packed(packed.codes ^ flips, packed.scales & np.uint8(0x7F), packed.global_scale)

@@ -1,0 +1,2 @@
+#define APPRENTICE_VARIANT avx512_ops
+#include "decoder_operators.inl"

@@ -1,0 +1,2 @@
+#define APPRENTICE_VARIANT portable_ops
+#include "decoder_operators.inl"

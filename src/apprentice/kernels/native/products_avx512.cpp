@@ -1,0 +1,217 @@
+// The products with 512-bit registers and 8-bit dot products: F BW DQ VL VNNI VBMI.
+//
+//   step     nibbles --vpermb--> 16 outputs x 4 weights of 8 bits --vpdpbusd with 4 activations--> 16 sums of a block of 16
+//            inputs, exact in 32 bits --x scale of the block--> float sums of 64 inputs --x scale of the activations--> y
+//            For one row of activations memory is the limit; for eight, 4 vpdpbusd + conversion + one multiply-add a block.
+//   prompt   the 4 blocks of a tile are brought to one scale in 8 bits while they lie in the first-level cache. With many
+//            rows that costs nothing, and a tile then needs 16 vpdpbusd and one conversion: a third fewer instructions.
+//
+// Rows are worked on 8, 4, 2 or 1 at a time, each with sums of its own in the same order. Letters as in operators.h.
+#define APPRENTICE_VARIANT avx512_ops
+#include "declarations.inl"
+
+#include <immintrin.h>
+
+#include "tiles.h"
+
+namespace apprentice::avx512_ops {
+namespace {
+
+constexpr int kPanelGroups = 16;
+// Inputs of a panel that are brought to 8 bits at a time: 17 KiB.
+
+inline __m512i broadcast4(const int8_t* values) {
+  int32_t four;
+  __builtin_memcpy(&four, values, 4);
+  return _mm512_set1_epi32(four);
+}
+
+// Twice the value of a code of E2M1, plus 12; four times, for vpermb looks at six bits of an index.
+inline __m512i unsigned_values() {
+  const __m128i table = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+  return _mm512_broadcast_i32x4(table);
+}
+
+inline __m512i signed_values() {
+  const __m128i table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+  return _mm512_broadcast_i32x4(table);
+}
+
+inline __m512 block_scales(const uint8_t* codes) {
+  const __m512i wide = _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(codes)));
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(wide, 20), _mm512_set1_epi32(kFloatBias << 23)));
+}
+
+template <int R>
+void step_rows(const uint8_t* tiles, float factor, const Quantized& x, int64_t m, int64_t first, int64_t last, float* y,
+               int64_t y_stride) {
+  const __m512i table = unsigned_values();
+  for (int64_t panel = first; panel < last; ++panel) {
+    const uint8_t* tile = tiles + panel * x.groups * kNvfp4Tile;
+    __m512 total[R];
+    for (int r = 0; r < R; ++r) total[r] = _mm512_setzero_ps();
+    const Activations* from = x.at + m;
+    for (int64_t group = 0; group < x.groups; ++group, tile += kNvfp4Tile, from += x.stride) {
+      __m512 sum[R];
+      for (int r = 0; r < R; ++r) sum[r] = _mm512_setzero_ps();
+#pragma GCC unroll 4
+      for (int block = 0; block < 4; ++block) {
+        const __m512i low = _mm512_load_si512(tile + block * 128), high = _mm512_load_si512(tile + block * 128 + 64);
+        const __m512i w0 = _mm512_permutexvar_epi8(low, table);
+        const __m512i w1 = _mm512_permutexvar_epi8(_mm512_srli_epi16(low, 4), table);
+        const __m512i w2 = _mm512_permutexvar_epi8(high, table);
+        const __m512i w3 = _mm512_permutexvar_epi8(_mm512_srli_epi16(high, 4), table);
+        const __m512 scales = block_scales(tile + 512 + block * 16);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          const int8_t* values = from[r].values + block * kBlock;
+          __m512i products = _mm512_set1_epi32(from[r].block_offsets[block]);
+          products = _mm512_dpbusd_epi32(products, w0, broadcast4(values));
+          products = _mm512_dpbusd_epi32(products, w1, broadcast4(values + 4));
+          products = _mm512_dpbusd_epi32(products, w2, broadcast4(values + 8));
+          products = _mm512_dpbusd_epi32(products, w3, broadcast4(values + 12));
+          sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scales, sum[r]);
+        }
+      }
+      for (int r = 0; r < R; ++r) {
+        total[r] = _mm512_fmadd_ps(sum[r], _mm512_set1_ps(from[r].scale), total[r]);
+      }
+    }
+    const __m512 halved = _mm512_set1_ps(0.5f * factor);
+    for (int r = 0; r < R; ++r) {
+      _mm512_storeu_ps(y + (m + r) * y_stride + panel * kLanes, _mm512_mul_ps(total[r], halved));
+    }
+  }
+}
+
+// Groups [group, group + count) of one panel in 8 bits, tile after tile from `tile`, with R rows; adds to y.
+template <int R>
+inline void int8_rows(const uint8_t* tile, const Quantized& x, int64_t m, int64_t group, int64_t count, bool starts, float* y,
+                      int64_t y_stride) {
+  __m512 total[R];
+  for (int r = 0; r < R; ++r) total[r] = starts ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (m + r) * y_stride);
+  const Activations* from = x.at + group * x.stride + m;
+  for (int64_t g = 0; g < count; ++g, tile += kInt8Tile, from += x.stride) {
+    __m512i products[R];
+    for (int r = 0; r < R; ++r) products[r] = _mm512_set1_epi32(from[r].group_offset);
+#pragma GCC unroll 16
+    for (int i = 0; i < kGroup / 4; ++i) {
+      const __m512i weights = _mm512_load_si512(tile + 64 * i);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        products[r] = _mm512_dpbusd_epi32(products[r], weights, broadcast4(from[r].values + 4 * i));
+      }
+    }
+    const __m512 scales = _mm512_load_ps(tile + kLanes * kGroup);
+    for (int r = 0; r < R; ++r) {
+      const __m512 both = _mm512_mul_ps(scales, _mm512_set1_ps(from[r].scale));
+      total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[r]), both, total[r]);
+    }
+  }
+  for (int r = 0; r < R; ++r) _mm512_storeu_ps(y + (m + r) * y_stride, total[r]);
+}
+
+void int8_panel(const uint8_t* tile, const Quantized& x, int64_t rows, int64_t group, int64_t count, bool starts, float* y,
+                int64_t y_stride) {
+  int64_t m = 0;
+  for (; m + 8 <= rows; m += 8) int8_rows<8>(tile, x, m, group, count, starts, y, y_stride);
+  if (m + 4 <= rows) int8_rows<4>(tile, x, m, group, count, starts, y, y_stride), m += 4;
+  if (m + 2 <= rows) int8_rows<2>(tile, x, m, group, count, starts, y, y_stride), m += 2;
+  if (m < rows) int8_rows<1>(tile, x, m, group, count, starts, y, y_stride);
+}
+
+// Doubled codes of 8 bits x multipliers with 8 bits behind the point -> 8 bits plus 128, rounded. A product is at most
+// 12 * 127 / 12 * 256, which fits 16 bits.
+inline __m512i scaled(__m512i codes, __m512i multipliers) {
+  const __m512i half = _mm512_set1_epi16(128);
+  const __m512i even = _mm512_srai_epi16(_mm512_slli_epi16(codes, 8), 8), odd = _mm512_srai_epi16(codes, 8);
+  const __m512i low = _mm512_srli_epi16(_mm512_add_epi16(_mm512_mullo_epi16(even, multipliers), half), 8);
+  const __m512i high = _mm512_add_epi16(_mm512_mullo_epi16(odd, multipliers), half);
+  const __m512i bytes = _mm512_mask_blend_epi8(0xAAAAAAAAAAAAAAAAull, low, high);
+  return _mm512_xor_si512(bytes, _mm512_set1_epi8(char(128)));
+}
+
+// A tile of NVFP4 -> a tile of 8 bits. `factor` goes into its scales.
+inline void widen_tile(const uint8_t* tile, float factor, uint8_t* out) {
+  const __m512i table = signed_values();
+  __m512 scales[4];
+  for (int block = 0; block < 4; ++block) scales[block] = block_scales(tile + 512 + block * 16);
+  const __m512 largest = _mm512_max_ps(_mm512_max_ps(scales[0], scales[1]), _mm512_max_ps(scales[2], scales[3]));
+  const __m512 inverse = _mm512_div_ps(_mm512_set1_ps(127.0f / 12.0f * 256.0f), largest);
+  for (int block = 0; block < 4; ++block) {
+    // Truncated, so that a product stays within 16 bits.
+    const __m512i wide = _mm512_cvttps_epi32(_mm512_mul_ps(scales[block], inverse));
+    const __m512i multipliers = _mm512_or_si512(wide, _mm512_slli_epi32(wide, 16));
+    const __m512i low = _mm512_load_si512(tile + block * 128), high = _mm512_load_si512(tile + block * 128 + 64);
+    uint8_t* to = out + block * 256;
+    _mm512_store_si512(to, scaled(_mm512_permutexvar_epi8(low, table), multipliers));
+    _mm512_store_si512(to + 64, scaled(_mm512_permutexvar_epi8(_mm512_srli_epi16(low, 4), table), multipliers));
+    _mm512_store_si512(to + 128, scaled(_mm512_permutexvar_epi8(high, table), multipliers));
+    _mm512_store_si512(to + 192, scaled(_mm512_permutexvar_epi8(_mm512_srli_epi16(high, 4), table), multipliers));
+  }
+  _mm512_store_ps(out + kLanes * kGroup, _mm512_mul_ps(largest, _mm512_set1_ps(factor * 0.5f * 12.0f / 127.0f)));
+}
+
+}  // namespace
+
+void quantize(const float* x, int64_t k, Activations* to, int64_t stride) {
+  for (int64_t start = 0; start < k; start += kGroup) {
+    __m512 part[4], largest = _mm512_setzero_ps();
+    __mmask16 odd = 0;
+    for (int block = 0; block < 4; ++block) {
+      const int64_t left = k - start - block * kBlock;
+      const __mmask16 there = left >= kBlock ? 0xFFFF : left > 0 ? __mmask16((1u << left) - 1) : 0;
+      part[block] = _mm512_maskz_loadu_ps(there, x + start + block * kBlock);
+      // NaN and both infinities: 0x01 | 0x80 | 0x08 | 0x10.
+      odd |= _mm512_fpclass_ps_mask(part[block], 0x99);
+      largest = _mm512_max_ps(largest, _mm512_abs_ps(part[block]));
+    }
+    Activations& group = to[start / kGroup * stride];
+    const float most = _mm512_reduce_max_ps(largest);
+    const float inverse = most > 0 ? 127.0f / most : 0.0f;
+    group.scale = odd ? __builtin_nanf("") : most / 127.0f;
+    int total = 0;
+    for (int block = 0; block < 4; ++block) {
+      __m512 value = _mm512_mul_ps(part[block], _mm512_set1_ps(inverse));
+      value = _mm512_max_ps(_mm512_min_ps(value, _mm512_set1_ps(127.0f)), _mm512_set1_ps(-127.0f));
+      const __m512i whole = odd ? _mm512_setzero_si512() : _mm512_cvtps_epi32(value);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(group.values + block * kBlock), _mm512_cvtepi32_epi8(whole));
+      const int sum = _mm512_reduce_add_epi32(whole);
+      group.block_offsets[block] = -12 * sum;
+      total += sum;
+    }
+    group.group_offset = -128 * total;
+  }
+}
+
+void nvfp4_step(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
+                int64_t y_stride) {
+  int64_t m = 0;
+  for (; m + 8 <= rows; m += 8) step_rows<8>(tiles, factor, x, m, first, last, y, y_stride);
+  if (m + 4 <= rows) step_rows<4>(tiles, factor, x, m, first, last, y, y_stride), m += 4;
+  if (m + 2 <= rows) step_rows<2>(tiles, factor, x, m, first, last, y, y_stride), m += 2;
+  if (m < rows) step_rows<1>(tiles, factor, x, m, first, last, y, y_stride);
+}
+
+void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
+                  int64_t y_stride) {
+  alignas(64) uint8_t wide[kPanelGroups * kInt8Tile];
+  for (int64_t panel = first; panel < last; ++panel) {
+    for (int64_t group = 0; group < x.groups; group += kPanelGroups) {
+      const int64_t count = x.groups - group < kPanelGroups ? x.groups - group : kPanelGroups;
+      for (int64_t i = 0; i < count; ++i) {
+        widen_tile(tiles + (panel * x.groups + group + i) * kNvfp4Tile, factor, wide + i * kInt8Tile);
+      }
+      int8_panel(wide, x, rows, group, count, group == 0, y + panel * kLanes, y_stride);
+    }
+  }
+}
+
+void int8_product(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
+                  int64_t y_stride) {
+  for (int64_t panel = first; panel < last; ++panel) {
+    int8_panel(tiles + panel * x.groups * kInt8Tile, x, rows, 0, x.groups, true, y + panel * kLanes, y_stride);
+  }
+}
+
+}  // namespace apprentice::avx512_ops

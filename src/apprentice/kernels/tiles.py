@@ -1,0 +1,119 @@
+"""Quantized matrices as the native products read them, and the products themselves, from Python.
+
+    Packed (as it lies in the file) --pack--> Tiles --product(x_MK)--> y_MO
+
+The engine calls the products from native code; this is for tests, measurements and whoever needs one matrix. Layouts are
+described in `native/tiles.h`. Letters: M rows of activations, O outputs, K inputs, G = K / 64 groups, rounded up.
+"""
+
+from __future__ import annotations
+
+from ctypes import c_char_p, c_float, c_int, c_int64, c_void_p
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from apprentice.kernels import mxfp4, nvfp4
+from apprentice.kernels.native import Library, Pool, Signatures
+
+SIGNATURES: Signatures = {
+    "apprentice_tiles_bytes": (c_int64, c_int, c_int64, c_int64),
+    "apprentice_tiles_clear": (None, c_int, c_int64, c_int64, c_void_p),
+    "apprentice_tiles_pack_nvfp4": (None, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p),
+    "apprentice_tiles_pack_mxfp4": (None, c_void_p, c_void_p, c_int, c_int64, c_int64, c_int64, c_void_p),
+    "apprentice_tiles_pack_int8": (None, c_void_p, c_int64, c_int64, c_int64, c_void_p),
+    "apprentice_quantize": (c_int, c_char_p, c_void_p, c_int64, c_int64, c_void_p),
+    "apprentice_product": (
+        c_int, c_void_p, c_char_p, c_int, c_void_p, c_float, c_int64, c_int64, c_void_p, c_int64, c_void_p,
+    ),
+}  # fmt: skip
+
+LANES, GROUP = 16, 64
+RECORD_BYTES = 88
+"""64 values, 4 offsets of blocks, the offset of the group, its scale."""
+_STEP, _PROMPT, _INT8 = 0, 1, 2
+_MXFP4_EXPONENT = 21
+"""The largest scale of a matrix in MXFP4 lies in the tiles as 2 ** 21."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """A matrix [O, K] in tiles."""
+
+    data: np.ndarray
+    """uint8, from a multiple of 64."""
+    outputs: int
+    inputs: int
+    factor: float
+    """What sums are multiplied by: 1 / global scale."""
+    is_int8: bool
+
+
+def pack(library: Library, packed: nvfp4.Packed | mxfp4.Packed) -> Tiles:
+    """Four bits a weight, bit for bit what lies in the file, but for MXFP4 blocks 2^31 times smaller than the largest."""
+    functions, (outputs, inputs) = library.bind(SIGNATURES), packed.shape
+    data = _empty(functions, _STEP, outputs, inputs)
+    codes, scales = np.ascontiguousarray(packed.codes), np.ascontiguousarray(packed.scales)
+    if isinstance(packed, nvfp4.Packed):
+        functions.apprentice_tiles_pack_nvfp4(_at(codes), _at(scales), outputs, inputs, 0, _at(data))
+        return Tiles(data, outputs, inputs, float(1 / packed.global_scale), False)
+    largest = int(scales.max(initial=0))
+    functions.apprentice_tiles_pack_mxfp4(_at(codes), _at(scales), largest, outputs, inputs, 0, _at(data))
+    return Tiles(data, outputs, inputs, 2.0 ** (largest - mxfp4.BIAS - _MXFP4_EXPONENT), False)
+
+
+def pack_int8(library: Library, weight_OK: np.ndarray) -> Tiles:
+    """Eight bits a weight: rounded, with a scale for each output and 64 inputs."""
+    functions, (outputs, inputs) = library.bind(SIGNATURES), weight_OK.shape
+    data = _empty(functions, _INT8, outputs, inputs)
+    weight = np.ascontiguousarray(weight_OK, np.float32)
+    functions.apprentice_tiles_pack_int8(_at(weight), outputs, inputs, 0, _at(data))
+    return Tiles(data, outputs, inputs, 1.0, True)
+
+
+def product(
+    library: Library, pool: Pool, tiles: Tiles, x_MK: np.ndarray, *, variant: str = "", as_prompt: bool = False
+) -> np.ndarray:
+    """x W^T, float32 [M, O], with x rounded to 8 bits. `as_prompt`: by the way that long prompts go."""
+    x = np.ascontiguousarray(x_MK, np.float32)
+    assert x.shape[1] == tiles.inputs
+    y = np.empty((len(x), -(-tiles.outputs // LANES) * LANES), np.float32)
+    kind = _INT8 if tiles.is_int8 else _PROMPT if as_prompt else _STEP
+    name = (variant or library.variant).encode()
+    failed = library.bind(SIGNATURES).apprentice_product(
+        pool.handle, name, kind, _at(tiles.data), tiles.factor, tiles.outputs, tiles.inputs, _at(x), len(x), _at(y)
+    )
+    assert not failed, f"no variant {variant}"
+    return y[:, : tiles.outputs]
+
+
+def quantize(library: Library, x_MK: np.ndarray, *, variant: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Activations in 8 bits: values int8 [M, 64 G] and scales float32 [M, G]."""
+    x = np.ascontiguousarray(x_MK, np.float32)
+    rows, inputs = x.shape
+    groups = -(-inputs // GROUP)
+    records = np.empty((groups, rows, RECORD_BYTES), np.uint8)
+    name = (variant or library.variant).encode()
+    failed = library.bind(SIGNATURES).apprentice_quantize(name, _at(x), rows, inputs, _at(records))
+    assert not failed, f"no variant {variant}"
+    values = records[:, :, :GROUP].view(np.int8).transpose(1, 0, 2).reshape(rows, -1)
+    scales = np.ascontiguousarray(records[:, :, 84:]).view(np.float32)[:, :, 0].T
+    return values, scales
+
+
+def aligned(size: int) -> np.ndarray:
+    """uint8 [size] from an address that is a multiple of 64."""
+    buffer = np.empty(size + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + size]
+
+
+def _empty(functions: Any, kind: int, outputs: int, inputs: int) -> np.ndarray:
+    data = aligned(functions.apprentice_tiles_bytes(kind, outputs, inputs))
+    functions.apprentice_tiles_clear(kind, outputs, inputs, _at(data))
+    return data
+
+
+def _at(array: np.ndarray) -> c_void_p:
+    return array.ctypes.data_as(c_void_p)

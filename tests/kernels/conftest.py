@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from apprentice.kernels import native
+from apprentice.kernels.native import Library, Pool
+
+VARIANTS = ("portable", "avx2", "avx512", "neon")
+
+
+@pytest.fixture(scope="session")
+def library() -> Library:
+    """The library, which ./test compiles: without a compiler, what needs it is skipped and says why."""
+    found = native.load()
+    if found is None:
+        pytest.skip(native.why_missing())
+    return found
+
+
+@pytest.fixture(scope="session")
+def pool(library: Library) -> Pool:
+    return Pool(library, 2)
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest, library: Library) -> str:
+    """Every variant of the operators that this machine runs; the others are skipped by name."""
+    if request.param not in library.usable:
+        pytest.skip(f"this machine lacks the variant {request.param}")
+    return request.param

@@ -1,0 +1,61 @@
+"""Floors, gates and ratios of the kernel benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from benchmarks.harness import Row
+from benchmarks.roofline import Limits, Step, Timing, figures
+
+READING = Step(weight_bytes=2_000_000, operations=1_000_000, arithmetic="float")
+COMPUTING = Step(weight_bytes=1_000, operations=40_000_000, arithmetic="float")
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """20 GB/s and 100 G operations/s at best."""
+    found = Limits()
+    found.seen = {"read": [15.0, 20.0, 19.0], "float": [100.0, 90.0], "int8": [400.0, 380.0]}
+    return found
+
+
+def metrics(rows: Sequence[Row], arm: str) -> dict[str, float | None]:
+    return {row.metric: row.value for row in rows if row.arm == arm}
+
+
+def timing(name: str, ms: float, *, is_baseline: bool = False, weight_bytes: int = 2_000_000) -> Timing:
+    return Timing(name, is_baseline, [Step(weight_bytes, 1_000_000, "float")], [1.1 * ms, ms, 0.9 * ms])
+
+
+def test_a_pass_takes_at_least_the_slower_of_reading_and_computing_for_each_product(limits: Limits) -> None:
+    assert limits.floor_ns([READING]) == 100_000
+    assert limits.floor_ns([COMPUTING]) == 400_000
+    assert limits.floor_ns([READING, COMPUTING]) == 500_000
+    assert limits.bound_by([READING]) == "memory"
+    assert limits.bound_by([READING, COMPUTING]) == "arithmetic"
+
+
+def test_a_ratio_is_shown_against_the_faster_baseline(limits: Limits) -> None:
+    timings = [
+        timing("float", 0.3, is_baseline=True), timing("bf16", 0.11, is_baseline=True),
+        timing("nvfp4", 0.055, weight_bytes=500_000),
+    ]  # fmt: skip
+    rows = figures(timings, limits, 1, 0.85)
+    assert metrics(rows, "bf16")["share_of_floor"] == pytest.approx(0.1 / 0.11)
+    assert metrics(rows, "nvfp4")["times_faster_than_bf16"] == pytest.approx(2)
+    assert metrics(rows, "nvfp4")["ceiling_over_bf16"] == pytest.approx(4)
+    assert "times_faster_than_float" not in metrics(rows, "nvfp4")
+
+
+def test_no_ratio_is_shown_where_the_baseline_misses_its_gate(limits: Limits) -> None:
+    timings = [timing("bf16", 0.12, is_baseline=True), timing("nvfp4", 0.03)]
+    assert not [row for row in figures(timings, limits, 1, 0.85) if "bf16" in row.metric]
+    assert [row for row in figures(timings, limits, 1, 0.75) if "bf16" in row.metric]
+
+
+def test_a_weak_baseline_does_not_pass_by_being_the_only_one_that_reaches_its_gate(limits: Limits) -> None:
+    """FP32 at its floor is no excuse for a BF16 path that is faster and yet far from what it could be."""
+    slow_but_good, fast_but_weak = timing("float", 0.2, is_baseline=True, weight_bytes=4_000_000), timing("bf16", 0.15, is_baseline=True)
+    rows = figures([slow_but_good, fast_but_weak, timing("nvfp4", 0.05)], limits, 1, 0.85)
+    assert not [metric for metric in metrics(rows, "nvfp4") if metric.startswith("times_faster")]
