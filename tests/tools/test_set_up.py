@@ -91,8 +91,19 @@ def test_a_changed_native_source_is_compiled_and_nothing_else_is_done(checkout: 
     code, said, calls = set_up(checkout)
     assert (code, said) == (0, "the native operators have changed: compiling them\n")
     (pip,) = [call for call in calls if call.startswith("-m pip")]
-    assert "--no-deps --no-build-isolation -e . " in pip
+    assert "--no-build-isolation --quiet --no-deps -e . " in pip
     assert set_up(checkout) == (0, "", [])
+
+
+def test_the_build_tool_s_finder_does_not_win_over_the_python_path(checkout: Path) -> None:
+    set_up(checkout)
+    hook = checkout / ".venv" / "lib" / "python3.11" / "site-packages" / "_editable_skbc_apprentice_coder.pth"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("import _editable_skbc_apprentice_coder\n/somewhere/src\n")
+    with (checkout / SOURCE).open("a") as stream:
+        stream.write("// changed\n")
+    assert set_up(checkout)[0] == 0
+    assert hook.read_text() == "/somewhere/src\n"
 
 
 def test_an_operator_that_does_not_compile_stops_each_time(checkout: Path) -> None:
