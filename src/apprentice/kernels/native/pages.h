@@ -66,7 +66,7 @@ class Pages {
     void operator()(uint16_t* data) const;
   };
   struct Page {
-    std::unique_ptr<uint16_t[], Free> data;
+    uint16_t* data;
     int64_t users = 0;
   };
   struct Sequence {
@@ -93,7 +93,7 @@ class Pages {
   using Chain = std::vector<Prefixes::value_type*>;
 
   bool make_room(int64_t needed);
-  bool make_page();
+  bool make_pages();
   int64_t take_page();
   void release(int64_t page);
   void resize(Sequence& sequence, int64_t num_pages);
@@ -101,6 +101,7 @@ class Pages {
   void touch(const Chain& chain);
 
   int64_t halves_, limit_, keep_limit_;
+  std::vector<std::unique_ptr<uint16_t, Free>> slabs_;
   std::vector<Page> pages_;
   std::vector<int64_t> free_;
   std::vector<Sequence> sequences_;
