@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
 
 import numpy as np
@@ -37,19 +37,18 @@ PAGE_TOKENS = 64
 MEMORY_SHARE = 0.5
 """Of the free memory that pages may fill where `cache_mib` does not say how much."""
 
-_INT32, _INT64, _FLOAT = POINTER(c_int32), POINTER(c_int64), POINTER(c_float)
 _FULL, _TOKEN, _MEMORY = -2, -3, -4
 SIGNATURES: Signatures = {
     "apprentice_decoder_page_bytes": (c_int64, POINTER(packing.CModel)),
     "apprentice_decoder_new": (c_void_p, POINTER(packing.CModel), c_char_p, c_int, c_int64, c_int64),
     "apprentice_decoder_free": (None, c_void_p),
     "apprentice_decoder_threads": (c_int, c_void_p),
-    "apprentice_decoder_forward": (c_int, c_void_p, c_int64, _INT64, _INT64, _INT64, _INT32, c_int, _FLOAT),
+    "apprentice_decoder_forward": (c_int, c_void_p, c_int64, *[c_void_p] * 4, c_int, c_void_p),
     "apprentice_decoder_open": (c_int64, c_void_p),
     "apprentice_decoder_close": (c_int, c_void_p, c_int64),
     "apprentice_decoder_truncate": (c_int, c_void_p, c_int64, c_int64),
-    "apprentice_decoder_restore": (c_int64, c_void_p, c_int64, _INT32, c_int64),
-    "apprentice_decoder_keep": (c_int, c_void_p, c_int64, _INT32, c_int64),
+    "apprentice_decoder_restore": (c_int64, c_void_p, c_int64, c_void_p, c_int64),
+    "apprentice_decoder_keep": (c_int, c_void_p, c_int64, c_void_p, c_int64),
     "apprentice_decoder_available_pages": (c_int64, c_void_p),
     "apprentice_decoder_kept_pages": (c_int64, c_void_p),
 }
@@ -191,11 +190,11 @@ class _Decoder:
     def restore(self, sequence: int, token_ids: Sequence[int]) -> int:
         """How many of these tokens the empty sequence holds now."""
         tokens = np.array(token_ids, np.int64).astype(np.int32)
-        return self._functions.apprentice_decoder_restore(self._handle, sequence, _ints(tokens), len(tokens))
+        return self._functions.apprentice_decoder_restore(self._handle, sequence, tokens.ctypes.data, len(tokens))
 
     def keep(self, sequence: int, token_ids: Sequence[int]) -> None:
         tokens = np.array(token_ids, np.int32)
-        self._functions.apprentice_decoder_keep(self._handle, sequence, _ints(tokens), len(tokens))
+        self._functions.apprentice_decoder_keep(self._handle, sequence, tokens.ctypes.data, len(tokens))
 
     @property
     def available_pages(self) -> int:
@@ -216,10 +215,11 @@ class _Decoder:
             raise InputError(
                 f"a token id is not in 0 to {self._vocab_size - 1}", hint="is it the model's own tokenizer?"
             )
+        tokens = token_ids.astype(np.int32)
         log_probs_NV = np.empty((int(wanted.sum()), self._vocab_size), np.float32)
         status = self._functions.apprentice_decoder_forward(
-            self._handle, len(feeds), *(array.ctypes.data_as(_INT64) for array in (sequences, counts, wanted)),
-            _ints(token_ids.astype(np.int32)), is_prompt, log_probs_NV.ctypes.data_as(_FLOAT),
+            self._handle, len(feeds), sequences.ctypes.data, counts.ctypes.data, wanted.ctypes.data, tokens.ctypes.data,
+            is_prompt, log_probs_NV.ctypes.data,
         )  # fmt: skip
         if status == 0:
             for count, (_, cache) in zip(counts.tolist(), feeds, strict=True):
@@ -245,12 +245,6 @@ def _num_pages(config: EngineConfig, shape: ModelConfig, page_bytes: int) -> int
         return max(config.cache_mib * 2**20 // page_bytes, 1)
     free = int(machine.look().memory_available_gib * 2**30 * MEMORY_SHARE) // page_bytes
     return max(min((config.max_sequences + 1) * longest, free), 1)
-
-
-def _ints(array: np.ndarray) -> object:
-    assert array.dtype == np.int32
-    assert array.flags.c_contiguous
-    return array.ctypes.data_as(_INT32)
 
 
 def _own(cache: object) -> NativeCache | None:
