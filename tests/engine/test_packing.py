@@ -89,8 +89,8 @@ def test_sequences_that_are_not_there_are_refused(functions: Any, library: Libra
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("hidden", 63), ("hidden", 0), ("hidden", -64), ("hidden", 2**40), ("heads", 3), ("heads", 5), ("kv_heads", 0), ("kv_heads", 3),
-        ("head_size", 15), ("head_size", 2048), ("inner", 191), ("inner", 209), ("vocab", 272), ("max_positions", 0),
+        ("hidden", 63), ("hidden", 0), ("hidden", -64), ("hidden", 2**40), ("heads", 3), ("heads", 5), ("kv_heads", 0),
+        ("kv_heads", 3), ("head_size", 15), ("head_size", 2048), ("inner", 191), ("inner", 209), ("vocab", 272), ("max_positions", 0),
         ("num_layers", 0), ("num_layers", 2**30), ("frequencies", None), ("norm", None),
     ],
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
     Engine.load(folder) --generate(requests)--> samples, --score(prompts, targets)--> log-probabilities
 
-The model computes in native code where that is compiled, else in numpy. Sampling, drafts, mixtures, healing, stops and streaming are those of `text.decoding`, shared with the torch model.
+The model computes in native code where that is compiled, else in numpy. Sampling, drafts, mixtures, healing, stops and
+streaming are those of `text.decoding`, shared with the torch model.
 """
 
 from __future__ import annotations

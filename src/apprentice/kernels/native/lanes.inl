@@ -1,7 +1,9 @@
-// Sixteen floats at once, for operators that are written once: one register, two, or an array that the compiler cuts up.
+// Sixteen floats at once, for operators that are written once: one register, two, or an array that the compiler cuts
+// up.
 //
-// Included inside a variant's namespace by a file that includes <immintrin.h> before, where there is one. Multiply-adds are
-// fused where the instruction set has them. NaN survives everything here; `exponential` covers the whole range of floats.
+// Included inside a variant's namespace by a file that includes <immintrin.h> before, where there is one. Multiply-adds
+// are fused where the instruction set has them. NaN survives everything here; `exponential` covers the whole range of
+// floats.
 
 #if defined(__AVX512F__)
 constexpr int kRoom = 8;  // Lanes that fit the registers as sums, beside what is being added
@@ -84,7 +86,9 @@ inline Lanes nearest(Lanes a) {
   constexpr int how = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   return {_mm256_round_ps(a.v, how), _mm256_round_ps(a.w, how)};
 }
-inline __m256 power(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
+inline __m256 power(__m256i n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
 inline __m256 scale_by_power(__m256 a, __m256 n) {
   // In two steps: 2^n alone may be too large or too small for a float where the result is not.
   const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
@@ -181,8 +185,8 @@ inline float largest_of(const Lanes& a) {
   return x[0];
 }
 
-// e^x within 2^-22 of itself: x = n ln 2 + r with |r| at most ln(2) / 2, e^r by a polynomial (Cephes, expf), times 2^n. ln 2
-// in two parts, of which n times the first is exact.
+// e^x within 2^-22 of itself: x = n ln 2 + r with |r| at most ln(2) / 2, e^r by a polynomial (Cephes, expf), times 2^n.
+// ln 2 in two parts, of which n times the first is exact.
 inline Lanes exponential(const Lanes& x) {
   const Lanes bounded = smaller(splat(89.0f), larger(splat(-105.0f), x));
   const Lanes n = nearest(bounded * splat(1.44269504f));

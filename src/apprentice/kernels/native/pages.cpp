@@ -152,8 +152,8 @@ bool Pages::make_room(int64_t needed) {
   return int64_t(free_.size()) >= needed;
 }
 
-// As many as fit a slab. In huge pages of the system, where it has them: attention reads a little here and a little there, and
-// would look up an address every 4 KiB.
+// As many as fit a slab. In huge pages of the system, where it has them: attention reads a little here and a little
+// there, and would look up an address every 4 KiB.
 bool Pages::make_pages() {
   const int64_t page_bytes = halves_ * int64_t(sizeof(uint16_t));
   const int64_t count = std::min(std::max<int64_t>(kSlabBytes / page_bytes, 1), limit_ - int64_t(pages_.size()));
