@@ -17,7 +17,7 @@ using namespace apprentice;
 namespace {
 
 constexpr int kBf16 = 1;
-// Pairs of panels of a piece, and rows where there are many: each piece stages its x, which costs as much as half a pair.
+// Pairs of panels of a piece, and rows where there are many: staging x for a piece costs some percent of a pair.
 constexpr int64_t kStepPairs = 4;
 constexpr int64_t kPromptPairs = 8;
 constexpr int64_t kPromptRows = 64;
@@ -56,9 +56,11 @@ void product(Pool& pool, const Operators& operators, int kind, const ApprenticeB
     const float* x = p.x + begin * p.inputs;
     float* y = p.y + begin * width;
     if (kind == kBf16) {
-      operators.bf16_product(static_cast<const uint16_t*>(p.packed), p.inputs, x, p.inputs, rows, first, last, y, width);
+      const auto* packed = static_cast<const uint16_t*>(p.packed);
+      operators.bf16_product(packed, p.inputs, x, p.inputs, rows, first, last, y, width);
     } else {
-      operators.float_product(static_cast<const float*>(p.packed), p.inputs, x, p.inputs, rows, first, last, y, width);
+      const auto* packed = static_cast<const float*>(p.packed);
+      operators.float_product(packed, p.inputs, x, p.inputs, rows, first, last, y, width);
     }
   });
 }
@@ -79,7 +81,8 @@ const Limits* find_limits(const char* variant) {
 
 int64_t apprentice_baseline_size(int64_t outputs, int64_t inputs) { return baseline_size(outputs, inputs); }
 
-void apprentice_baseline_pack(int kind, const void* weights, int64_t count, int64_t inputs, int64_t first, void* packed) {
+void apprentice_baseline_pack(int kind, const void* weights, int64_t count, int64_t inputs, int64_t first,
+                              void* packed) {
   if (kind == kBf16) {
     pack_bf16(static_cast<const uint16_t*>(weights), count, inputs, first, static_cast<uint16_t*>(packed));
   } else {
@@ -87,8 +90,8 @@ void apprentice_baseline_pack(int kind, const void* weights, int64_t count, int6
   }
 }
 
-int64_t apprentice_baseline_products(void* pool, const char* variant, int kind, const ApprenticeBaselineProduct* products,
-                                     int64_t count) {
+int64_t apprentice_baseline_products(void* pool, const char* variant, int kind,
+                                     const ApprenticeBaselineProduct* products, int64_t count) {
   const Operators* operators = find_variant(variant);
   if (operators == nullptr) return -1;
   const auto start = Clock::now();
@@ -114,7 +117,9 @@ int64_t apprentice_limit_operations(void* pool, const char* variant, int kind, i
                                     int64_t* operations) {
   const Limits* limits = find_limits(variant);
   if (limits == nullptr) return -1;
-  const auto loop = kind == 0 ? limits->float_operations : kind == 1 ? limits->bf16_operations : limits->int8_operations;
+  const auto loop = kind == 0   ? limits->float_operations
+                    : kind == 1 ? limits->bf16_operations
+                                : limits->int8_operations;
   if (loop == nullptr) return -1;
   std::atomic<int64_t> done{0};
   const auto start = Clock::now();

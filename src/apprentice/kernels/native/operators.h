@@ -69,7 +69,8 @@ struct Operators {
   // Weights of 8 bits, [P, G] tiles. Any M.
   void (*int8_product)(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                        int64_t y_stride);
-  // Baselines. Weights [O, K] packed by pack_bf16 / pack_float of the variant's own liking (`baseline.h`).
+  // Baselines. Weights [O, K] packed by pack_bf16 / pack_float (`baseline.h`), one layout for all variants. A piece should be
+  // some pairs of panels: `first` even, and last - first 8 or more where that leaves each thread a few pieces.
   void (*bf16_product)(const uint16_t* weights, int64_t k, const float* x, int64_t x_stride, int64_t rows, int64_t first,
                        int64_t last, float* y, int64_t y_stride);
   void (*float_product)(const float* weights, int64_t k, const float* x, int64_t x_stride, int64_t rows, int64_t first,
