@@ -11,6 +11,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(APPRENTICE_LANES_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace apprentice::APPRENTICE_VARIANT {
