@@ -36,7 +36,7 @@ from apprentice.kernels.native import Library, Pool
 from benchmarks import roofline
 from benchmarks.harness import ROOT, Benchmark, Row
 
-ARMS: tuple[roofline.ArmMaker, ...] = (roofline.float_arm, roofline.bf16_arm)
+ARMS: tuple[roofline.ArmMaker, ...] = (roofline.float_arm, roofline.bf16_arm, roofline.Nvfp4Arm)
 BATCHES = (1, 2, 4, 8, 16)
 PROMPTS = (128, 512)
 

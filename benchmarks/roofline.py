@@ -27,7 +27,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,7 +35,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from apprentice.core import machine
-from apprentice.kernels import baseline, native
+from apprentice.kernels import baseline, native, nvfp4, tiles
 from apprentice.kernels.native import Library, Pool
 from apprentice.kernels.tiles import aligned
 from benchmarks.harness import Row
@@ -132,10 +132,7 @@ class BaselineArm:
             self._matrices.append((shape, baseline.pack(library, stored, out=memory[start:end])))
 
     def prepare(self, rows: int, *, prompt: bool) -> Pass:
-        rng = np.random.default_rng(rows)
-        # The same ones in all layers: in a decoder they have just been computed and lie in a cache.
-        x = {shape: rng.standard_normal((1 if prompt and shape.last_row_only else rows, shape.inputs), np.float32)
-             for shape, _ in self._matrices}  # fmt: skip
+        x = activations((shape for shape, _ in self._matrices), rows, prompt)
         steps: list[Step] = []
         pairs: list[tuple[baseline.Matrix, np.ndarray]] = []
         for shape, matrix in self._matrices:
@@ -154,6 +151,51 @@ def float_arm(library: Library, pool: Pool, variant: str, shapes: Sequence[Shape
 def bf16_arm(library: Library, pool: Pool, variant: str, shapes: Sequence[Shape]) -> Arm:
     """BF16: multiplied as such where the processor can, else widened to FP32."""
     return BaselineArm(library, pool, variant, shapes, form="bf16")
+
+
+class Nvfp4Arm:
+    """NVFP4 weights and 8-bit activations; the head in 8 bits, as the engine keeps it."""
+
+    name = "nvfp4"
+    is_baseline = False
+
+    def __init__(self, library: Library, pool: Pool, variant: str, shapes: Sequence[Shape]) -> None:
+        self._library, self._pool, self._variant = library, pool, variant
+        sizes = {s: tiles.size(library, s.outputs, s.inputs, is_int8=s.last_row_only) for s in shapes}
+        memory = aligned(sum(sizes[shape] * shape.copies for shape in shapes))
+        self._matrices: list[tuple[Shape, tiles.Tiles]] = []
+        packed: dict[str, nvfp4.Packed] = {}
+        end = 0
+        for shape, weight in in_order(shapes):
+            place = memory[end : end + sizes[shape]]
+            end += sizes[shape]
+            if shape.last_row_only:
+                matrix = tiles.pack_int8(library, weight, out=place)
+            else:
+                if shape.name not in packed:
+                    packed[shape.name] = nvfp4.encode(weight, search=False)
+                matrix = tiles.pack(library, packed[shape.name], out=place)
+            self._matrices.append((shape, matrix))
+
+    def prepare(self, rows: int, *, prompt: bool) -> Pass:
+        x = activations((shape for shape, _ in self._matrices), rows, prompt)
+        chosen = [(matrix, x[shape]) for shape, matrix in self._matrices]
+        products = tiles.Products(self._library, self._pool, chosen, variant=self._variant, as_prompt=prompt, keep=False)
+        arithmetic = baseline.OPERATIONS[-1]
+        if baseline.operations_per_ns(self._library, self._pool, arithmetic, pieces=1, turns=1, variant=self._variant) is None:
+            arithmetic = baseline.OPERATIONS[0]
+        steps = [
+            Step(matrix.data.nbytes, 2 * len(x[shape]) * shape.outputs * shape.inputs, arithmetic)
+            for shape, matrix in self._matrices
+        ]
+        return Pass(steps, products.run)
+
+
+def activations(shapes: Iterable[Shape], rows: int, prompt: bool) -> dict[Shape, np.ndarray]:
+    """Random inputs. The same ones in all layers: in a decoder they have just been computed and lie in a cache."""
+    rng = np.random.default_rng(rows)
+    sizes = {shape: (1 if prompt and shape.last_row_only else rows, shape.inputs) for shape in shapes}
+    return {shape: rng.standard_normal(size, np.float32) for shape, size in sizes.items()}
 
 
 def in_order(shapes: Sequence[Shape]) -> Iterator[tuple[Shape, np.ndarray]]:

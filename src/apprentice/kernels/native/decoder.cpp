@@ -5,6 +5,7 @@
 #include <functional>
 #include <set>
 
+#include "shares.h"
 #include "tiles.h"
 
 namespace apprentice {
@@ -264,7 +265,9 @@ void Decoder::log_probabilities(const float* const* x, int64_t rows, float* log_
   b.resize_head(rows, count);
   const Source from{b.normed, b.x_stride, b.records, rows};
   each_row(rows, [&](int64_t row) { normed(matrix, model_.norm, from, row, x[row]); });
-  const auto piece = [&](int64_t number, int) {
+  Shares shares(count, pool_.threads());
+  const auto piece = [&](int64_t, int worker) {
+    const int64_t number = shares.take(worker);
     const int64_t first = number * step, last = std::min(first + step, panels(matrix)), start = first * kLanes;
     multiply(matrix, from, Work::step, first, last, b.logits, b.logits_stride);
     for (int64_t row = 0; row < rows; ++row) {
@@ -342,7 +345,9 @@ void Decoder::each_piece(const Matrix& matrix, int64_t unit, int64_t scratch_row
   int64_t count = std::max<int64_t>(pool_.threads() * kPiecesPerThread, bytes / kMostPiece + 1);
   count = std::max<int64_t>(std::min({count, bytes / kLeastPiece, units}), 1);
   if (scratch_rows > 0) buffers_.resize_scratch(scratch_rows * ((units + count - 1) / count) * unit * kLanes);
-  const auto run = [&](int64_t i, int worker) {
+  Shares shares(count, pool_.threads());
+  const auto run = [&](int64_t, int worker) {
+    const int64_t i = shares.take(worker);
     piece(units * i / count * unit, std::min(units * (i + 1) / count * unit, all), worker);
   };
   pool_.run(count, std::ref(run));
