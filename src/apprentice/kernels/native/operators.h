@@ -23,8 +23,9 @@ constexpr int kMaxHead = 1024;    // most values of a head
 // rows of a group. With a value that is not finite all values are 0 and the scale is NaN.
 struct Activations {
   int8_t values[kGroup];                     // -127 to 127, zeros behind K; x[k] is about values[k] * scale
-  int32_t block_offsets[kGroup / kBlock];    // -12 times the sum of a block: NVFP4 weights are stored plus 12
-  int32_t group_offset;                      // -128 times the sum of all: 8-bit weights are stored plus 128
+  // Where sums begin: NVFP4 weights are stored plus 12, 8-bit weights plus 128. What a variant adds besides is its own affair.
+  int32_t block_offsets[kGroup / kBlock];    // -12 times the sum of a block
+  int32_t group_offset;                      // -128 times the sum of all
   float scale;
 };
 static_assert(sizeof(Activations) == 88, "kernels address rows by this size");
