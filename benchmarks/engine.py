@@ -9,8 +9,8 @@ feedback; loss in bits a token against the unquantized weights on code that cali
 modules of Python's standard library, the test is this project's own source) and `BASE-speed` (prefill, decode at several
 batch sizes, scoring; milliseconds and tokens a second, best of three), which needs the folder that the former makes.
 
-`--trial` runs kernels with three layers and two repeats, shows them and keeps nothing: weights then come from the cache in part, so
-the figures mean nothing but that the benchmark works.
+`--trial` runs kernels with three layers and two repeats, shows them and keeps nothing: the head then weighs more than it
+does in the model.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import fnmatch
+import functools
 import json
 import shutil
 import sys
@@ -35,7 +36,7 @@ from apprentice.kernels.native import Library, Pool
 from benchmarks import roofline
 from benchmarks.harness import ROOT, Benchmark, Row
 
-ARMS: tuple[roofline.ArmMaker, ...] = (roofline.float_arm, roofline.bf16_arm)
+ARMS: tuple[roofline.ArmMaker, ...] = (roofline.float_arm, roofline.bf16_arm, roofline.Nvfp4Arm)
 BATCHES = (1, 2, 4, 8, 16)
 PROMPTS = (128, 512)
 
@@ -142,7 +143,8 @@ class KernelCells:
     def cells(self) -> Iterator[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]]]]:
         for name, sizes in (("batch", BATCHES), ("prompt", PROMPTS)):
             for rows in sizes:
-                yield f"kernels-{self._variant}-{name}-{rows}", lambda m=rows, prompt=name == "prompt": self._run(m, prompt=prompt)
+                work = functools.partial(self._run, rows, prompt=name == "prompt")
+                yield f"kernels-{self._variant}-{name}-{rows}", work
 
     def _run(self, rows: int, *, prompt: bool) -> tuple[list[Row], dict[str, Any]]:
         self._arms = self._arms or [make(self._library, self._pool, self._variant, self._shapes) for make in ARMS]

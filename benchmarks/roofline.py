@@ -11,8 +11,10 @@ and at least as long as its arithmetic at the peak of the instruction that it us
 sum over products that of a pass. A share of 1 would be a kernel that never waits for anything but the one thing it is
 limited by. Traffic of activations and the pool's hand-over between products count as the kernel's own loss.
 
-All arms and the limits are measured in turn within each repeat, so that other load meets all of them; medians of the
-repeats are compared, the limits are the best that was seen (a disturbed limit would flatter the kernels).
+Limits change under our feet: what two threads read together jumps between 36 and 60 GB/s on one of our machines, by what
+its neighbours do. So each arm's passes alternate with readings of a large buffer, and a repeat's share is made of what
+was measured in the same third of a second. Arms take turns within a repeat; what counts is the median of the repeats. A
+limit that was disturbed more than the kernel would flatter it: `other_load_cores` and the spread of the limits tell.
 
 Left out: attention, norms and everything else of a decoder. Letters: M rows, O outputs, K inputs.
 """
@@ -23,26 +25,28 @@ import argparse
 import hashlib
 import json
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from apprentice.core import machine
-from apprentice.kernels import baseline, native
+from apprentice.kernels import baseline, native, nvfp4, tiles
 from apprentice.kernels.native import Library, Pool
 from apprentice.kernels.tiles import aligned
 from benchmarks.harness import Row
 
 READ_BYTES = 256 << 20
 """Many times the last-level cache."""
-READ_PIECES = (256 << 10, 1 << 20, 8 << 20)
+READ_PIECE = 1 << 20
+"""What a thread reads at a time: smaller pieces are slower, larger ones no faster."""
 ARITHMETIC_S = 0.1
 SWEEP_S = 0.3
-"""A repeat runs passes for so long and takes their median."""
+"""A repeat runs passes of an arm, and readings between them, for so long, and takes the medians."""
 GATES = {"step": 0.85, "batch": 0.75, "prompt": 0.75}
 """Share of the floor that the baseline must reach before anything is compared with it."""
 
@@ -128,10 +132,7 @@ class BaselineArm:
             self._matrices.append((shape, baseline.pack(library, stored, out=memory[start:end])))
 
     def prepare(self, rows: int, *, prompt: bool) -> Pass:
-        rng = np.random.default_rng(rows)
-        # The same ones in all layers: in a decoder they have just been computed and lie in a cache.
-        x = {shape: rng.standard_normal((1 if prompt and shape.last_row_only else rows, shape.inputs), np.float32)
-             for shape, _ in self._matrices}  # fmt: skip
+        x = activations((shape for shape, _ in self._matrices), rows, prompt)
         steps: list[Step] = []
         pairs: list[tuple[baseline.Matrix, np.ndarray]] = []
         for shape, matrix in self._matrices:
@@ -152,6 +153,51 @@ def bf16_arm(library: Library, pool: Pool, variant: str, shapes: Sequence[Shape]
     return BaselineArm(library, pool, variant, shapes, form="bf16")
 
 
+class Nvfp4Arm:
+    """NVFP4 weights and 8-bit activations; the head in 8 bits, as the engine keeps it."""
+
+    name = "nvfp4"
+    is_baseline = False
+
+    def __init__(self, library: Library, pool: Pool, variant: str, shapes: Sequence[Shape]) -> None:
+        self._library, self._pool, self._variant = library, pool, variant
+        sizes = {s: tiles.size(library, s.outputs, s.inputs, is_int8=s.last_row_only) for s in shapes}
+        memory = aligned(sum(sizes[shape] * shape.copies for shape in shapes))
+        self._matrices: list[tuple[Shape, tiles.Tiles]] = []
+        packed: dict[str, nvfp4.Packed] = {}
+        end = 0
+        for shape, weight in in_order(shapes):
+            place = memory[end : end + sizes[shape]]
+            end += sizes[shape]
+            if shape.last_row_only:
+                matrix = tiles.pack_int8(library, weight, out=place)
+            else:
+                if shape.name not in packed:
+                    packed[shape.name] = nvfp4.encode(weight, search=False)
+                matrix = tiles.pack(library, packed[shape.name], out=place)
+            self._matrices.append((shape, matrix))
+
+    def prepare(self, rows: int, *, prompt: bool) -> Pass:
+        x = activations((shape for shape, _ in self._matrices), rows, prompt)
+        chosen = [(matrix, x[shape]) for shape, matrix in self._matrices]
+        products = tiles.Products(self._library, self._pool, chosen, variant=self._variant, as_prompt=prompt, keep=False)
+        arithmetic = baseline.OPERATIONS[-1]
+        if baseline.operations_per_ns(self._library, self._pool, arithmetic, pieces=1, turns=1, variant=self._variant) is None:
+            arithmetic = baseline.OPERATIONS[0]
+        steps = [
+            Step(matrix.data.nbytes, 2 * len(x[shape]) * shape.outputs * shape.inputs, arithmetic)
+            for shape, matrix in self._matrices
+        ]
+        return Pass(steps, products.run)
+
+
+def activations(shapes: Iterable[Shape], rows: int, prompt: bool) -> dict[Shape, np.ndarray]:
+    """Random inputs. The same ones in all layers: in a decoder they have just been computed and lie in a cache."""
+    rng = np.random.default_rng(rows)
+    sizes = {shape: (1 if prompt and shape.last_row_only else rows, shape.inputs) for shape in shapes}
+    return {shape: rng.standard_normal(size, np.float32) for shape, size in sizes.items()}
+
+
 def in_order(shapes: Sequence[Shape]) -> Iterator[tuple[Shape, np.ndarray]]:
     """Matrices in the order of a pass: layer by layer, then what stands once. All layers get the same random values,
     each to be packed into memory of its own."""
@@ -166,32 +212,22 @@ def in_order(shapes: Sequence[Shape]) -> Iterator[tuple[Shape, np.ndarray]]:
             yield shape, weights[shape.name]
 
 
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """The best that this machine has been seen to do: bytes and operations a nanosecond."""
+    """What this machine can do at the moment: bytes and operations a nanosecond."""
 
-    def __init__(self) -> None:
-        self.seen: dict[str, list[float]] = {}
-        """Measurements of `read` and of the kinds of arithmetic that there are."""
-
-    def best(self, name: str) -> float:
-        """Of `read` and the kinds of arithmetic."""
-        return max(self.seen[name])
+    read: float
+    operations: Mapping[str, float]
+    """By kind of arithmetic, as far as there are instructions for it."""
 
     def floor_ns(self, steps: Sequence[Step]) -> float:
         """No kernel can be faster."""
-        return sum(max(step.weight_bytes / self.best("read"), step.operations / self.best(step.arithmetic)) for step in steps)
+        return sum(max(step.weight_bytes / self.read, step.operations / self.operations[step.arithmetic]) for step in steps)
 
     def bound_by(self, steps: Sequence[Step]) -> str:
         """`memory` or `arithmetic`, whichever takes longer by itself."""
-        reading = sum(step.weight_bytes / self.best("read") for step in steps)
-        return "memory" if reading >= sum(step.operations / self.best(step.arithmetic) for step in steps) else "arithmetic"
-
-    def rows(self) -> list[Row]:
-        """GB/s and G operations/s: the best, the least and the most that was seen."""
-        return [
-            Row("machine", "read_gb_per_s" if name == "read" else f"{name}_gop_per_s", max(seen), min(seen), max(seen))
-            for name, seen in self.seen.items()
-        ]
+        reading = sum(step.weight_bytes for step in steps) / self.read
+        return "memory" if reading >= sum(step.operations / self.operations[step.arithmetic] for step in steps) else "arithmetic"
 
 
 class Meter:
@@ -203,17 +239,18 @@ class Meter:
         self._buffer[:] = 1
         self._turns: dict[str, int] = {}
 
-    def measure(self, into: Limits) -> None:
-        """Once, some tenths of a second: the best of a few runs. To be repeated."""
-        took = min(
-            baseline.read_ns(self._library, self._pool, self._buffer, piece=piece, variant=self._variant)
-            for piece in READ_PIECES
-            for _ in range(3)
-        )
-        into.seen.setdefault("read", []).append(READ_BYTES / took)
+    def read(self) -> float:
+        """GB/s of one reading of a buffer, some milliseconds."""
+        took = baseline.read_ns(self._library, self._pool, self._buffer, piece=READ_PIECE, variant=self._variant)
+        return READ_BYTES / took
+
+    def operations(self) -> dict[str, float]:
+        """G operations/s, the better of two runs each."""
+        found = {}
         for kind in baseline.OPERATIONS:
-            if (turns := self._turns_of(kind)) and (speed := max(self._speed(kind, turns), self._speed(kind, turns))):
-                into.seen.setdefault(kind, []).append(speed)
+            if turns := self._turns_of(kind):
+                found[kind] = max(self._speed(kind, turns), self._speed(kind, turns))
+        return found
 
     def _turns_of(self, kind: str) -> int:
         """So many that a run takes half of ARITHMETIC_S; 0 where there is no such instruction."""
@@ -256,36 +293,54 @@ def _busy_s() -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """Of an arm: the median pass, and the limits at that time."""
+
+    ms: float
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """An arm in one cell."""
 
     name: str
     is_baseline: bool
     steps: Sequence[Step]
-    repeats_ms: list[float]
-    """The median pass of each repeat."""
+    repeats: Sequence[Repeat]
 
     @property
-    def median_ms(self) -> float:
-        return statistics.median(self.repeats_ms)
+    def ms(self) -> list[float]:
+        """Of each repeat."""
+        return [repeat.ms for repeat in self.repeats]
+
+    @property
+    def floors_ms(self) -> list[float]:
+        """Of each repeat."""
+        return [repeat.limits.floor_ns(self.steps) / 1e6 for repeat in self.repeats]
+
+    @property
+    def shares(self) -> list[float]:
+        """How much of the time of each repeat no kernel could save."""
+        return [floor / ms for floor, ms in zip(self.floors_ms, self.ms, strict=True)]
 
 
 def compare(
     library: Library, pool: Pool, variant: str, arms: Sequence[Arm], rows: int, *, prompt: bool, repeats: int
 ) -> tuple[list[Row], dict[str, Any]]:
-    """Limits and arms in turn, `repeats` times."""
-    limits, meter, load = Limits(), Meter(library, pool, variant), OtherLoad()
+    """Arms and limits in turn, `repeats` times."""
+    meter, load = Meter(library, pool, variant), OtherLoad()
     passes = [arm.prepare(rows, prompt=prompt) for arm in arms]
-    times: list[list[float]] = [[] for _ in arms]
+    found: list[list[Repeat]] = [[] for _ in arms]
     for one in passes:
         one.run()
-    for repeat in range(repeats):
-        meter.measure(limits)
+    for number in range(repeats):
+        operations = meter.operations()
         # Each repeat begins with another arm.
-        for index in (*range(repeat % len(arms), len(arms)), *range(repeat % len(arms))):
-            times[index].append(_median_pass_ms(passes[index].run))
+        for index in (*range(number % len(arms), len(arms)), *range(number % len(arms))):
+            found[index].append(_repeat(passes[index].run, meter, operations))
     timings = [
-        Timing(arm.name, arm.is_baseline, one.steps, took) for arm, one, took in zip(arms, passes, times, strict=True)
+        Timing(arm.name, arm.is_baseline, one.steps, repeat) for arm, one, repeat in zip(arms, passes, found, strict=True)
     ]
     gate, base = GATES["prompt" if prompt else "step" if rows == 1 else "batch"], fastest_baseline(timings)
     details: dict[str, Any] = {
@@ -296,53 +351,63 @@ def compare(
         "repeats": repeats,
         "gate": gate,
         "baseline": None if base is None else base.name,
-        "baseline_share_of_floor": None if base is None else round(share_of_floor(base, limits), 3),
-        "bound_by": {one.name: limits.bound_by(one.steps) for one in timings},
+        "baseline_share_of_floor": None if base is None else round(statistics.median(base.shares), 3),
+        "bound_by": {one.name: one.repeats[-1].limits.bound_by(one.steps) for one in timings},
         "other_load_cores": load.cores(),
-        "repeats_ms": {one.name: [round(took, 4) for took in one.repeats_ms] for one in timings},
+        "repeats_ms": {one.name: [round(ms, 4) for ms in one.ms] for one in timings},
+        "repeats_read_gb_per_s": {one.name: [round(repeat.limits.read, 2) for repeat in one.repeats] for one in timings},
         "native_sources": native_hash(),
     }
-    return [*limits.rows(), *figures(timings, limits, rows, gate)], details
+    return [*machine_rows(timings), *figures(timings, rows, gate)], details
 
 
-def figures(timings: Sequence[Timing], limits: Limits, rows: int, gate: float) -> list[Row]:
+def machine_rows(timings: Sequence[Timing]) -> list[Row]:
+    """The limits: medians, least and most that was seen."""
+    limits = [repeat.limits for one in timings for repeat in one.repeats]
+    rows = [_row("machine", "read_gb_per_s", [limit.read for limit in limits])]
+    return rows + [
+        _row("machine", f"{kind}_gop_per_s", [limit.operations[kind] for limit in limits]) for kind in limits[0].operations
+    ]
+
+
+def figures(timings: Sequence[Timing], rows: int, gate: float) -> list[Row]:
     """Milliseconds, bandwidth, operations and share of the floor of each arm; then what the others gain over the faster
     baseline, unless that one misses the gate."""
     found: list[Row] = []
     for one in timings:
-        least, most = min(one.repeats_ms), max(one.repeats_ms)
-        floor = limits.floor_ns(one.steps) / 1e6
         size, operations = sum(step.weight_bytes for step in one.steps), sum(step.operations for step in one.steps)
         found += [
-            Row(one.name, "ms", one.median_ms, least, most),
-            Row(one.name, "rows_per_s", 1000 * rows / one.median_ms, 1000 * rows / most, 1000 * rows / least),
-            Row(one.name, "weights_gb_per_s", size / one.median_ms / 1e6),
-            Row(one.name, "gop_per_s", operations / one.median_ms / 1e6),
-            Row(one.name, "floor_ms", floor),
-            Row(one.name, "share_of_floor", share_of_floor(one, limits), floor / most, floor / least),
+            _row(one.name, "ms", one.ms),
+            _row(one.name, "rows_per_s", [1000 * rows / ms for ms in one.ms]),
+            _row(one.name, "weights_gb_per_s", [size / ms / 1e6 for ms in one.ms]),
+            _row(one.name, "gop_per_s", [operations / ms / 1e6 for ms in one.ms]),
+            _row(one.name, "floor_ms", one.floors_ms),
+            _row(one.name, "share_of_floor", one.shares),
         ]
     base = fastest_baseline(timings)
-    if base is None or share_of_floor(base, limits) < gate:
+    if base is None or statistics.median(base.shares) < gate:
         return found
     for one in timings:
         if not one.is_baseline:
-            ratios = [theirs / ours for theirs, ours in zip(base.repeats_ms, one.repeats_ms, strict=True)]
-            ceiling = limits.floor_ns(base.steps) / limits.floor_ns(one.steps)
             found += [
-                Row(one.name, f"times_faster_than_{base.name}", statistics.median(ratios), min(ratios), max(ratios)),
-                Row(one.name, f"ceiling_over_{base.name}", ceiling),
+                _row(one.name, f"times_faster_than_{base.name}", _quotients(base.ms, one.ms)),
+                _row(one.name, f"ceiling_over_{base.name}", _quotients(base.floors_ms, one.floors_ms)),
             ]
     return found
 
 
 def fastest_baseline(timings: Sequence[Timing]) -> Timing | None:
     """What the others are compared with."""
-    return min((one for one in timings if one.is_baseline), key=lambda one: one.median_ms, default=None)
+    return min((one for one in timings if one.is_baseline), key=lambda one: statistics.median(one.ms), default=None)
 
 
-def share_of_floor(timing: Timing, limits: Limits) -> float:
-    """Of its time, how much no kernel could save."""
-    return limits.floor_ns(timing.steps) / 1e6 / timing.median_ms
+def _quotients(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def _row(arm: str, metric: str, values: Sequence[float]) -> Row:
+    """Median, least and most."""
+    return Row(arm, metric, statistics.median(values), min(values), max(values))
 
 
 def native_hash() -> str:
@@ -353,11 +418,13 @@ def native_hash() -> str:
     return digest.hexdigest()
 
 
-def _median_pass_ms(run: Callable[[], int]) -> float:
-    took = [run() / 1e6]
+def _repeat(run: Callable[[], int], meter: Meter, operations: Mapping[str, float]) -> Repeat:
+    reads, took = [meter.read()], [run() / 1e6]
     while sum(took) < 1000 * SWEEP_S:
+        reads.append(meter.read())
         took.append(run() / 1e6)
-    return statistics.median(took)
+    reads.append(meter.read())
+    return Repeat(statistics.median(took), Limits(statistics.median(reads), operations))
 
 
 def main(arguments: list[str]) -> int:
@@ -372,14 +439,15 @@ def main(arguments: list[str]) -> int:
         print(f"no native operators: {native.why_missing()}; {native.how_to_mend()}")
         return 1
     for threads in sorted({1, machine.cores()}):
-        load, limits = OtherLoad(), Limits()
-        meter = Meter(library, Pool(library, threads), options.variant or library.variant)
+        load, meter = OtherLoad(), Meter(library, Pool(library, threads), options.variant or library.variant)
+        seen: dict[str, list[float]] = {"read_gb_per_s": [meter.read() for _ in range(4 * options.repeats)]}
         for _ in range(options.repeats):
-            meter.measure(limits)
-        for row in limits.rows():
+            for kind, speed in meter.operations().items():
+                seen.setdefault(f"{kind}_gop_per_s", []).append(speed)
+        for row in (_row(f"{threads} threads", metric, values) for metric, values in seen.items()):
             if options.json:
-                print(json.dumps({"threads": threads, "metric": row.metric, "value": row.value, "low": row.low}))
+                print(json.dumps(asdict(row)))
             else:
-                print(f"{threads} threads  {row.metric:20s} {row.value:8.1f}  (worst {row.low:.1f})")
-        print(f"{threads} threads  other load: {load.cores()} cores")
+                print(f"{row.arm}  {row.metric:20s} {row.value:8.1f}  {row.low:.1f} to {row.high:.1f}")
+        print(f"{threads} threads  other load: {load.cores()} cores", file=sys.stderr)
     return 0

@@ -16,7 +16,6 @@ from apprentice.engine.cache import Cache
 from apprentice.engine.loader import Checkpoint, load_weights
 from apprentice.engine.model import CHUNK_TOKENS, EngineConfig, NumpyModel
 from apprentice.engine.native import NativeModel
-from apprentice.kernels import nvfp4
 from apprentice.kernels.native import Library
 from apprentice.model import presets, tensor_files
 from apprentice.model.config import ModelConfig, RopeScaling
@@ -365,11 +364,3 @@ def test_large_numbers_do_not_become_infinite_halfway(make_folder: MakeFolder, l
     rewrite(folder, {name: np.full((32, 64), 1e5, np.float32)})
     found = NativeModel.load(folder, library).forward([Feed(tokens(5), 5)])[0].log_probs_TV
     assert not np.isfinite(found).all()
-
-
-def test_unpacked_weights_are_those_of_the_file(quantized: Path) -> None:
-    checkpoint, name = Checkpoint(quantized), "model.layers.0.mlp.up_proj.weight"
-    assert checkpoint.is_packed(name)
-    np.testing.assert_array_equal(nvfp4.decode(checkpoint.packed(name)), checkpoint.read(name))
-    rows = checkpoint.read("model.embed_tokens.weight", rows=slice(100, 400))
-    np.testing.assert_array_equal(rows, checkpoint.read("model.embed_tokens.weight")[100:400])

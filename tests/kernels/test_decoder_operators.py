@@ -163,8 +163,8 @@ def attended(
     rows, group, size = q.shape
     y, most, total = (guarded(count) for count in (q.size, rows * group, rows * group))
     call("attend", q, rows, group, size, position, first, end, head.pages, len(head.pages), y, most, total)
-    shape = (rows, group)
-    return result(y, q.size).reshape(q.shape), result(most, rows * group).reshape(shape), result(total, rows * group).reshape(shape)
+    of_heads = [result(room, rows * group).reshape(rows, group) for room in (most, total)]
+    return result(y, q.size).reshape(q.shape), of_heads[0], of_heads[1]
 
 
 def expected(head: Head, q: np.ndarray, position: int) -> np.ndarray:
@@ -193,8 +193,8 @@ def test_halves_are_rounded_to_the_nearest_even(call: Operators) -> None:
     exact = bits.view(np.float16).astype(np.float32)
     above = exact * np.float32(1.0004)
     between = (exact.astype(np.float64) + (bits + np.uint16(1)).view(np.float16).astype(np.float64)) / 2
-    special = np.array([0.0, -0.0, 65504, 65519.9, 65520, 1e30, -1e30, np.inf, -np.inf, 6e-8, 2.9e-8, 3e-8, 1e-45], np.float32)
-    for x in (exact, -exact, above, between.astype(np.float32), special):
+    special = np.array([0.0, -0.0, 65504, 65519.9, 65520, 1e30, -1e30, np.inf, -np.inf, 6e-8, 2.9e-8, 3e-8, 1e-45])
+    for x in (exact, -exact, above, between.astype(np.float32), special.astype(np.float32)):
         keys, values = (np.zeros(1008 * PAGE, np.uint16) for _ in range(2))
         for start in range(0, len(x), 1000):
             part = x[start : start + 1000]

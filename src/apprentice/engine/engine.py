@@ -2,7 +2,8 @@
 
     Engine.load(folder) --generate(requests)--> samples, --score(prompts, targets)--> log-probabilities
 
-The model computes in native code where that is compiled, else in numpy. Sampling, drafts, mixtures, healing, stops and streaming are those of `text.decoding`, shared with the torch model.
+The model computes in native code where that is compiled, else in numpy. Sampling, drafts, mixtures, healing, stops and
+streaming are those of `text.decoding`, shared with the torch model.
 """
 
 from __future__ import annotations
@@ -54,10 +55,11 @@ class Engine:
 
 def _load_model(folder: Path, config: EngineConfig, memory_bytes: int | None) -> NativeModel | NumpyModel:
     library = None if config.backend == "numpy" else native.load()
-    if library is not None:
+    # Plain C++ alone is slower than numpy.
+    if library is not None and (config.backend == "native" or library.usable != ("portable",)):
         return NativeModel(Checkpoint(folder), library, config, memory_bytes=memory_bytes)
-    if config.backend == "native":
+    if library is None and config.backend == "native":
         raise MissingPieceError(f"there are no native operators: {native.why_missing()}", hint=native.how_to_mend())
-    if config.backend == "auto":
+    if library is None and config.backend == "auto":
         native.warn_if_missing()
     return NumpyModel(load_weights(folder, memory_bytes=memory_bytes), config)

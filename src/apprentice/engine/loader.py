@@ -3,13 +3,13 @@
     config.json, *.safetensors --check everything--> Checkpoint --read, packed--> float32 or codes and scales, tensor by tensor
                                                      load_weights --------------> Weights, all of it in float32
 
-Files are mapped, so a tensor is read when it is asked for and never lies in memory twice. Nothing is allocated before every
-tensor has been found with the shape that config.json asks for and the sizes have been held against the files; then the whole
-against the memory that is free.
+Files are mapped, so a tensor is read when it is asked for and never lies in memory twice. Nothing is allocated before
+every tensor has been found with the shape that config.json asks for and the sizes have been held against the files;
+then the whole against the memory that is free.
 
-`load_weights` is for numpy: q, k, v stand in one matrix and gate, up in another (fewer, larger products), NVFP4 is widened by
-table (`kernels.nvfp4`), about half a second for 100 million weights on one core. The native engine takes codes and scales as
-they are (`engine.packing`).
+`load_weights` is for numpy: q, k, v stand in one matrix and gate, up in another (fewer, larger products), NVFP4 is
+widened by table (`kernels.nvfp4`), about half a second for 100 million weights on one core. The native engine takes
+codes and scales as they are (`engine.packing`).
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ time. Three kinds of work are told apart:
   prompt  one sequence in chunks that always end at the same places (multiples of CHUNK_TOKENS), matrix products.
   scoring several sequences at once, nothing kept.
 
-Speed of a step is the speed of memory: all weights are read once in float32. `engine.native` reads the packed 4-bit weights;
-this is the reference that it is held against, what runs where nothing could be compiled, and what calibration observes.
+Speed of a step is the speed of memory: all weights are read once in float32. `engine.native` reads the packed 4-bit
+weights; this is the reference that it is held against, what runs where nothing could be compiled, and what calibration
+observes.
 
-Letters: N rows (tokens of all sequences), T tokens of one sequence, S tokens seen, D residual width, K key heads, G query
-heads of one key head, H = K G, E head size, F width of the MLP, O outputs of any matrix, V vocabulary.
+Letters: N rows (tokens of all sequences), T tokens of one sequence, S tokens seen, D residual width, K key heads, G
+query heads of one key head, H = K G, E head size, F width of the MLP, O outputs of any matrix, V vocabulary.
 """
 
 from __future__ import annotations

@@ -1,25 +1,25 @@
-"""The decoder in native code: the same work as `engine.model`, one call for all layers of a step (`text.decoding.LanguageModel`).
+"""The decoder in native code: the work of `engine.model`, one call for all layers (`text.decoding.LanguageModel`).
 
     Checkpoint --engine.packing--> tiles --kernels/native/decoder.cpp: forward--> log-probabilities
 
-Four bits a weight are read where numpy reads 32, activations are rounded to 8 bits in front of matrices of 4 and 8 bits,
-keys and values are kept as halves. The three kinds of work are those of `engine.model`, with the same promises: in a step a
-row's numbers do not depend on the others, so a draft or a neighbour changes no answer, bit for bit; and here they do not in
-prompts and scoring either, nor do they depend on where a prompt is cut.
+Four bits a weight are read where numpy reads 32, activations are rounded to 8 bits in front of matrices of 4 and 8
+bits, keys and values are kept as halves. The three kinds of work are those of `engine.model`, with the same promises:
+in a step a row's numbers do not depend on the others, so a draft or a neighbour changes no answer, bit for bit; and
+here they do not in prompts and scoring either, nor do they depend on where a prompt is cut.
 
-All sequences share one bounded stock of pages (`kernels/native/pages.h`). Prompts that begin like an earlier one take its
-whole pages of 64 tokens and compute the rest: the same bits, less work. How long that takes tells what was asked before, so
-a process must not be shared by people who may not know what the others ask.
+All sequences share one bounded stock of pages (`kernels/native/pages.h`). Prompts that begin like an earlier one take
+its whole pages of 64 tokens and compute the rest: the same bits, less work. How long that takes tells what was asked
+before, so a process must not be shared by people who may not know what the others ask.
 
-Several threads may call; one computes at a time, a prompt in chunks between which the others get their turn. Python's lock
-is free meanwhile.
+Several threads may call; one computes at a time, a prompt in chunks between which the others get their turn. Python's
+lock is free meanwhile.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
 
 import numpy as np
@@ -37,19 +37,18 @@ PAGE_TOKENS = 64
 MEMORY_SHARE = 0.5
 """Of the free memory that pages may fill where `cache_mib` does not say how much."""
 
-_INT32, _INT64, _FLOAT = POINTER(c_int32), POINTER(c_int64), POINTER(c_float)
 _FULL, _TOKEN, _MEMORY = -2, -3, -4
 SIGNATURES: Signatures = {
     "apprentice_decoder_page_bytes": (c_int64, POINTER(packing.CModel)),
     "apprentice_decoder_new": (c_void_p, POINTER(packing.CModel), c_char_p, c_int, c_int64, c_int64),
     "apprentice_decoder_free": (None, c_void_p),
     "apprentice_decoder_threads": (c_int, c_void_p),
-    "apprentice_decoder_forward": (c_int, c_void_p, c_int64, _INT64, _INT64, _INT64, _INT32, c_int, _FLOAT),
+    "apprentice_decoder_forward": (c_int, c_void_p, c_int64, *[c_void_p] * 4, c_int, c_void_p),
     "apprentice_decoder_open": (c_int64, c_void_p),
     "apprentice_decoder_close": (c_int, c_void_p, c_int64),
     "apprentice_decoder_truncate": (c_int, c_void_p, c_int64, c_int64),
-    "apprentice_decoder_restore": (c_int64, c_void_p, c_int64, _INT32, c_int64),
-    "apprentice_decoder_keep": (c_int, c_void_p, c_int64, _INT32, c_int64),
+    "apprentice_decoder_restore": (c_int64, c_void_p, c_int64, c_void_p, c_int64),
+    "apprentice_decoder_keep": (c_int, c_void_p, c_int64, c_void_p, c_int64),
     "apprentice_decoder_available_pages": (c_int64, c_void_p),
     "apprentice_decoder_kept_pages": (c_int64, c_void_p),
 }
@@ -138,19 +137,20 @@ class NativeModel:
         token_ids, start = feed.token_ids, cache.length
         cache.check_room(len(token_ids))
         first_output = len(token_ids) - feed.num_outputs
+        tokens = self._decoder.checked(token_ids)
         if start == 0:
-            cache.length = self._decoder.restore(cache.sequence, token_ids[:first_output])
+            cache.length = self._decoder.restore(cache.sequence, tokens[:first_output])
         kept: list[np.ndarray] = []
         try:
             while (at := cache.length - start) < len(token_ids):
                 end = min(len(token_ids), at + CHUNK_TOKENS - cache.length % CHUNK_TOKENS)
                 chunk = Feed(token_ids[at:end], end - max(at, min(first_output, end)), cache)
                 kept.append(self._decoder.forward([(chunk, cache)], is_prompt=True))
-        except InputError:
+        except (InputError, MemoryError):
             cache.truncate(start)
             raise
         if start == 0:
-            self._decoder.keep(cache.sequence, token_ids)
+            self._decoder.keep(cache.sequence, tokens)
         return np.concatenate(kept)
 
 
@@ -188,14 +188,21 @@ class _Decoder:
         failed = self._functions.apprentice_decoder_truncate(self._handle, sequence, length)
         assert not failed
 
-    def restore(self, sequence: int, token_ids: Sequence[int]) -> int:
-        """How many of these tokens the empty sequence holds now."""
-        tokens = np.array(token_ids, np.int64).astype(np.int32)
-        return self._functions.apprentice_decoder_restore(self._handle, sequence, _ints(tokens), len(tokens))
+    def restore(self, sequence: int, tokens: np.ndarray) -> int:
+        """How many of these tokens (`checked`) the empty sequence holds now."""
+        return self._functions.apprentice_decoder_restore(self._handle, sequence, tokens.ctypes.data, len(tokens))
 
-    def keep(self, sequence: int, token_ids: Sequence[int]) -> None:
-        tokens = np.array(token_ids, np.int32)
-        self._functions.apprentice_decoder_keep(self._handle, sequence, _ints(tokens), len(tokens))
+    def keep(self, sequence: int, tokens: np.ndarray) -> None:
+        self._functions.apprentice_decoder_keep(self._handle, sequence, tokens.ctypes.data, len(tokens))
+
+    def checked(self, token_ids: Sequence[int]) -> np.ndarray:
+        """As int32. Raises: InputError for one that the model does not have."""
+        tokens = np.array(token_ids, np.int64)
+        if tokens.size and (tokens.min() < 0 or tokens.max() >= self._vocab_size):
+            raise InputError(
+                f"a token id is not in 0 to {self._vocab_size - 1}", hint="is it the model's own tokenizer?"
+            )
+        return tokens.astype(np.int32)
 
     @property
     def available_pages(self) -> int:
@@ -211,15 +218,11 @@ class _Decoder:
         counts = np.array([len(feed.token_ids) for feed, _ in feeds], np.int64)
         wanted = np.array([feed.num_outputs for feed, _ in feeds], np.int64)
         sequences = np.array([-1 if cache is None else cache.sequence for _, cache in feeds], np.int64)
-        token_ids = np.concatenate([np.asarray(feed.token_ids, np.int64) for feed, _ in feeds])
-        if token_ids.min() < 0 or token_ids.max() >= self._vocab_size:
-            raise InputError(
-                f"a token id is not in 0 to {self._vocab_size - 1}", hint="is it the model's own tokenizer?"
-            )
+        tokens = self.checked([token_id for feed, _ in feeds for token_id in feed.token_ids])
         log_probs_NV = np.empty((int(wanted.sum()), self._vocab_size), np.float32)
         status = self._functions.apprentice_decoder_forward(
-            self._handle, len(feeds), *(array.ctypes.data_as(_INT64) for array in (sequences, counts, wanted)),
-            _ints(token_ids.astype(np.int32)), is_prompt, log_probs_NV.ctypes.data_as(_FLOAT),
+            self._handle, len(feeds), sequences.ctypes.data, counts.ctypes.data, wanted.ctypes.data, tokens.ctypes.data,
+            is_prompt, log_probs_NV.ctypes.data,
         )  # fmt: skip
         if status == 0:
             for count, (_, cache) in zip(counts.tolist(), feeds, strict=True):
@@ -235,7 +238,8 @@ class _Decoder:
             )
         if status == _MEMORY:
             raise MemoryError("no memory for a pass through the model")
-        raise InternalError(f"the native decoder refuses its input ({status}): {counts.tolist()} tokens of {sequences.tolist()}")
+        fed = f"{counts.tolist()} tokens of {sequences.tolist()}"
+        raise InternalError(f"the native decoder refuses its input ({status}): {fed}")
 
 
 def _num_pages(config: EngineConfig, shape: ModelConfig, page_bytes: int) -> int:
@@ -245,12 +249,6 @@ def _num_pages(config: EngineConfig, shape: ModelConfig, page_bytes: int) -> int
         return max(config.cache_mib * 2**20 // page_bytes, 1)
     free = int(machine.look().memory_available_gib * 2**30 * MEMORY_SHARE) // page_bytes
     return max(min((config.max_sequences + 1) * longest, free), 1)
-
-
-def _ints(array: np.ndarray) -> object:
-    assert array.dtype == np.int32
-    assert array.flags.c_contiguous
-    return array.ctypes.data_as(_INT32)
 
 
 def _own(cache: object) -> NativeCache | None:

@@ -1,13 +1,15 @@
-"""A checkpoint to what the native decoder reads: matrices in its own layouts, in one piece of memory, without a float copy.
+"""A checkpoint to what the native decoder reads: matrices in its layouts, in one piece of memory, with no float copy.
 
     Checkpoint --plan: a kind and a place for each matrix--> one arena --fill, several layers at a time--> PackedModel
 
 Kinds follow the file. NVFP4 codes go from the mapped file into tiles as they are. BF16 stays BF16, everything else is
-float32. In a quantized checkpoint the embedding and the head, which lie there in 16 bits, are rounded to 8 with a scale for
-each 64 values; a tied head is the embedding, once. q, k, v stand in one matrix; so do gate and up, 16 rows of each in turn.
+float32. In a quantized checkpoint the embedding and the head, which lie there in 16 bits, are rounded to 8 with a scale
+for each 64 values; a tied head is the embedding, once. q, k, v stand in one matrix; so do gate and up, 16 rows of each
+in turn.
 
-Matrices that were quantized apart may have different global scales; then each output has a factor. If only some of the parts
-of a matrix are quantized the whole is float32. Names and layouts of the structures are those of `kernels/native/c_decoder.h`.
+Matrices that were quantized apart may have different global scales; then each output has a factor. If only some of the
+parts of a matrix are quantized the whole is float32. Names and layouts of the structures are those of
+`kernels/native/c_decoder.h`.
 
 Letters: V vocabulary, D residual width, F width of the MLP, E head size.
 """
@@ -67,7 +69,8 @@ class CModel(Structure):
     """`ApprenticeModel` of c_decoder.h."""
 
     _fields_ = [
-        *((name, c_int64) for name in ("hidden", "heads", "kv_heads", "head_size", "inner", "vocab", "max_positions", "num_layers")),
+        ("hidden", c_int64), ("heads", c_int64), ("kv_heads", c_int64), ("head_size", c_int64), ("inner", c_int64),
+        ("vocab", c_int64), ("max_positions", c_int64), ("num_layers", c_int64),
         ("epsilon", c_float), ("rope_factor", c_float), ("frequencies", c_void_p), ("embedding", CMatrix),
         ("layers", POINTER(CLayer)), ("norm", c_void_p), ("head", CMatrix),
     ]  # fmt: skip
@@ -139,7 +142,8 @@ class _Packer:
         model = CModel(
             hidden=config.hidden_size, heads=config.num_heads, kv_heads=config.num_kv_heads, head_size=config.head_size,
             inner=config.intermediate_size, vocab=config.vocab_size, max_positions=config.max_positions,
-            num_layers=config.num_layers, epsilon=config.norm_epsilon, rope_factor=factor, frequencies=self._floats(radians),
+            num_layers=config.num_layers, epsilon=config.norm_epsilon, rope_factor=factor,
+            frequencies=self._floats(radians),
             embedding=matrices[-1] if is_quantized else self._rows(), layers=cast(layers, POINTER(CLayer)),
             norm=self._vector("model.norm.weight"), head=matrices[4 * config.num_layers],
         )  # fmt: skip
@@ -165,7 +169,8 @@ class _Packer:
         plans = [self._plan((module,), config.vocab_size, config.hidden_size) for module in modules]
         if not is_quantized:
             return plans
-        return [plan if plan.kind == NVFP4 and names[i] == HEAD else replace(plan, kind=INT8) for i, plan in enumerate(plans)]
+        is_kept = [plan.kind == NVFP4 and name == HEAD for plan, name in zip(plans, names, strict=True)]
+        return [plan if kept else replace(plan, kind=INT8) for plan, kept in zip(plans, is_kept, strict=True)]
 
     def _plan(self, modules: tuple[str, ...], outputs: int, inputs: int, *, is_woven: bool = False) -> _Plan:
         names = [module + ".weight" for module in modules]
@@ -187,16 +192,18 @@ class _Packer:
         self._functions.apprentice_decoder_matrix_clear(plan.kind, plan.outputs, plan.inputs, at)
         divisors_O, bias_O = np.ones(plan.outputs, np.float32), np.zeros(plan.outputs, np.float32)
         has_bias = False
+        filled: list[np.ndarray] = []
         for module, first, outputs in plan.places(self._checkpoint):
             for rows, weights, scales in self._parts(plan, module + ".weight", divisors_O, outputs):
                 failed = self._functions.apprentice_decoder_matrix_fill(
-                    plan.kind, plan.outputs, plan.inputs, c_void_p(weights.ctypes.data),
-                    None if scales is None else c_void_p(scales.ctypes.data), len(weights), first + rows, plan.is_woven, at,
+                    plan.kind, plan.outputs, plan.inputs, weights.ctypes.data,
+                    None if scales is None else scales.ctypes.data, len(weights), first + rows, plan.is_woven, at,
                 )  # fmt: skip
                 assert not failed, module
+            filled.append(divisors_O[outputs])
             if module + ".bias" in self._checkpoint:
                 has_bias, bias_O[outputs] = True, self._checkpoint.read(module + ".bias")
-        is_one_scale = len(set(divisors_O[np.concatenate([o for _, _, o in plan.places(self._checkpoint)])].tolist())) == 1
+        is_one_scale = len(np.unique(np.concatenate(filled))) == 1
         return CMatrix(
             kind=plan.kind, outputs=plan.outputs, inputs=plan.inputs, data=at, factor=np.float32(1) / divisors_O[0],
             factors=None if is_one_scale else self._floats(divisors_O[0] / divisors_O),

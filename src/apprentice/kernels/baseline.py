@@ -121,7 +121,8 @@ class Products:
 
     def run(self) -> int:
         """Nanoseconds that all took."""
-        took = self._functions.apprentice_baseline_products(self._pool.handle, self._variant, self._kind, self._list, len(self._list))
+        multiply, pool = self._functions.apprentice_baseline_products, self._pool.handle
+        took = multiply(pool, self._variant, self._kind, self._list, len(self._list))
         assert took >= 0, f"no variant {self._variant}"
         return int(took)
 

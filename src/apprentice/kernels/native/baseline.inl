@@ -9,9 +9,9 @@
 //
 // How a product goes: rows are taken kBlockRows at a time and copied into a stage on the stack, [tile of rows, line of
 // K, row], so that a kernel finds its rows behind one address, in order, whatever the stride of x was. For each pair of
-// panels, tiles of rows go along K with their sums in registers. Several tiles read the same weights: the first from memory,
-// the others from the second-level cache, and each asks for a share of the next pair's, so that memory is never idle while
-// the arithmetic is the limit. A single tile of many rows asks kAhead bytes ahead.
+// panels, tiles of rows go along K with their sums in registers. Several tiles read the same weights: the first from
+// memory, the others from the second-level cache, and each asks for a share of the next pair's, so that memory is never
+// idle while the arithmetic is the limit. A single tile of many rows asks kAhead bytes ahead.
 //
 // Letters as in `baseline.h`.
 #include "baseline.h"
@@ -207,7 +207,8 @@ struct Bf16 {
 #endif
 
 template <class Format>
-using Tile = void (*)(const typename Format::Weight*, const typename Format::Staged*, int64_t, bool, const Target&, Ahead);
+using Tile = void (*)(const typename Format::Weight*, const typename Format::Staged*, int64_t, bool, const Target&,
+                      Ahead);
 
 template <class Format, int panels, int fetches, int R>
 Tile<Format> tile_of(int64_t rows) {
@@ -320,8 +321,8 @@ struct Product {
 
 }  // namespace
 
-void float_product(const float* weights, int64_t k, const float* x, int64_t x_stride, int64_t rows, int64_t first, int64_t last,
-                   float* y, int64_t y_stride) {
+void float_product(const float* weights, int64_t k, const float* x, int64_t x_stride, int64_t rows, int64_t first,
+                   int64_t last, float* y, int64_t y_stride) {
   alignas(64) float staged[kStageBytes / sizeof(float)], unused[kFloatRows * kLanes];
   Product<Float>{weights, k, x, x_stride, first, last, y, y_stride, staged, unused}.run(rows);
 }

@@ -1,5 +1,5 @@
-// Float and BF16 products with 256-bit registers: 3 rows x 32 outputs are 12 sums, which leaves 3 registers for the rows'
-// activations and one for weights.
+// Float and BF16 products with 256-bit registers: 3 rows x 32 outputs are 12 sums, which leaves 3 registers for the
+// rows' activations and one for weights.
 #define APPRENTICE_VARIANT avx2_ops
 #include <immintrin.h>
 

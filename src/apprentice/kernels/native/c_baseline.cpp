@@ -9,6 +9,7 @@
 #include "cpu.h"
 #include "limits.h"
 #include "pool.h"
+#include "shares.h"
 #include "tiles.h"
 
 using namespace apprentice;
@@ -16,7 +17,7 @@ using namespace apprentice;
 namespace {
 
 constexpr int kBf16 = 1;
-// Pairs of panels of a piece, and rows where there are many: each piece stages its x, which costs as much as half a pair.
+// Pairs of panels of a piece, and rows where there are many: staging x for a piece costs some percent of a pair.
 constexpr int64_t kStepPairs = 4;
 constexpr int64_t kPromptPairs = 8;
 constexpr int64_t kPromptRows = 64;
@@ -44,7 +45,10 @@ Cut cut_of(int64_t rows, int64_t pairs, int64_t threads) {
 void product(Pool& pool, const Operators& operators, int kind, const ApprenticeBaselineProduct& p) {
   const int64_t width = round_up(p.outputs, kLanes), panels = width / kLanes, pairs = round_up(panels, 2) / 2;
   const Cut cut = cut_of(p.rows, pairs, pool.threads());
-  pool.run(cut.row_pieces * cut.pair_pieces, [&](int64_t piece, int) {
+  const int64_t count = cut.row_pieces * cut.pair_pieces;
+  Shares shares(count, pool.threads());
+  pool.run(count, [&](int64_t, int worker) {
+    const int64_t piece = shares.take(worker);
     const int64_t row_piece = piece / cut.pair_pieces, pair_piece = piece % cut.pair_pieces;
     const int64_t begin = p.rows * row_piece / cut.row_pieces, rows = p.rows * (row_piece + 1) / cut.row_pieces - begin;
     const int64_t first = pairs * pair_piece / cut.pair_pieces * 2;
@@ -52,9 +56,11 @@ void product(Pool& pool, const Operators& operators, int kind, const ApprenticeB
     const float* x = p.x + begin * p.inputs;
     float* y = p.y + begin * width;
     if (kind == kBf16) {
-      operators.bf16_product(static_cast<const uint16_t*>(p.packed), p.inputs, x, p.inputs, rows, first, last, y, width);
+      const auto* packed = static_cast<const uint16_t*>(p.packed);
+      operators.bf16_product(packed, p.inputs, x, p.inputs, rows, first, last, y, width);
     } else {
-      operators.float_product(static_cast<const float*>(p.packed), p.inputs, x, p.inputs, rows, first, last, y, width);
+      const auto* packed = static_cast<const float*>(p.packed);
+      operators.float_product(packed, p.inputs, x, p.inputs, rows, first, last, y, width);
     }
   });
 }
@@ -68,14 +74,15 @@ const Limits* find_limits(const char* variant) {
 #if defined(APPRENTICE_WITH_AVX2)
   if (std::strcmp(variant, "avx2") == 0) return &avx2_limits();
 #endif
-  return std::strcmp(variant, "portable") == 0 ? &portable_limits() : nullptr;
+  return &portable_limits();  // on NEON the compiler makes of it what one would write by hand
 }
 
 }  // namespace
 
 int64_t apprentice_baseline_size(int64_t outputs, int64_t inputs) { return baseline_size(outputs, inputs); }
 
-void apprentice_baseline_pack(int kind, const void* weights, int64_t count, int64_t inputs, int64_t first, void* packed) {
+void apprentice_baseline_pack(int kind, const void* weights, int64_t count, int64_t inputs, int64_t first,
+                              void* packed) {
   if (kind == kBf16) {
     pack_bf16(static_cast<const uint16_t*>(weights), count, inputs, first, static_cast<uint16_t*>(packed));
   } else {
@@ -83,8 +90,8 @@ void apprentice_baseline_pack(int kind, const void* weights, int64_t count, int6
   }
 }
 
-int64_t apprentice_baseline_products(void* pool, const char* variant, int kind, const ApprenticeBaselineProduct* products,
-                                     int64_t count) {
+int64_t apprentice_baseline_products(void* pool, const char* variant, int kind,
+                                     const ApprenticeBaselineProduct* products, int64_t count) {
   const Operators* operators = find_variant(variant);
   if (operators == nullptr) return -1;
   const auto start = Clock::now();
@@ -96,8 +103,11 @@ int64_t apprentice_limit_read(void* pool, const char* variant, const void* from,
   const Limits* limits = find_limits(variant);
   if (limits == nullptr) return -1;
   std::atomic<uint32_t> sum{0};  // so that the compiler must read
+  const int64_t count = (bytes + piece - 1) / piece;
   const auto start = Clock::now();
-  static_cast<Pool*>(pool)->run((bytes + piece - 1) / piece, [&](int64_t i, int) {
+  Shares shares(count, static_cast<Pool*>(pool)->threads());
+  static_cast<Pool*>(pool)->run(count, [&](int64_t, int worker) {
+    const int64_t i = shares.take(worker);
     sum ^= limits->read(static_cast<const char*>(from) + i * piece, std::min(piece, bytes - i * piece));
   });
   return since(start);
@@ -107,7 +117,9 @@ int64_t apprentice_limit_operations(void* pool, const char* variant, int kind, i
                                     int64_t* operations) {
   const Limits* limits = find_limits(variant);
   if (limits == nullptr) return -1;
-  const auto loop = kind == 0 ? limits->float_operations : kind == 1 ? limits->bf16_operations : limits->int8_operations;
+  const auto loop = kind == 0   ? limits->float_operations
+                    : kind == 1 ? limits->bf16_operations
+                                : limits->int8_operations;
   if (loop == nullptr) return -1;
   std::atomic<int64_t> done{0};
   const auto start = Clock::now();

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "baseline.h"
 #include "cpu.h"
@@ -96,7 +97,7 @@ Model made_of(const ApprenticeModel& m) {
 
 // The answer of `work` on an open sequence, with no other thread at the decoder.
 template <typename Work>
-auto with_sequence(void* decoder, int64_t sequence, Work work) -> decltype(work(static_cast<Handle*>(decoder)->decoder.pages())) {
+auto with_sequence(void* decoder, int64_t sequence, Work work) -> decltype(work(std::declval<Pages&>())) {
   try {
     Handle& handle = *static_cast<Handle*>(decoder);
     std::lock_guard<std::mutex> lock(handle.only_one);

@@ -1,6 +1,6 @@
-// The decoder for Python (`engine/native.py`). Arrays are handed over as pointers that the caller keeps alive; sizes are
-// checked, and what is wrong is answered by a negative number (`Status` in decoder_pass.h). A decoder may be called by several
-// threads: they take turns.
+// The decoder for Python (`engine/native.py`). Arrays are handed over as pointers that the caller keeps alive; sizes
+// are checked, and what is wrong is answered by a negative number (`Status` in decoder_pass.h). A decoder may be called
+// by several threads: they take turns.
 #pragma once
 #include "c_api.h"
 #include "decoder_pass.h"
@@ -20,8 +20,9 @@ struct ApprenticeModel {
 APPRENTICE_API int64_t apprentice_decoder_matrix_bytes(int kind, int64_t outputs, int64_t inputs);
 // Zero weights everywhere.
 APPRENTICE_API int apprentice_decoder_matrix_clear(int kind, int64_t outputs, int64_t inputs, void* data);
-// Rows [first, first + count) of it, or with `is_woven` 16 rows from `first` on, 16 from first + 32 on, and so on: gate and up.
-// NVFP4: `weights` are codes [count, inputs / 2], `scales` [count, inputs / 16]. 8 bits and float: floats. BF16: BF16.
+// Rows [first, first + count) of it, or with `is_woven` 16 rows from `first` on, 16 from first + 32 on, and so on: gate
+// and up. NVFP4: `weights` are codes [count, inputs / 2], `scales` [count, inputs / 16]. 8 bits and float: floats.
+// BF16: BF16.
 APPRENTICE_API int apprentice_decoder_matrix_fill(int kind, int64_t outputs, int64_t inputs, const void* weights,
                                                   const uint8_t* scales, int64_t count, int64_t first, int is_woven, void* data);
 
@@ -34,8 +35,8 @@ APPRENTICE_API void apprentice_decoder_free(void* decoder);
 APPRENTICE_API int apprentice_decoder_threads(void* decoder);
 
 // Appends counts[i] of `tokens` (one feed behind the other) to sequences[i], or to a new one that is not kept for -1.
-// log_probs: room for [sum of outputs, vocab]; outputs[i]: of the last tokens of a feed. Returns 0 or what is wrong; then no
-// sequence has changed.
+// log_probs: room for [sum of outputs, vocab]; outputs[i]: of the last tokens of a feed. Returns 0 or what is wrong;
+// then no sequence has changed.
 APPRENTICE_API int apprentice_decoder_forward(void* decoder, int64_t num_feeds, const int64_t* sequences, const int64_t* counts,
                                               const int64_t* outputs, const int32_t* tokens, int is_prompt, float* log_probs);
 

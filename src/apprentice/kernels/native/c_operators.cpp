@@ -55,7 +55,8 @@ int apprentice_operator_attend(const char* variant, const float* q, int64_t rows
   const int64_t block = (head_size + 15) / 16 * 16 * kPage, width = group * head_size;
   std::vector<const uint16_t*> table;
   for (int64_t i = 0; i < count; ++i) table.push_back(pages + i * 2 * block);
-  const Attention attention{q, width, rows, group, head_size, position, from, to, table.data(), 0, block, y, width, most, sum, group};
+  const Attention attention{q, width, rows, group, head_size, position, from, to, table.data(), 0, block,
+                            y, width, most, sum, group};
   return with(variant, [&](const Operators& o) { o.attend(attention); });
 }
 

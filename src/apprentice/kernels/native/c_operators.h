@@ -12,8 +12,8 @@ APPRENTICE_API int apprentice_operator_add(const char* variant, float* x, const 
 APPRENTICE_API int apprentice_operator_log_softmax(const char* variant, const float* x, int64_t k, double* log_sum, float* y);
 APPRENTICE_API int apprentice_operator_remember(const char* variant, const float* key, const float* value, int64_t head_size,
                                                 int64_t slot, uint16_t* keys, uint16_t* values);
-// One key head whose pages [count, 2, E rounded up to 16, 64] hold keys, then values. q and y [rows, group, E], most and sum
-// [rows, group].
+// One key head whose pages [count, 2, E rounded up to 16, 64] hold keys, then values. q and y [rows, group, E], most
+// and sum [rows, group].
 APPRENTICE_API int apprentice_operator_attend(const char* variant, const float* q, int64_t rows, int64_t group,
                                               int64_t head_size, int64_t position, int64_t from, int64_t to,
                                               const uint16_t* pages, int64_t count, float* y, float* most, float* sum);
@@ -25,7 +25,8 @@ APPRENTICE_API int64_t apprentice_pages_open(void* pages);
 APPRENTICE_API void apprentice_pages_close(void* pages, int64_t sequence);
 APPRENTICE_API int64_t apprentice_pages_length(void* pages, int64_t sequence);
 APPRENTICE_API void apprentice_pages_truncate(void* pages, int64_t sequence, int64_t length);
-// Makes room for more[i] tokens of each and, where there is room, writes token t as the number t into its place in the page.
+// Makes room for more[i] tokens of each and, where there is room, writes token t as the number t into its place in the
+// page.
 APPRENTICE_API int apprentice_pages_append(void* pages, int64_t count, const int64_t* sequences, const int64_t* more,
                                            const int32_t* tokens);
 // What stands in the places of a sequence's tokens.

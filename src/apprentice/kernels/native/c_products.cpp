@@ -1,22 +1,52 @@
 #include "c_products.h"
 
 #include <algorithm>
+#include <chrono>
+#include <functional>
 #include <vector>
 
 #include "cpu.h"
 #include "pool.h"
+#include "shares.h"
 #include "tiles.h"
 
 using namespace apprentice;
 
 namespace {
 
-constexpr int kInt8 = 2;
+constexpr int kPrompt = 1, kInt8 = 2;
 constexpr int64_t kPieceBytes = 64 << 10;
+constexpr int64_t kPiecesPerThread = 4;
+constexpr int64_t kRowsWorth = 16;
 
 int64_t tile_bytes(int kind) { return kind == kInt8 ? kInt8Tile : kNvfp4Tile; }
 int64_t groups_of(int64_t inputs) { return round_up(inputs, kGroup) / kGroup; }
 int64_t panels_of(int64_t outputs) { return round_up(outputs, kLanes) / kLanes; }
+
+void multiply(Pool& pool, const Operators& operators, const ApprenticeProduct& p, std::vector<Activations>& records) {
+  const int64_t groups = groups_of(p.inputs), panels = panels_of(p.outputs), width = panels * kLanes;
+  records.resize(std::max(records.size(), size_t(groups * p.rows)));
+  const auto quantize = [&](int64_t m, int) { operators.quantize(p.x + m * p.inputs, p.inputs, records.data() + m, p.rows); };
+  if (p.rows < kRowsWorth) {
+    for (int64_t m = 0; m < p.rows; ++m) quantize(m, 0);
+  } else {
+    pool.run(p.rows, std::cref(quantize));
+  }
+  const Quantized x{records.data(), groups, p.rows};
+  const int64_t wanted = panels * groups * tile_bytes(p.kind) / kPieceBytes;
+  const int64_t count = std::min(std::max(wanted, pool.threads() * kPiecesPerThread), panels);
+  Shares shares(count, pool.threads());
+  const auto piece = [&](int64_t, int worker) {
+    const int64_t i = shares.take(worker), first = panels * i / count, last = panels * (i + 1) / count;
+    if (p.kind == kInt8) {
+      operators.int8_product(p.tiles, x, p.rows, first, last, p.y, width);
+    } else {
+      const auto product = p.kind == kPrompt ? operators.nvfp4_prompt : operators.nvfp4_step;
+      product(p.tiles, p.factor, x, p.rows, first, last, p.y, width);
+    }
+  };
+  pool.run(count, std::cref(piece));
+}
 
 }  // namespace
 
@@ -50,22 +80,11 @@ int apprentice_quantize(const char* variant, const float* x, int64_t rows, int64
   return 0;
 }
 
-int apprentice_product(void* pool, const char* variant, int kind, const uint8_t* tiles, float factor, int64_t outputs,
-                       int64_t inputs, const float* x, int64_t rows, float* y) {
+int64_t apprentice_products(void* pool, const char* variant, const ApprenticeProduct* products, int64_t count) {
   const Operators* operators = find_variant(variant);
   if (operators == nullptr) return -1;
-  const int64_t groups = groups_of(inputs), panels = panels_of(outputs), width = panels * kLanes;
-  std::vector<Activations> records(size_t(groups * rows));
-  for (int64_t m = 0; m < rows; ++m) operators->quantize(x + m * inputs, inputs, records.data() + m, rows);
-  const Quantized quantized{records.data(), groups, rows};
-  const int64_t step = std::max<int64_t>(1, kPieceBytes / (groups * tile_bytes(kind)));
-  static_cast<Pool*>(pool)->run((panels + step - 1) / step, [&](int64_t piece, int) {
-    const int64_t first = piece * step, last = std::min(first + step, panels);
-    if (kind == kInt8) {
-      operators->int8_product(tiles, quantized, rows, first, last, y, width);
-    } else {
-      (kind == 0 ? operators->nvfp4_step : operators->nvfp4_prompt)(tiles, factor, quantized, rows, first, last, y, width);
-    }
-  });
-  return 0;
+  std::vector<Activations> records;
+  const auto start = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < count; ++i) multiply(*static_cast<Pool*>(pool), *operators, products[i], records);
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
 }

@@ -14,6 +14,16 @@ APPRENTICE_API void apprentice_tiles_pack_int8(const float* weights, int64_t cou
                                                uint8_t* tiles);
 // x [rows, inputs] -> records [G, rows] (`Activations`), 88 bytes each. Returns -1 where there is no such variant.
 APPRENTICE_API int apprentice_quantize(const char* variant, const float* x, int64_t rows, int64_t inputs, uint8_t* records);
-// x [rows, inputs] times the matrix -> y [rows, outputs rounded up to 16]. Returns -1 where there is no such variant.
-APPRENTICE_API int apprentice_product(void* pool, const char* variant, int kind, const uint8_t* tiles, float factor,
-                                      int64_t outputs, int64_t inputs, const float* x, int64_t rows, float* y);
+// One product of a list: x [rows, inputs] times the matrix -> y [rows, outputs rounded up to 16].
+struct ApprenticeProduct {
+  const uint8_t* tiles;
+  int64_t outputs, inputs;
+  const float* x;
+  int64_t rows;
+  float* y;
+  float factor;
+  int32_t kind;
+};
+// Products one after the other, each by all threads, rounding of x to 8 bits included. Returns the nanoseconds that all took,
+// -1 where there is no such variant.
+APPRENTICE_API int64_t apprentice_products(void* pool, const char* variant, const ApprenticeProduct* products, int64_t count);

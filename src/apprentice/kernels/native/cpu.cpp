@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace apprentice {
@@ -42,6 +44,18 @@ Cpu look() {
 }
 #endif
 
+#if defined(__aarch64__)
+// Every aarch64 has NEON; 8-bit dot products came with Armv8.2. All of Apple's have them.
+[[maybe_unused]] bool has_dot_products() {
+#if defined(__linux__)
+  constexpr unsigned long kAsimdDp = 1ul << 20;  // Linux, arch/arm64/include/uapi/asm/hwcap.h
+  return getauxval(AT_HWCAP) & kAsimdDp;
+#else
+  return true;
+#endif
+}
+#endif
+
 std::vector<const Operators*> usable() {
   std::vector<const Operators*> found;
 #if defined(__x86_64__)
@@ -55,7 +69,7 @@ std::vector<const Operators*> usable() {
   (void)cpu;
 #endif
 #if defined(APPRENTICE_WITH_NEON)
-  found.push_back(&neon());  // every aarch64 has it
+  if (has_dot_products()) found.push_back(&neon());
 #endif
 #if defined(APPRENTICE_WITH_PORTABLE)
   found.push_back(&portable());

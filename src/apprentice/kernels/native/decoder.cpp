@@ -5,6 +5,7 @@
 #include <functional>
 #include <set>
 
+#include "shares.h"
 #include "tiles.h"
 
 namespace apprentice {
@@ -97,7 +98,7 @@ void Decoder::layers(const Pass& pass) {
   each_row(pass.rows, [&](int64_t row) { embed(pass, row); });
   for (int64_t index = 0; index < int64_t(model_.layers.size()); ++index) {
     const Layer& layer = model_.layers[index];
-    each_row(pass.rows, [&](int64_t row) { normed(layer.qkv, layer.input_norm, normed_rows, row, b.x + row * b.x_stride); });
+    each_row(pass.rows, [&](int64_t row) { normed(layer.qkv, layer.input_norm, normed_rows, row); });
     each_piece(layer.qkv, unit_of(layer.qkv), 0, [&](int64_t first, int64_t last, int) {
       multiply(layer.qkv, normed_rows, pass.work, first, last, b.qkv, b.qkv_stride);
     });
@@ -106,13 +107,14 @@ void Decoder::layers(const Pass& pass) {
     pool_.run(int64_t(pass.attention.size()), std::ref(attend_piece));
     each_row(pass.rows, [&](int64_t row) { merge(pass, layer.output, row); });
     add_product(attended, layer.output, pass.work);
-    each_row(pass.rows, [&](int64_t row) { normed(layer.gate_up, layer.mlp_norm, normed_rows, row, b.x + row * b.x_stride); });
+    each_row(pass.rows, [&](int64_t row) { normed(layer.gate_up, layer.mlp_norm, normed_rows, row); });
     gate(normed_rows, layer.gate_up, pass.work, layer.down, gated);
     add_product(gated, layer.down, pass.work);
   }
 }
 
-// The row of the embedding, and the position's cosines and sines: for keys, and times the factor of the scores for queries.
+// The row of the embedding, and the position's cosines and sines: for keys, and times the factor of the scores for
+// queries.
 void Decoder::embed(const Pass& pass, int64_t row) {
   const int64_t token = pass.tokens[row], size = model_.hidden, half = model_.head_size / 2;
   float* x = buffers_.x + row * buffers_.x_stride;
@@ -137,6 +139,7 @@ void Decoder::embed(const Pass& pass, int64_t row) {
 }
 
 void Decoder::normed(const Matrix& reader, const float* weight, const Source& to, int64_t row, const float* x) {
+  if (x == nullptr) x = buffers_.x + row * buffers_.x_stride;
   float* y = const_cast<float*>(to.x) + row * to.stride;
   operators_.norm(x, weight, model_.epsilon, model_.hidden, y);
   if (reads_8_bits(reader)) operators_.quantize(y, model_.hidden, to.records + row, to.rows);
@@ -208,11 +211,13 @@ void Decoder::merge(const Pass& pass, const Matrix& reader, int64_t row) {
   if (reads_8_bits(reader)) operators_.quantize(y, model_.heads * size, buffers_.records + row, pass.rows);
 }
 
-// silu(gate) * up of `matrix`, for `reader`. A piece is a number of whole groups of 64, which are brought to 8 bits at once.
+// silu(gate) * up of `matrix`, for `reader`. A piece is a number of whole groups of 64, which are brought to 8 bits at
+// once.
 void Decoder::gate(const Source& from, const Matrix& matrix, Work work, const Matrix& reader, const Source& to) {
   float* inner = const_cast<float*>(to.x);
   each_piece(matrix, 2 * kGroup / kLanes, from.rows, [&](int64_t first, int64_t last, int worker) {
-    const int64_t width = (last - first) * kLanes, start = first * kLanes / 2, count = std::min(model_.inner - start, width / 2);
+    const int64_t width = (last - first) * kLanes, start = first * kLanes / 2;
+    const int64_t count = std::min(model_.inner - start, width / 2);
     float* both = buffers_.scratch[worker];
     multiply(matrix, from, work, first, last, both - first * kLanes, width);
     for (int64_t row = 0; row < from.rows; ++row) {
@@ -260,7 +265,9 @@ void Decoder::log_probabilities(const float* const* x, int64_t rows, float* log_
   b.resize_head(rows, count);
   const Source from{b.normed, b.x_stride, b.records, rows};
   each_row(rows, [&](int64_t row) { normed(matrix, model_.norm, from, row, x[row]); });
-  const auto piece = [&](int64_t number, int) {
+  Shares shares(count, pool_.threads());
+  const auto piece = [&](int64_t, int worker) {
+    const int64_t number = shares.take(worker);
     const int64_t first = number * step, last = std::min(first + step, panels(matrix)), start = first * kLanes;
     multiply(matrix, from, Work::step, first, last, b.logits, b.logits_stride);
     for (int64_t row = 0; row < rows; ++row) {
@@ -290,26 +297,27 @@ void Decoder::multiply(const Matrix& matrix, const Source& from, Work work, int6
                        int64_t y_stride) {
   const Quantized x{from.records, groups(matrix), from.rows};
   const auto* tiles = static_cast<const uint8_t*>(matrix.data);
+  const auto* halves = static_cast<const uint16_t*>(matrix.data);
+  const auto* floats = static_cast<const float*>(matrix.data);
+  const int64_t rows = from.rows, k = matrix.inputs;
+  const Operators& o = operators_;
   switch (matrix.kind) {
     case Kind::nvfp4:
-      (work == Work::step ? operators_.nvfp4_step : operators_.nvfp4_prompt)(tiles, matrix.factor, x, from.rows, first, last, y,
-                                                                             y_stride);
+      (work == Work::step ? o.nvfp4_step : o.nvfp4_prompt)(tiles, matrix.factor, x, rows, first, last, y, y_stride);
       break;
     case Kind::int8:
-      operators_.int8_product(tiles, x, from.rows, first, last, y, y_stride);
+      o.int8_product(tiles, x, rows, first, last, y, y_stride);
       break;
     case Kind::bf16:
-      operators_.bf16_product(static_cast<const uint16_t*>(matrix.data), matrix.inputs, from.x, from.stride, from.rows, first, last,
-                              y, y_stride);
+      o.bf16_product(halves, k, from.x, from.stride, rows, first, last, y, y_stride);
       break;
     case Kind::float32:
-      operators_.float_product(static_cast<const float*>(matrix.data), matrix.inputs, from.x, from.stride, from.rows, first, last, y,
-                               y_stride);
+      o.float_product(floats, k, from.x, from.stride, rows, first, last, y, y_stride);
       break;
   }
   if (!matrix.factors && !matrix.bias) return;
   const int64_t start = first * kLanes, count = std::min(last * kLanes, matrix.outputs) - start;
-  for (int64_t row = 0; row < from.rows; ++row) {
+  for (int64_t row = 0; row < rows; ++row) {
     float* of_row = y + row * y_stride + start;
     if (matrix.factors) {
       for (int64_t i = 0; i < count; ++i) of_row[i] *= matrix.factors[start + i];
@@ -329,15 +337,17 @@ void Decoder::each_row(int64_t rows, Row row) {
   pool_.run(rows, std::ref(piece));
 }
 
-// piece(first, last, worker) for ranges of panels that make up the matrix, each a number of whole units long but the last.
-// `scratch_rows` rows of such a range fit the scratch memory of a worker.
+// piece(first, last, worker) for ranges of panels that make up the matrix, each a number of whole units long but the
+// last. `scratch_rows` rows of such a range fit the scratch memory of a worker.
 template <typename Piece>
 void Decoder::each_piece(const Matrix& matrix, int64_t unit, int64_t scratch_rows, Piece piece) {
   const int64_t all = panels(matrix), units = (all + unit - 1) / unit, bytes = panel_bytes(matrix) * all;
   int64_t count = std::max<int64_t>(pool_.threads() * kPiecesPerThread, bytes / kMostPiece + 1);
   count = std::max<int64_t>(std::min({count, bytes / kLeastPiece, units}), 1);
   if (scratch_rows > 0) buffers_.resize_scratch(scratch_rows * ((units + count - 1) / count) * unit * kLanes);
-  const auto run = [&](int64_t i, int worker) {
+  Shares shares(count, pool_.threads());
+  const auto run = [&](int64_t, int worker) {
+    const int64_t i = shares.take(worker);
     piece(units * i / count * unit, std::min(units * (i + 1) / count * unit, all), worker);
   };
   pool_.run(count, std::ref(run));

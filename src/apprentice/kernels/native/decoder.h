@@ -1,24 +1,26 @@
-// A whole decoder (Llama, Qwen2, Qwen3): tokens of several sequences in, log-probabilities of the next token out, in one call.
+// A whole decoder (Llama, Qwen2, Qwen3): tokens of several sequences in, log-probabilities of the next token out, in
+// one call.
 //
 //   tokens --embed--> x [N, D] --[ + attention(norm(x)), + mlp(norm(x)) ] x layers--> norm --head--> log-probabilities [N, V]
 //
-// All sequences' tokens stand below each other, without padding. A layer is five jobs for the pool, and between them what is
-// too short to be worth a job is done by the calling thread:
+// All sequences' tokens stand below each other, without padding. A layer is five jobs for the pool, and between them
+// what is too short to be worth a job is done by the calling thread:
 //
 //   norm, 8 bits | q k v | q/k norms, rotation, into the pages | attention | merge, 8 bits | output, + x
 //   norm, 8 bits | gate, up, silu(gate) up, 8 bits | down, + x
 //
-// A piece of a matrix job is a range of its outputs, with all rows while the weights lie in the cache; who computed a range
-// also adds its bias, adds it to x, or makes the gated values of it and brings them to 8 bits for the next matrix. Gate and up
-// stand in one matrix, 16 rows of each in turn, so that a range has both. A piece of the attention job is one key head of one
-// sequence, some rows, and in a step at most 512 tokens of its past: a long past is shared by the threads, and the parts are
-// merged in their order.
+// A piece of a matrix job is a range of its outputs, with all rows while the weights lie in the cache; who computed a
+// range also adds its bias, adds it to x, or makes the gated values of it and brings them to 8 bits for the next
+// matrix. Gate and up stand in one matrix, 16 rows of each in turn, so that a range has both. A piece of the attention
+// job is one key head of one sequence, some rows, and in a step at most 512 tokens of its past: a long past is shared
+// by the threads, and the parts are merged in their order.
 //
-// Two kinds of work: `step` for few rows at a time, `prompt` for many, which differ in how 4-bit weights are multiplied. In
-// both a row's numbers depend on the tokens before it, and not on what is computed with it, nor on the number of threads.
+// Two kinds of work: `step` for few rows at a time, `prompt` for many, which differ in how 4-bit weights are
+// multiplied. In both a row's numbers depend on the tokens before it, and not on what is computed with it, nor on the
+// number of threads.
 //
-// Letters: N rows (tokens of all sequences), D residual width, K key heads, H query heads, E head size, F width of the MLP,
-// V vocabulary.
+// Letters: N rows (tokens of all sequences), D residual width, K key heads, H query heads, E head size, F width of the
+// MLP, V vocabulary.
 #pragma once
 #include <vector>
 
@@ -52,7 +54,8 @@ class Decoder {
   bool is_right(const std::vector<Feed>& feeds) const;
   void layers(const Pass& pass);
   void embed(const Pass& pass, int64_t row);
-  void normed(const Matrix& reader, const float* weight, const Source& to, int64_t row, const float* x);
+  // Of a row of x, or of another.
+  void normed(const Matrix& reader, const float* weight, const Source& to, int64_t row, const float* x = nullptr);
   void place(const Pass& pass, int64_t layer, int64_t row);
   void attend(const Pass& pass, int64_t layer, int64_t piece);
   void merge(const Pass& pass, const Matrix& reader, int64_t row);
@@ -61,7 +64,8 @@ class Decoder {
   int64_t head(const Pass& pass, float* log_probs);
   void log_probabilities(const float* const* x, int64_t rows, float* log_probs);
 
-  void multiply(const Matrix& matrix, const Source& from, Work work, int64_t first, int64_t last, float* y, int64_t y_stride);
+  void multiply(const Matrix& matrix, const Source& from, Work work, int64_t first, int64_t last, float* y,
+                int64_t y_stride);
   template <typename Row>
   void each_row(int64_t rows, Row row);
   template <typename Piece>

@@ -1,16 +1,18 @@
 // What a decoder does beside its matrices, written once in `Lanes`; included by one file for each variant.
 //
-// Attention reads a page of keys, then the page of values, and carries the largest score, the sum and the weighted values
-// from page to page (online softmax, arXiv:1805.02867): every key and value is read once for all query heads of its key head
-// and for several rows. A lane is a token where keys are read and an element where values are, so that nothing is ever added
-// across lanes, and each score and each output is a sum in the order of elements or of tokens: whatever is computed
-// together, the bits are the same.
+// Attention reads a page of keys, then the page of values, and carries the largest score, the sum and the weighted
+// values from page to page (online softmax, arXiv:1805.02867): every key and value is read once for all query heads of
+// its key head and for several rows. A lane is a token where keys are read and an element where values are, so that
+// nothing is ever added across lanes, and each score and each output is a sum in the order of elements or of tokens:
+// whatever is computed together, the bits are the same.
 //
 // Letters: E values of a head, Q queries worked on together, T tiles of 16.
 #include "declarations.inl"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(APPRENTICE_LANES_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace apprentice::APPRENTICE_VARIANT {
@@ -42,10 +44,10 @@ constexpr int tiles_for(int queries) {   // as many tiles at once as the registe
   return queries * 4 <= kRoom ? 4 : queries * 2 <= kRoom ? 2 : 1;
 }
 
-// Asks for the `bytes` of memory from `next + at` on: what is read a page later lies elsewhere, where the processor does not
-// expect it.
+// Asks for the `bytes` of memory from `next + at` on: what is read a page later lies elsewhere, where the processor
+// does not expect it. Into the second-level cache, for which more lines can be under way than for the first.
 inline void ask_for(const uint16_t* next, int64_t at, int bytes) {
-  for (int line = 0; line < bytes; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(next) + at + line);
+  for (int line = 0; line < bytes; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(next) + at + line, 0, 2);
 }
 
 // Scores of Q queries with one page. q [E, kQueries] -> scores [Q, kPage].

@@ -1,7 +1,9 @@
-// Sixteen floats at once, for operators that are written once: one register, two, or an array that the compiler cuts up.
+// Sixteen floats at once, for operators that are written once: one register, two, or an array that the compiler cuts
+// up.
 //
-// Included inside a variant's namespace by a file that includes <immintrin.h> before, where there is one. Multiply-adds are
-// fused where the instruction set has them. NaN survives everything here; `exponential` covers the whole range of floats.
+// Included inside a variant's namespace by a file that includes <immintrin.h> before, where there is one. Multiply-adds
+// are fused where the instruction set has them. NaN survives everything here; `exponential` covers the whole range of
+// floats.
 
 #if defined(__AVX512F__)
 constexpr int kRoom = 8;  // Lanes that fit the registers as sums, beside what is being added
@@ -84,13 +86,73 @@ inline Lanes nearest(Lanes a) {
   constexpr int how = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   return {_mm256_round_ps(a.v, how), _mm256_round_ps(a.w, how)};
 }
-inline __m256 power(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
+inline __m256 power(__m256i n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
 inline __m256 scale_by_power(__m256 a, __m256 n) {
   // In two steps: 2^n alone may be too large or too small for a float where the result is not.
   const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
   return _mm256_mul_ps(_mm256_mul_ps(a, power(half)), power(_mm256_sub_epi32(whole, half)));
 }
 inline Lanes scale_by_power(Lanes a, Lanes n) { return {scale_by_power(a.v, n.v), scale_by_power(a.w, n.w)}; }
+
+#elif defined(APPRENTICE_LANES_NEON)
+constexpr int kRoom = 6;
+
+struct Lanes {
+  float32x4_t v[4];
+};
+
+#define APPRENTICE_EACH(expression)               \
+  Lanes y;                                        \
+  for (int q = 0; q < 4; ++q) y.v[q] = expression; \
+  return y
+
+inline Lanes splat(float x) { APPRENTICE_EACH(vdupq_n_f32(x)); }
+inline Lanes load(const float* x) { APPRENTICE_EACH(vld1q_f32(x + 4 * q)); }
+inline void store(const Lanes& a, float* x) {
+  for (int q = 0; q < 4; ++q) vst1q_f32(x + 4 * q, a.v[q]);
+}
+inline Lanes load_first(const float* x, int n) {
+  float some[16] = {};
+  __builtin_memcpy(some, x, size_t(n) * sizeof(float));
+  return load(some);
+}
+inline void store_first(const Lanes& a, float* x, int n) {
+  float all[16];
+  store(a, all);
+  __builtin_memcpy(x, all, size_t(n) * sizeof(float));
+}
+inline Lanes load_half(const uint16_t* x) { APPRENTICE_EACH(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x + 4 * q)))); }
+inline void store_half(const Lanes& a, uint16_t* x) {
+  for (int q = 0; q < 4; ++q) vst1_u16(x + 4 * q, vreinterpret_u16_f16(vcvt_f16_f32(a.v[q])));
+}
+inline Lanes operator+(const Lanes& a, const Lanes& b) { APPRENTICE_EACH(vaddq_f32(a.v[q], b.v[q])); }
+inline Lanes operator-(const Lanes& a, const Lanes& b) { APPRENTICE_EACH(vsubq_f32(a.v[q], b.v[q])); }
+inline Lanes operator*(const Lanes& a, const Lanes& b) { APPRENTICE_EACH(vmulq_f32(a.v[q], b.v[q])); }
+inline Lanes operator/(const Lanes& a, const Lanes& b) { APPRENTICE_EACH(vdivq_f32(a.v[q], b.v[q])); }
+inline Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) { APPRENTICE_EACH(vfmaq_f32(c.v[q], a.v[q], b.v[q])); }
+inline Lanes larger(const Lanes& a, const Lanes& b) { APPRENTICE_EACH(vbslq_f32(vcgtq_f32(a.v[q], b.v[q]), a.v[q], b.v[q])); }
+inline Lanes smaller(const Lanes& a, const Lanes& b) { APPRENTICE_EACH(vbslq_f32(vcltq_f32(a.v[q], b.v[q]), a.v[q], b.v[q])); }
+inline Lanes first_of(const Lanes& a, const Lanes& b, int n) {
+  const int32_t numbers[4] = {0, 1, 2, 3};
+  const int32x4_t first = vld1q_s32(numbers);
+  APPRENTICE_EACH(vbslq_f32(vcltq_s32(vaddq_s32(first, vdupq_n_s32(4 * q)), vdupq_n_s32(n)), a.v[q], b.v[q]));
+}
+inline Lanes nearest(const Lanes& a) { APPRENTICE_EACH(vrndnq_f32(a.v[q])); }
+inline float32x4_t power(int32x4_t n) {
+  return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23));
+}
+inline Lanes scale_by_power(const Lanes& a, const Lanes& n) {
+  // In two steps, as with AVX2.
+  Lanes y;
+  for (int q = 0; q < 4; ++q) {
+    const int32x4_t whole = vcvtnq_s32_f32(n.v[q]), half = vshrq_n_s32(whole, 1);
+    y.v[q] = vmulq_f32(vmulq_f32(a.v[q], power(half)), power(vsubq_s32(whole, half)));
+  }
+  return y;
+}
+#undef APPRENTICE_EACH
 
 #else
 constexpr int kRoom = 2;
@@ -181,8 +243,8 @@ inline float largest_of(const Lanes& a) {
   return x[0];
 }
 
-// e^x within 2^-22 of itself: x = n ln 2 + r with |r| at most ln(2) / 2, e^r by a polynomial (Cephes, expf), times 2^n. ln 2
-// in two parts, of which n times the first is exact.
+// e^x within 2^-22 of itself: x = n ln 2 + r with |r| at most ln(2) / 2, e^r by a polynomial (Cephes, expf), times 2^n.
+// ln 2 in two parts, of which n times the first is exact.
 inline Lanes exponential(const Lanes& x) {
   const Lanes bounded = smaller(splat(89.0f), larger(splat(-105.0f), x));
   const Lanes n = nearest(bounded * splat(1.44269504f));

@@ -1,4 +1,5 @@
-// What the machine can do at best, measured beside what the kernels do: `benchmarks/roofline.py` divides one by the other.
+// What the machine can do at best, measured beside what the kernels do: `benchmarks/roofline.py` divides one by the
+// other.
 #pragma once
 #include <cstdint>
 

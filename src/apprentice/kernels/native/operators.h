@@ -23,8 +23,9 @@ constexpr int kMaxHead = 1024;    // most values of a head
 // rows of a group. With a value that is not finite all values are 0 and the scale is NaN.
 struct Activations {
   int8_t values[kGroup];                     // -127 to 127, zeros behind K; x[k] is about values[k] * scale
-  int32_t block_offsets[kGroup / kBlock];    // -12 times the sum of a block: NVFP4 weights are stored plus 12
-  int32_t group_offset;                      // -128 times the sum of all: 8-bit weights are stored plus 128
+  // Where sums begin: NVFP4 weights are stored plus 12, 8-bit weights plus 128. What a variant adds besides is its own affair.
+  int32_t block_offsets[kGroup / kBlock];    // -12 times the sum of a block
+  int32_t group_offset;                      // -128 times the sum of all
   float scale;
 };
 static_assert(sizeof(Activations) == 88, "kernels address rows by this size");
@@ -69,7 +70,8 @@ struct Operators {
   // Weights of 8 bits, [P, G] tiles. Any M.
   void (*int8_product)(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                        int64_t y_stride);
-  // Baselines. Weights [O, K] packed by pack_bf16 / pack_float of the variant's own liking (`baseline.h`).
+  // Baselines. Weights [O, K] packed by pack_bf16 / pack_float (`baseline.h`), one layout for all variants. A piece should be
+  // some pairs of panels: `first` even, and last - first 8 or more where that leaves each thread a few pieces.
   void (*bf16_product)(const uint16_t* weights, int64_t k, const float* x, int64_t x_stride, int64_t rows, int64_t first,
                        int64_t last, float* y, int64_t y_stride);
   void (*float_product)(const float* weights, int64_t k, const float* x, int64_t x_stride, int64_t rows, int64_t first,

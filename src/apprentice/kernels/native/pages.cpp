@@ -4,10 +4,15 @@
 #include <cstring>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace apprentice {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+constexpr int64_t kSlabBytes = 8 << 20;  // of memory asked for at a time
+constexpr std::align_val_t kAlignment{2 << 20};
 
 int64_t pages_for(int64_t tokens) { return (tokens + kPage - 1) / kPage; }
 
@@ -67,10 +72,10 @@ bool Pages::reserve(const std::vector<int64_t>& ids, const std::vector<int64_t>&
     Sequence& of = sequences_[ids[i]];
     if (more[i] > 0 && must_copy(of)) {
       const int64_t at = of.length / kPage, own = take_page();
-      std::memcpy(pages_[own].data.get(), of.table[at], size_t(halves_) * sizeof(uint16_t));
+      std::memcpy(pages_[own].data, of.table[at], size_t(halves_) * sizeof(uint16_t));
       release(of.pages[at]);
       of.pages[at] = own;
-      of.table[at] = pages_[own].data.get();
+      of.table[at] = pages_[own].data;
     }
     resize(of, std::max<int64_t>(pages_for(of.length + more[i]), int64_t(of.pages.size())));
   }
@@ -96,7 +101,7 @@ int64_t Pages::restore(int64_t sequence, const int32_t* tokens, int64_t count) {
     Page& page = pages_[found->second.page];
     ++page.users;
     of.pages.push_back(found->second.page);
-    of.table.push_back(page.data.get());
+    of.table.push_back(page.data);
   }
   touch(chain);
   of.length = int64_t(of.pages.size()) * kPage;
@@ -137,7 +142,7 @@ int64_t Pages::available() const {
 bool Pages::make_room(int64_t needed) {
   if (needed > available()) return false;
   while (int64_t(free_.size()) < needed && int64_t(pages_.size()) < limit_) {
-    if (!make_page()) break;
+    if (!make_pages()) break;
   }
   for (auto next = by_use_.begin(); int64_t(free_.size()) < needed && next != by_use_.end();) {
     const auto prefix = prefixes_.find(next->second);
@@ -147,12 +152,20 @@ bool Pages::make_room(int64_t needed) {
   return int64_t(free_.size()) >= needed;
 }
 
-bool Pages::make_page() {
-  void* data = ::operator new(size_t(halves_) * sizeof(uint16_t), kAlignment, std::nothrow);
-  if (data == nullptr) return false;
-  pages_.emplace_back();
-  pages_.back().data.reset(static_cast<uint16_t*>(data));
-  free_.push_back(int64_t(pages_.size()) - 1);
+// As many as fit a slab. In huge pages of the system, where it has them: attention reads a little here and a little
+// there, and would look up an address every 4 KiB.
+bool Pages::make_pages() {
+  const int64_t page_bytes = halves_ * int64_t(sizeof(uint16_t));
+  const int64_t count = std::min(std::max<int64_t>(kSlabBytes / page_bytes, 1), limit_ - int64_t(pages_.size()));
+  void* slab = ::operator new(size_t(count * page_bytes), kAlignment, std::nothrow);
+  if (slab == nullptr) return false;
+  slabs_.emplace_back(static_cast<uint16_t*>(slab));
+#if defined(__linux__)
+  madvise(slab, size_t(count * page_bytes), MADV_HUGEPAGE);
+#endif
+  for (int64_t i = 0; i < count; ++i) pages_.push_back({slabs_.back().get() + i * halves_});
+  // Handed out from the back: those of the lowest address first.
+  for (int64_t i = 1; i <= count; ++i) free_.push_back(int64_t(pages_.size()) - i);
   return true;
 }
 
@@ -175,7 +188,7 @@ void Pages::resize(Sequence& sequence, int64_t num_pages) {
   }
   while (int64_t(sequence.pages.size()) < num_pages) {
     sequence.pages.push_back(take_page());
-    sequence.table.push_back(pages_[sequence.pages.back()].data.get());
+    sequence.table.push_back(pages_[sequence.pages.back()].data);
   }
 }
 

@@ -4,19 +4,19 @@
 //                        ^
 //   prefixes --> tree of whole pages of earlier prompts, by their 64 tokens; least recently used leaves are dropped first
 //
-// Pages are shared by counting their users. A sequence that begins like an earlier prompt takes that prompt's pages as they
-// are; nothing is copied. A page with another user is never written: only whole pages are shared, and a sequence that was
-// cut back into one of them gets a copy of its own before it goes on.
+// Pages are shared by counting their users. A sequence that begins like an earlier prompt takes that prompt's pages as
+// they are; nothing is copied. A page with another user is never written: only whole pages are shared, and a sequence
+// that was cut back into one of them gets a copy of its own before it goes on.
 //
-// A kept page is bit for bit what would be computed again, because a token's keys and values depend on the tokens before it
-// and on nothing else; so answers do not depend on what was asked before. Prefixes are found by comparing the tokens
-// themselves, not hashes of them alone: no collision gives one prompt the memory of another.
+// A kept page is bit for bit what would be computed again, because a token's keys and values depend on the tokens
+// before it and on nothing else; so answers do not depend on what was asked before. Prefixes are found by comparing the
+// tokens themselves, not hashes of them alone: no collision gives one prompt the memory of another.
 //
-// The size of a page: of a sequence half a page lies idle, 32 tokens. One key head's keys of 64 tokens (E = 64: 8 KiB) are
-// long enough to be read at the speed of memory, and 64 goes into the 128 tokens that prompts are cut at.
+// The size of a page: of a sequence half a page lies idle, 32 tokens. One key head's keys of 64 tokens (E = 64: 8 KiB)
+// are long enough to be read at the speed of memory, and 64 goes into the 128 tokens that prompts are cut at.
 //
-// A full stock is an answer (`reserve` returns false and has changed nothing). Who schedules closes a sequence then and reads
-// its tokens again later; its prompt may still be among the prefixes. Not safe for several threads at a time.
+// A full stock is an answer (`reserve` returns false and has changed nothing). Who schedules closes a sequence then and
+// reads its tokens again later; its prompt may still be among the prefixes. Not safe for several threads at a time.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -31,7 +31,8 @@ namespace apprentice {
 
 class Pages {
  public:
-  // A page holds `halves` numbers. At most `limit` pages, made when they are first needed, `keep_limit` of them in prefixes.
+  // A page holds `halves` numbers. At most `limit` pages, made when they are first needed, `keep_limit` of them in
+  // prefixes.
   Pages(int64_t halves, int64_t limit, int64_t keep_limit);
 
   // A new, empty sequence; sequences are numbers from 0 on.
@@ -66,7 +67,7 @@ class Pages {
     void operator()(uint16_t* data) const;
   };
   struct Page {
-    std::unique_ptr<uint16_t[], Free> data;
+    uint16_t* data;
     int64_t users = 0;
   };
   struct Sequence {
@@ -93,7 +94,7 @@ class Pages {
   using Chain = std::vector<Prefixes::value_type*>;
 
   bool make_room(int64_t needed);
-  bool make_page();
+  bool make_pages();
   int64_t take_page();
   void release(int64_t page);
   void resize(Sequence& sequence, int64_t num_pages);
@@ -101,6 +102,7 @@ class Pages {
   void touch(const Chain& chain);
 
   int64_t halves_, limit_, keep_limit_;
+  std::vector<std::unique_ptr<uint16_t, Free>> slabs_;
   std::vector<Page> pages_;
   std::vector<int64_t> free_;
   std::vector<Sequence> sequences_;

@@ -17,6 +17,9 @@
 namespace apprentice::avx512_ops {
 namespace {
 
+constexpr int32_t kMagic = 0x4B400000;
+constexpr int kMostRows = 4;
+constexpr int kAhead = 16 << 10;
 constexpr int kPanelGroups = 16;
 // Inputs of a panel that are brought to 8 bits at a time: 17 KiB.
 
@@ -37,87 +40,133 @@ inline __m512i signed_values() {
   return _mm512_broadcast_i32x4(table);
 }
 
+// Into the second-level cache.
+template <int size>
+inline void fetch_tile(const uint8_t* tile) {
+#pragma GCC unroll 17
+  for (int line = 0; line < size; line += 64) __builtin_prefetch(tile + line, 0, 2);
+}
+
+// A sum that began at kMagic, the bits of 1.5 * 2^23: where floats are 1 apart, a whole number added to the bits is added to
+// the value. A subtraction has a unit of its own; a conversion would keep the one busy that multiplies.
+inline __m512 to_float(__m512i sum) { return _mm512_sub_ps(_mm512_castsi512_ps(sum), _mm512_set1_ps(0x1.8p23f)); }
+
 inline __m512 block_scales(const uint8_t* codes) {
   const __m512i wide = _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(codes)));
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(wide, 20), _mm512_set1_epi32(kFloatBias << 23)));
 }
 
-template <int R>
-void step_rows(const uint8_t* tiles, float factor, const Quantized& x, int64_t m, int64_t first, int64_t last, float* y,
-               int64_t y_stride) {
+// R rows x P neighbouring panels: what is broadcast of a row meets P registers of weights.
+template <int R, int P>
+inline void step_rows(const uint8_t* tile, float factor, const Quantized& x, int64_t m, float* y, int64_t y_stride) {
+  const int64_t next_panel = x.groups * kNvfp4Tile;
   const __m512i table = unsigned_values();
-  for (int64_t panel = first; panel < last; ++panel) {
-    const uint8_t* tile = tiles + panel * x.groups * kNvfp4Tile;
-    __m512 total[R];
-    for (int r = 0; r < R; ++r) total[r] = _mm512_setzero_ps();
-    const Activations* from = x.at + m;
-    for (int64_t group = 0; group < x.groups; ++group, tile += kNvfp4Tile, from += x.stride) {
-      __m512 sum[R];
-      for (int r = 0; r < R; ++r) sum[r] = _mm512_setzero_ps();
+  const Activations* from = x.at + m;
+  __m512 total[R][P];
+  for (int r = 0; r < R; ++r) {
+    for (int p = 0; p < P; ++p) total[r][p] = _mm512_setzero_ps();
+  }
+  for (int64_t group = 0; group < x.groups; ++group, tile += kNvfp4Tile, from += x.stride) {
+    if constexpr (R == kMostRows) {
+      // With so much to compute the processor's own prefetching falls behind.
+      for (int p = 0; p < P; ++p) fetch_tile<kNvfp4Tile>(tile + p * next_panel + kAhead);
+    }
+    __m512 sum[R][P];
+    for (int r = 0; r < R; ++r) {
+      for (int p = 0; p < P; ++p) sum[r][p] = _mm512_setzero_ps();
+    }
 #pragma GCC unroll 4
-      for (int block = 0; block < 4; ++block) {
-        const __m512i low = _mm512_load_si512(tile + block * 128), high = _mm512_load_si512(tile + block * 128 + 64);
-        const __m512i w0 = _mm512_permutexvar_epi8(low, table);
-        const __m512i w1 = _mm512_permutexvar_epi8(_mm512_srli_epi16(low, 4), table);
-        const __m512i w2 = _mm512_permutexvar_epi8(high, table);
-        const __m512i w3 = _mm512_permutexvar_epi8(_mm512_srli_epi16(high, 4), table);
-        const __m512 scales = block_scales(tile + 512 + block * 16);
-#pragma GCC unroll 8
+    for (int block = 0; block < 4; ++block) {
+      __m512i products[R][P];
+      for (int r = 0; r < R; ++r) {
+        for (int p = 0; p < P; ++p) products[r][p] = _mm512_set1_epi32(from[r].block_offsets[block]);
+      }
+      // All rows' sums grow side by side: each dot product waits four cycles for the one before it.
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        __m512i weights[P];
+        for (int p = 0; p < P; ++p) {
+          const __m512i codes = _mm512_load_si512(tile + p * next_panel + block * 128 + i / 2 * 64);
+          weights[p] = _mm512_permutexvar_epi8(i % 2 ? _mm512_srli_epi16(codes, 4) : codes, table);
+        }
+#pragma GCC unroll 4
         for (int r = 0; r < R; ++r) {
-          const int8_t* values = from[r].values + block * kBlock;
-          __m512i products = _mm512_set1_epi32(from[r].block_offsets[block]);
-          products = _mm512_dpbusd_epi32(products, w0, broadcast4(values));
-          products = _mm512_dpbusd_epi32(products, w1, broadcast4(values + 4));
-          products = _mm512_dpbusd_epi32(products, w2, broadcast4(values + 8));
-          products = _mm512_dpbusd_epi32(products, w3, broadcast4(values + 12));
-          sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scales, sum[r]);
+          const __m512i four = broadcast4(from[r].values + block * kBlock + 4 * i);
+          for (int p = 0; p < P; ++p) products[r][p] = _mm512_dpbusd_epi32(products[r][p], weights[p], four);
         }
       }
-      for (int r = 0; r < R; ++r) {
-        total[r] = _mm512_fmadd_ps(sum[r], _mm512_set1_ps(from[r].scale), total[r]);
+      for (int p = 0; p < P; ++p) {
+        const __m512 scales = block_scales(tile + p * next_panel + 512 + block * 16);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) sum[r][p] = _mm512_fmadd_ps(to_float(products[r][p]), scales, sum[r][p]);
       }
     }
-    const __m512 halved = _mm512_set1_ps(0.5f * factor);
     for (int r = 0; r < R; ++r) {
-      _mm512_storeu_ps(y + (m + r) * y_stride + panel * kLanes, _mm512_mul_ps(total[r], halved));
+      const __m512 scale = _mm512_set1_ps(from[r].scale);
+      for (int p = 0; p < P; ++p) total[r][p] = _mm512_fmadd_ps(sum[r][p], scale, total[r][p]);
     }
   }
+  const __m512 halved = _mm512_set1_ps(0.5f * factor);
+  for (int r = 0; r < R; ++r) {
+    for (int p = 0; p < P; ++p) _mm512_storeu_ps(y + (m + r) * y_stride + p * kLanes, _mm512_mul_ps(total[r][p], halved));
+  }
+}
+
+template <int P>
+void step_panels(const uint8_t* tile, float factor, const Quantized& x, int64_t rows, float* y, int64_t y_stride) {
+  int64_t m = 0;
+  for (; m + 4 <= rows; m += 4) step_rows<4, P>(tile, factor, x, m, y, y_stride);
+  if (m + 2 <= rows) step_rows<2, P>(tile, factor, x, m, y, y_stride), m += 2;
+  if (m < rows) step_rows<1, P>(tile, factor, x, m, y, y_stride);
 }
 
 // Groups [group, group + count) of one panel in 8 bits, tile after tile from `tile`, with R rows; adds to y.
-template <int R>
-inline void int8_rows(const uint8_t* tile, const Quantized& x, int64_t m, int64_t group, int64_t count, bool starts, float* y,
-                      int64_t y_stride) {
-  __m512 total[R];
-  for (int r = 0; r < R; ++r) total[r] = starts ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (m + r) * y_stride);
-  const Activations* from = x.at + group * x.stride + m;
-  for (int64_t g = 0; g < count; ++g, tile += kInt8Tile, from += x.stride) {
-    __m512i products[R];
-    for (int r = 0; r < R; ++r) products[r] = _mm512_set1_epi32(from[r].group_offset);
-#pragma GCC unroll 16
-    for (int i = 0; i < kGroup / 4; ++i) {
-      const __m512i weights = _mm512_load_si512(tile + 64 * i);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        products[r] = _mm512_dpbusd_epi32(products[r], weights, broadcast4(from[r].values + 4 * i));
-      }
-    }
-    const __m512 scales = _mm512_load_ps(tile + kLanes * kGroup);
-    for (int r = 0; r < R; ++r) {
-      const __m512 both = _mm512_mul_ps(scales, _mm512_set1_ps(from[r].scale));
-      total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[r]), both, total[r]);
+template <int R, int P>
+inline void int8_rows(const uint8_t* tile, int64_t next_panel, const Quantized& x, int64_t m, int64_t group, int64_t count,
+                      bool starts, float* y, int64_t y_stride) {
+  __m512 total[R][P];
+  for (int r = 0; r < R; ++r) {
+    for (int p = 0; p < P; ++p) {
+      total[r][p] = starts ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (m + r) * y_stride + p * kLanes);
     }
   }
-  for (int r = 0; r < R; ++r) _mm512_storeu_ps(y + (m + r) * y_stride, total[r]);
+  const Activations* from = x.at + group * x.stride + m;
+  for (int64_t g = 0; g < count; ++g, tile += kInt8Tile, from += x.stride) {
+    __m512i products[R][P];
+    for (int r = 0; r < R; ++r) {
+      for (int p = 0; p < P; ++p) products[r][p] = _mm512_set1_epi32(from[r].group_offset);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kGroup / 4; ++i) {
+      __m512i weights[P];
+      for (int p = 0; p < P; ++p) weights[p] = _mm512_load_si512(tile + p * next_panel + 64 * i);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const __m512i four = broadcast4(from[r].values + 4 * i);
+        for (int p = 0; p < P; ++p) products[r][p] = _mm512_dpbusd_epi32(products[r][p], weights[p], four);
+      }
+    }
+    for (int p = 0; p < P; ++p) {
+      const __m512 scales = _mm512_load_ps(tile + p * next_panel + kLanes * kGroup);
+      for (int r = 0; r < R; ++r) {
+        const __m512 both = _mm512_mul_ps(scales, _mm512_set1_ps(from[r].scale));
+        total[r][p] = _mm512_fmadd_ps(to_float(products[r][p]), both, total[r][p]);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int p = 0; p < P; ++p) _mm512_storeu_ps(y + (m + r) * y_stride + p * kLanes, total[r][p]);
+  }
 }
 
-void int8_panel(const uint8_t* tile, const Quantized& x, int64_t rows, int64_t group, int64_t count, bool starts, float* y,
-                int64_t y_stride) {
+template <int P>
+void int8_panels(const uint8_t* tile, int64_t next_panel, const Quantized& x, int64_t rows, int64_t group, int64_t count,
+                 bool starts, float* y, int64_t y_stride) {
   int64_t m = 0;
-  for (; m + 8 <= rows; m += 8) int8_rows<8>(tile, x, m, group, count, starts, y, y_stride);
-  if (m + 4 <= rows) int8_rows<4>(tile, x, m, group, count, starts, y, y_stride), m += 4;
-  if (m + 2 <= rows) int8_rows<2>(tile, x, m, group, count, starts, y, y_stride), m += 2;
-  if (m < rows) int8_rows<1>(tile, x, m, group, count, starts, y, y_stride);
+  for (; m + 6 <= rows; m += 6) int8_rows<6, P>(tile, next_panel, x, m, group, count, starts, y, y_stride);
+  if (m + 4 <= rows) int8_rows<4, P>(tile, next_panel, x, m, group, count, starts, y, y_stride), m += 4;
+  if (m + 2 <= rows) int8_rows<2, P>(tile, next_panel, x, m, group, count, starts, y, y_stride), m += 2;
+  if (m < rows) int8_rows<1, P>(tile, next_panel, x, m, group, count, starts, y, y_stride);
 }
 
 // Doubled codes of 8 bits x multipliers with 8 bits behind the point -> 8 bits plus 128, rounded. A product is at most
@@ -177,40 +226,51 @@ void quantize(const float* x, int64_t k, Activations* to, int64_t stride) {
       const __m512i whole = odd ? _mm512_setzero_si512() : _mm512_cvtps_epi32(value);
       _mm_storeu_si128(reinterpret_cast<__m128i*>(group.values + block * kBlock), _mm512_cvtepi32_epi8(whole));
       const int sum = _mm512_reduce_add_epi32(whole);
-      group.block_offsets[block] = -12 * sum;
+      group.block_offsets[block] = kMagic - 12 * sum;
       total += sum;
     }
-    group.group_offset = -128 * total;
+    group.group_offset = kMagic - 128 * total;
   }
 }
 
 void nvfp4_step(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                 int64_t y_stride) {
-  int64_t m = 0;
-  for (; m + 8 <= rows; m += 8) step_rows<8>(tiles, factor, x, m, first, last, y, y_stride);
-  if (m + 4 <= rows) step_rows<4>(tiles, factor, x, m, first, last, y, y_stride), m += 4;
-  if (m + 2 <= rows) step_rows<2>(tiles, factor, x, m, first, last, y, y_stride), m += 2;
-  if (m < rows) step_rows<1>(tiles, factor, x, m, first, last, y, y_stride);
+  const int64_t size = x.groups * kNvfp4Tile;
+  int64_t panel = first;
+  // Few rows wait for memory, which comes fastest in one stream.
+  for (; rows >= kMostRows && panel + 2 <= last; panel += 2) {
+    step_panels<2>(tiles + panel * size, factor, x, rows, y + panel * kLanes, y_stride);
+  }
+  for (; panel < last; ++panel) step_panels<1>(tiles + panel * size, factor, x, rows, y + panel * kLanes, y_stride);
 }
 
 void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                   int64_t y_stride) {
-  alignas(64) uint8_t wide[kPanelGroups * kInt8Tile];
-  for (int64_t panel = first; panel < last; ++panel) {
+  constexpr int64_t kPanel = kPanelGroups * kInt8Tile;
+  alignas(64) uint8_t wide[2 * kPanel];
+  for (int64_t panel = first; panel < last; panel += 2) {
+    const int panels = panel + 2 <= last ? 2 : 1;
     for (int64_t group = 0; group < x.groups; group += kPanelGroups) {
       const int64_t count = x.groups - group < kPanelGroups ? x.groups - group : kPanelGroups;
-      for (int64_t i = 0; i < count; ++i) {
-        widen_tile(tiles + (panel * x.groups + group + i) * kNvfp4Tile, factor, wide + i * kInt8Tile);
+      for (int p = 0; p < panels; ++p) {
+        const uint8_t* tile = tiles + ((panel + p) * x.groups + group) * kNvfp4Tile;
+        for (int64_t i = 0; i < count; ++i) widen_tile(tile + i * kNvfp4Tile, factor, wide + p * kPanel + i * kInt8Tile);
       }
-      int8_panel(wide, x, rows, group, count, group == 0, y + panel * kLanes, y_stride);
+      float* to = y + panel * kLanes;
+      (panels == 2 ? int8_panels<2> : int8_panels<1>)(wide, kPanel, x, rows, group, count, group == 0, to, y_stride);
     }
   }
 }
 
 void int8_product(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                   int64_t y_stride) {
-  for (int64_t panel = first; panel < last; ++panel) {
-    int8_panel(tiles + panel * x.groups * kInt8Tile, x, rows, 0, x.groups, true, y + panel * kLanes, y_stride);
+  const int64_t size = x.groups * kInt8Tile;
+  int64_t panel = first;
+  for (; rows >= kMostRows && panel + 2 <= last; panel += 2) {
+    int8_panels<2>(tiles + panel * size, size, x, rows, 0, x.groups, true, y + panel * kLanes, y_stride);
+  }
+  for (; panel < last; ++panel) {
+    int8_panels<1>(tiles + panel * size, size, x, rows, 0, x.groups, true, y + panel * kLanes, y_stride);
   }
 }
 

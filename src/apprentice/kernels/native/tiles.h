@@ -20,7 +20,7 @@ namespace apprentice {
 constexpr int kFloatBias = 117;
 constexpr int kMxfp4Top = 31;  // exponent of the largest scale of a matrix in MXFP4, as it lies in the tiles
 
-inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+static inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 // Tiles for the outputs [first, first + count) of a stacked matrix of which this is a part: `first` need not be a multiple
 // of 16, so that q, k and v may stand in one matrix. The caller zeroes `tiles` once before the first part.

@@ -1,0 +1,171 @@
+"""How fast does a whole model read prompts and generate, ours and llama.cpp, the same weights side by side?
+
+    benchmarks/run decoding --quantized FOLDER --base FOLDER [--llama PYTHON --gguf FILE] [--cells 'batch*'] [--threads 2]
+
+Arms: `nvfp4` is the quantized folder on the native engine, `bf16` and `float32` the base on the same engine (its weights
+stored so), `numpy` the reference. With `--llama`, a Python that has llama-cpp-python, also llama.cpp with the GGUF file
+brought to each of KINDS by its own quantizer (`peers/llama.py`). All arms stay open; they take turns within a repeat, and a
+figure is the median over repeats, beside its spread. A cell is one batch, context or prompt: prompts of random tokens, then
+steps that each answer with all log-probabilities. Ratios are of medians of the same cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import random
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from apprentice.core import files, machine
+from apprentice.engine.engine import Engine
+from apprentice.engine.model import EngineConfig
+from apprentice.model import weights
+from apprentice.text.decoding import Feed
+from benchmarks.harness import Benchmark, Row
+
+KINDS = {"llama_f32": 0, "llama_bf16": 32, "llama_q4_0": 2, "llama_q4_1": 3, "llama_q8_0": 7}
+"""`llama_ftype` of llama.h."""
+PEER = Path(__file__).parent / "peers" / "llama.py"
+BATCHES = (1, 2, 4, 8, 16)
+SHORT, LONG = 128, 1000
+PROMPTS = (128, 512, 1024, 4096)
+STEPS = {1: 32, 2: 24, 4: 16, 8: 12, 16: 8}
+
+
+class Arm(Protocol):
+    """Seconds that each kind of work takes."""
+
+    def prefill(self, tokens: int) -> float: ...
+    def decode(self, sequences: int, context: int, steps: int) -> float: ...
+
+
+class Ours:
+    """A folder on our engine."""
+
+    def __init__(self, folder: Path, threads: int, backend: Any = "native") -> None:
+        config = EngineConfig(threads=threads, prefix_cache_mib=0, backend=backend)
+        self._model: Any = Engine.load(folder, config).model
+        self._random = random.Random(0)
+
+    def _tokens(self, count: int) -> list[int]:
+        return [self._random.randrange(self._model.config.vocab_size) for _ in range(count)]
+
+    def prefill(self, tokens: int) -> float:
+        prompt, cache = self._tokens(tokens), self._model.new_cache(tokens)
+        started = time.perf_counter()
+        self._model.forward([Feed(prompt, 1, cache)])
+        return time.perf_counter() - started
+
+    def decode(self, sequences: int, context: int, steps: int) -> float:
+        caches = [self._model.new_cache(context + steps + 1) for _ in range(sequences)]
+        for cache in caches:
+            self._model.forward([Feed(self._tokens(context), 1, cache)])
+        self._model.forward([Feed([7], 1, cache) for cache in caches])
+        started = time.perf_counter()
+        for _ in range(steps):
+            self._model.forward([Feed(self._tokens(1), 1, cache) for cache in caches])
+        return time.perf_counter() - started
+
+
+class Llama:
+    """A GGUF file on llama.cpp, in a process of its own."""
+
+    def __init__(self, python: Path, gguf: Path, threads: int) -> None:
+        self._process = subprocess.Popen([python, PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        opened = self.ask(do="open", path=str(gguf), threads=threads, sequences=max(BATCHES), context=max(PROMPTS) // 4)
+        self.version = opened["version"]
+
+    def ask(self, **question: object) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def prefill(self, tokens: int) -> float:
+        return self.ask(do="prefill", tokens=tokens)["seconds"]
+
+    def decode(self, sequences: int, context: int, steps: int) -> float:
+        return self.ask(do="decode", sequences=sequences, context=context, steps=steps)["seconds"]
+
+
+def cells(arms: Mapping[str, Arm], repeats: int) -> dict[str, Callable[[], tuple[list[Row], dict[str, Any]]]]:
+    """Name -> work."""
+    found: dict[str, Callable[[], tuple[list[Row], dict[str, Any]]]] = {}
+    for batch in BATCHES:
+        found[f"batch-{batch}"] = lambda n=batch: measured(arms, repeats, lambda arm: n * STEPS[n] / arm.decode(n, SHORT, STEPS[n]))
+    found["context-1000"] = lambda: measured(arms, repeats, lambda arm: STEPS[1] / arm.decode(1, LONG, STEPS[1]))
+    for prompt in PROMPTS:
+        found[f"prompt-{prompt}"] = lambda n=prompt: measured(arms, repeats, lambda arm: n / arm.prefill(n))
+    return found
+
+
+def measured(
+    arms: Mapping[str, Arm], repeats: int, rate: Callable[[Arm], float]
+) -> tuple[list[Row], dict[str, Any]]:
+    """Tokens a second of each arm: median, lowest, highest; and ratios to the best 16- or 32-bit arm of ours."""
+    seen: dict[str, list[float]] = {name: [] for name in arms}
+    loads = []
+    for _ in range(repeats):
+        loads.append(machine.look().load)
+        for name, arm in arms.items():
+            seen[name].append(rate(arm))
+    middle = {name: statistics.median(rates) for name, rates in seen.items()}
+    rows = [Row(name, "tokens_per_second", middle[name], min(rates), max(rates)) for name, rates in seen.items()]
+    rows += [Row(f"nvfp4/{name}", "ratio", middle["nvfp4"] / value) for name, value in middle.items() if name != "nvfp4"]
+    return rows, {"loads": loads, "repeats": repeats}
+
+
+def folders(benchmark: Benchmark, base: Path) -> dict[str, Path]:
+    """The base stored in each precision."""
+    found = {}
+    for name in ("bf16", "float32"):
+        found[name] = benchmark.work / name
+        if not (found[name] / "config.json").is_file():
+            dtype: Any = "bfloat16" if name == "bf16" else name
+            weights.save(weights.load(base), found[name], dtype=dtype, tokenizer_folder=base)
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """See the top of this file."""
+    parser = argparse.ArgumentParser(prog="benchmarks/run decoding")
+    parser.add_argument("--quantized", type=Path, required=True)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--llama", type=Path, help="a Python with llama-cpp-python")
+    parser.add_argument("--gguf", type=Path, help="the base as GGUF")
+    parser.add_argument("--cells", default="*")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=machine.cores())
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    benchmark = Benchmark("decoding")
+    arms: dict[str, Arm] = {"nvfp4": Ours(options.quantized, options.threads)}
+    for name, folder in folders(benchmark, options.base).items():
+        arms[name] = Ours(folder, options.threads)
+    arms["numpy"] = Ours(options.quantized, options.threads, "numpy")
+    if options.llama:
+        for name, kind in KINDS.items():
+            gguf = files.make_folder(benchmark.work) / f"{name}.gguf"
+            if not gguf.is_file():
+                question = json.dumps({"do": "quantize", "source": str(options.gguf), "target": str(gguf), "kind": kind})
+                subprocess.run([options.llama, PEER], input=question + "\n", text=True, check=True, capture_output=True)
+            arms[name] = Llama(options.llama, gguf, options.threads)
+    for name, work in cells(arms, options.repeats).items():
+        if not fnmatch.fnmatch(name, options.cells):
+            continue
+        result = benchmark.cell(name, work)
+        for row in result["rows"]:
+            print(json.dumps({"cell": name, **row}) if options.json else _line(name, row))
+    return 0
+
+
+def _line(cell: str, row: dict[str, Any]) -> str:
+    spread = "" if row["low"] is None else f" ({row['low']:.1f} to {row['high']:.1f})"
+    return f"{cell:14s} {row['arm']:20s} {row['metric']:18s} {row['value']:10.2f}{spread}"

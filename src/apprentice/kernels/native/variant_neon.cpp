@@ -1,0 +1,15 @@
+#define APPRENTICE_VARIANT neon_ops
+#include "declarations.inl"
+
+namespace apprentice {
+
+const Operators& neon() {
+  using namespace neon_ops;
+  static const Operators table = {
+      "neon", quantize, nvfp4_step, nvfp4_prompt, int8_product, bf16_product, float_product,
+      norm, rotate, gate, add, remember, attend, log_sum_exp, subtract,
+  };
+  return table;
+}
+
+}  // namespace apprentice
