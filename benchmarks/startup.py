@@ -11,12 +11,12 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from apprentice.core import artifacts
 from benchmarks.harness import Benchmark, Row
+from benchmarks.serving import running
 
 REPEATS = 11
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "scipy")
@@ -63,15 +63,5 @@ def _heavy() -> list[str]:
 def _serve_s(model: Path) -> float:
     """From the start of the process until `/v1/models` answers."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "apprentice", "serve", "--model", str(model), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        line = ""
-        while "http://" not in line and process.poll() is None:
-            line = process.stderr.readline()
-        url = line.rsplit(" ", 1)[-1].strip()
-        with urllib.request.urlopen(f"{url}/models") as answer:
-            answer.read()
-        took = time.perf_counter() - start
-        process.terminate()
-    return round(took, 3)
+    with running(model):
+        return round(time.perf_counter() - start, 3)

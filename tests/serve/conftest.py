@@ -41,6 +41,7 @@ def start(engine: Engine) -> Iterator[Callable[..., Running]]:
         model = ServedModel(
             name="debug", generator=generator or engine, tokenizer=engine.tokenizer,
             max_positions=engine.model.max_positions, make_mixture=make_mixture,
+            max_threads=engine.max_threads if generator is None else 1,
         )  # fmt: skip
         ready = threading.Event()
         urls: list[str] = []

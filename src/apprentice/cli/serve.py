@@ -46,7 +46,7 @@ def serve(
     memory = loaded.memory
     served = ServedModel(
         name=loaded.name, generator=loaded.engine, tokenizer=loaded.engine.tokenizer,
-        max_positions=loaded.engine.model.max_positions, fingerprint=loaded.fingerprint,
+        max_positions=loaded.engine.model.max_positions, max_threads=loaded.engine.max_threads, fingerprint=loaded.fingerprint,
         make_mixture=None if memory is None else loading.make_mixture(memory),
     )  # fmt: skip
     server.serve(served, config, on_ready=lambda url: print(f"serving {loaded.name} at {url}", file=sys.stderr, flush=True))

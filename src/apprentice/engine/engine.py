@@ -20,6 +20,9 @@ from apprentice.kernels import native
 from apprentice.text import decoding
 from apprentice.text.tokenizer import Tokenizer
 
+SCORED_TOKENS = 512
+"""Scored in one pass, where no text is longer: others wait for it."""
+
 
 class Engine:
     """Implements `core.protocols.Generator`."""
@@ -42,15 +45,25 @@ class Engine:
     def generate(
         self, requests: Sequence[Request], *, on_token: Callable[[int, int, str], bool] | None = None
     ) -> list[Sample]:
-        return decoding.generate(
-            self.model, self.tokenizer, requests, on_token=on_token, max_sequences=self.config.max_sequences
-        )
+        with self.model.admitted([self._length(request) for request in requests]) as count:
+            return decoding.generate(
+                self.model, self.tokenizer, requests, on_token=on_token,
+                max_sequences=min(count, self.config.max_sequences),
+            )  # fmt: skip
 
     def score(
         self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *,
         mixtures: Sequence[Mixture | None] | None = None,
     ) -> list[Score]:
-        return decoding.score(self.model, prompts, targets, mixtures=mixtures)
+        return decoding.score(self.model, prompts, targets, mixtures=mixtures, tokens_per_forward=SCORED_TOKENS)
+
+    @property
+    def max_threads(self) -> int:
+        """Threads that may call at a time. In native code their steps are computed together."""
+        return self.config.max_sequences if isinstance(self.model, NativeModel) else 1
+
+    def _length(self, request: Request) -> int:
+        return min(len(request.prompt_ids) + request.max_tokens, self.model.max_positions)
 
 
 def _load_model(folder: Path, config: EngineConfig, memory_bytes: int | None) -> NativeModel | NumpyModel:

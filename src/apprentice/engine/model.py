@@ -21,8 +21,9 @@ query heads of one key head, H = K G, E head size, F width of the MLP, O outputs
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -105,6 +106,11 @@ class NumpyModel:
     @property
     def max_positions(self) -> int:
         return self.config.max_positions
+
+    @contextlib.contextmanager
+    def admitted(self, lengths: Sequence[int]) -> Iterator[int]:
+        """How many of these sequences may be in work at a time: memory is taken as it is needed, without a bound."""
+        yield max(len(lengths), 1)
 
     def new_cache(self, capacity: int) -> Cache:
         return Cache(self.config, capacity)

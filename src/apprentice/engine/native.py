@@ -11,14 +11,15 @@ All sequences share one bounded stock of pages (`kernels/native/pages.h`). Promp
 its whole pages of 64 tokens and compute the rest: the same bits, less work. How long that takes tells what was asked
 before, so a process must not be shared by people who may not know what the others ask.
 
-Several threads may call; one computes at a time, a prompt in chunks between which the others get their turn. Python's
-lock is free meanwhile.
+Several threads may call: their steps are computed together, a prompt in chunks between which the others get their turn
+(`engine.scheduler`). Python's lock is free meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from apprentice.core.errors import InputError, InternalError
 from apprentice.engine import packing
 from apprentice.engine.loader import Checkpoint
 from apprentice.engine.model import CHUNK_TOKENS, DEFAULTS, STEP_TOKENS, EngineConfig
+from apprentice.engine.scheduler import Room, Scheduler
 from apprentice.kernels.native import Library, Signatures
 from apprentice.model.config import ModelConfig
 from apprentice.text.decoding import MAX_DRAFT, Feed, Output
@@ -57,11 +59,11 @@ SIGNATURES: Signatures = {
 class NativeCache:
     """Keys and values of one sequence: its number in the decoder's stock of pages, given back with this object."""
 
-    def __init__(self, decoder: _Decoder, capacity: int) -> None:
+    def __init__(self, decoder: _Decoder, scheduler: Scheduler[_Fed], capacity: int) -> None:
         self.length = 0
         self.capacity = capacity
         self.decoder, self.sequence = decoder, decoder.open()
-        weakref.finalize(self, decoder.close, self.sequence)
+        weakref.finalize(self, _close, decoder, scheduler, self.sequence)
 
     def truncate(self, length: int) -> None:
         """Forget everything behind the first `length` tokens."""
@@ -73,6 +75,9 @@ class NativeCache:
         """Raises: ValueError above the capacity."""
         if self.length + count > self.capacity:
             raise ValueError(f"a cache of {self.capacity} tokens cannot hold {self.length + count}")
+
+
+_Fed = tuple[Feed, NativeCache | None]
 
 
 class NativeModel:
@@ -87,6 +92,8 @@ class NativeModel:
         packed = packing.pack(library, checkpoint, memory_bytes=memory_bytes)
         self.num_bytes = packed.num_bytes
         self._decoder = _Decoder(library, packed, config, variant or library.variant, self.config)
+        self._scheduler: Scheduler[_Fed] = Scheduler(self._decoder.forward, lambda fed: fed[0].num_outputs)
+        self._room = Room(self._decoder.max_pages)
 
     @classmethod
     def load(cls, folder: Path, library: Library, config: EngineConfig = DEFAULTS, *, variant: str = "") -> NativeModel:
@@ -108,7 +115,18 @@ class NativeModel:
         return self._decoder.kept_pages
 
     def new_cache(self, capacity: int) -> NativeCache:
-        return NativeCache(self._decoder, capacity)
+        return NativeCache(self._decoder, self._scheduler, capacity)
+
+    @contextlib.contextmanager
+    def admitted(self, lengths: Sequence[int]) -> Iterator[int]:
+        """Waits until the cache has room for sequences that will have these lengths, or as many of them as it can ever hold;
+        gives how many may be in work at a time. A thread that was admitted must not ask again before it is done."""
+        pages = sorted((_pages(length + MAX_DRAFT) for length in lengths), reverse=True)
+        count = len(pages)
+        while count > 1 and sum(pages[:count]) > self._room.size:
+            count -= 1
+        with self._room.promised(min(sum(pages[:count]), self._room.size)):
+            yield max(count, 1)
 
     def forward(self, feeds: Sequence[Feed]) -> list[Output]:
         caches = [_own(feed.cache) for feed in feeds]
@@ -121,9 +139,9 @@ class NativeModel:
                 cache.check_room(len(feed.token_ids))
                 steps.append(i)
         outputs: dict[int, Output] = {}
-        for together, is_prompt in ((steps, False), (scored, True)):
+        for together, compute in ((steps, self._step), (scored, self._score)):
             if together:
-                rows = self._decoder.forward([(feeds[i], caches[i]) for i in together], is_prompt=is_prompt)
+                rows = compute([(feeds[i], caches[i]) for i in together])
                 cuts = np.cumsum([feeds[i].num_outputs for i in together])[:-1]
                 outputs |= {i: Output(part) for i, part in zip(together, np.split(rows, cuts), strict=True)}
         for i, (feed, cache) in enumerate(zip(feeds, caches, strict=True)):
@@ -131,6 +149,15 @@ class NativeModel:
                 assert cache is not None
                 outputs[i] = Output(self._prompt(feed, cache))
         return [outputs[i] for i in range(len(feeds))]
+
+    def _step(self, feeds: Sequence[_Fed]) -> np.ndarray:
+        return self._scheduler.step(feeds, [cache.sequence for _, cache in feeds if cache is not None])
+
+    def _score(self, feeds: Sequence[_Fed]) -> np.ndarray:
+        """Those that do not fit together are computed one after the other."""
+        pages = sum(_pages(len(feed.token_ids)) for feed, _ in feeds)
+        with self._room.promised(min(pages, self._room.size)):
+            return self._scheduler.prompt(feeds)
 
     def _prompt(self, feed: Feed, cache: NativeCache) -> np.ndarray:
         """Log-probabilities of the last tokens of a prompt, fed chunk by chunk."""
@@ -145,7 +172,7 @@ class NativeModel:
             while (at := cache.length - start) < len(token_ids):
                 end = min(len(token_ids), at + CHUNK_TOKENS - cache.length % CHUNK_TOKENS)
                 chunk = Feed(token_ids[at:end], end - max(at, min(first_output, end)), cache)
-                kept.append(self._decoder.forward([(chunk, cache)], is_prompt=True))
+                kept.append(self._scheduler.prompt([(chunk, cache)]))
         except (InputError, MemoryError):
             cache.truncate(start)
             raise
@@ -164,9 +191,9 @@ class _Decoder:
         page_bytes = self._functions.apprentice_decoder_page_bytes(byref(packed.model))
         assert page_bytes > 0, "a model of wrong sizes"
         kept = config.prefix_cache_mib * 2**20 // page_bytes
-        self._max_pages = _num_pages(config, shape, page_bytes) + kept
+        self.max_pages = _num_pages(config, shape, page_bytes) + kept
         handle = self._functions.apprentice_decoder_new(
-            byref(packed.model), variant.encode(), config.threads or machine.cores(), self._max_pages, kept
+            byref(packed.model), variant.encode(), config.threads or machine.cores(), self.max_pages, kept
         )
         if not handle:
             raise InternalError(f"the native decoder cannot be made, variant {variant}")
@@ -212,7 +239,7 @@ class _Decoder:
     def kept_pages(self) -> int:
         return self._functions.apprentice_decoder_kept_pages(self._handle)
 
-    def forward(self, feeds: Sequence[tuple[Feed, NativeCache | None]], *, is_prompt: bool) -> np.ndarray:
+    def forward(self, feeds: Sequence[_Fed], is_prompt: bool) -> np.ndarray:
         """float32 [all outputs, V]; the caches are longer by the tokens afterwards. Raises: InputError for tokens that the
         model does not have and where pages run out; nothing has changed then."""
         counts = np.array([len(feed.token_ids) for feed, _ in feeds], np.int64)
@@ -230,10 +257,10 @@ class _Decoder:
                     cache.length += count
             return log_probs_NV
         if status == _FULL and is_prompt and len(feeds) > 1:
-            return np.concatenate([self.forward([feed], is_prompt=True) for feed in feeds])
+            return np.concatenate([self.forward([feed], True) for feed in feeds])
         if status == _FULL:
             raise InputError(
-                f"the cache of {self._max_pages * PAGE_TOKENS} tokens is full",
+                f"the cache of {self.max_pages * PAGE_TOKENS} tokens is full",
                 hint="work on fewer sequences at a time, or give more memory to the cache (`cache_mib`)",
             )
         if status == _MEMORY:
@@ -244,11 +271,20 @@ class _Decoder:
 
 def _num_pages(config: EngineConfig, shape: ModelConfig, page_bytes: int) -> int:
     """Pages for sequences. They are made when first needed, so a bound that is never reached costs nothing."""
-    longest = -(-(shape.max_positions + MAX_DRAFT) // PAGE_TOKENS)
+    longest = _pages(shape.max_positions + MAX_DRAFT)
     if config.cache_mib:
         return max(config.cache_mib * 2**20 // page_bytes, 1)
     free = int(machine.look().memory_available_gib * 2**30 * MEMORY_SHARE) // page_bytes
     return max(min((config.max_sequences + 1) * longest, free), 1)
+
+
+def _pages(num_tokens: int) -> int:
+    return -(-num_tokens // PAGE_TOKENS)
+
+
+def _close(decoder: _Decoder, scheduler: Scheduler[_Fed], sequence: int) -> None:
+    decoder.close(sequence)
+    scheduler.ended(sequence)
 
 
 def _own(cache: object) -> NativeCache | None:

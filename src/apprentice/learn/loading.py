@@ -6,6 +6,7 @@ work tree's changed files, and their changes as edits, the latest the developer 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,14 +92,16 @@ def remember(memory: Memory, edits: list[Edit], redactor: Redactor) -> None:
 
 
 def make_mixture(memory: Memory) -> MakeMixture:
-    """What the server asks for at a cursor between a prompt and its suffix."""
+    """What the server asks for at a cursor between a prompt and its suffix. Several threads may ask."""
+    one_at_a_time = threading.Lock()
 
     def make(place: Place, line_start: str, prompt_ids: Sequence[int], must_start_with: str) -> Mixture:
         start_line, said = before_healing(place.lines, place.start_line, line_start, must_start_with)
-        return memory.mixture(
-            path=place.path, lines=place.lines, start_line=start_line, end_line=place.end_line, prompt_ids=prompt_ids,
-            line_start=said,
-        )  # fmt: skip
+        with one_at_a_time:
+            return memory.mixture(
+                path=place.path, lines=place.lines, start_line=start_line, end_line=place.end_line, prompt_ids=prompt_ids,
+                line_start=said,
+            )  # fmt: skip
 
     return make
 

@@ -7,8 +7,8 @@
     request --Guard--> typed request --prompts (a helper thread)--> Line --pieces--> JSON, or server-sent events
 
 What is wrong with a request is said before anything is streamed; what goes wrong later comes as an event `error`. Prompts
-and replies are never logged. Left out for now: tools, embeddings, batching of several clients' requests, prefix caching
-across users (one process serves one person or team).
+and replies are never logged. Left out for now: tools and embeddings. Beginnings of prompts are shared between clients (one
+process serves one person or team).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ MAX_WAITING = 64
 
 
 def create_app(model: ServedModel, guard: GuardConfig | None = None, *, max_waiting: int = MAX_WAITING) -> Starlette:
-    """The application. Its model thread ends with its lifespan."""
+    """The application. Its model threads end with its lifespan."""
     guard = guard or GuardConfig()
-    api = _Api(model, Line(max_waiting))
+    api = _Api(model, Line(max_waiting, model.max_threads))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -1,9 +1,9 @@
-"""The model's thread: requests of all clients in a line, tokens out as they come, cancelled when nobody listens.
+"""The model's threads: requests of all clients in a line, tokens out as they come, cancelled when nobody listens.
 
-    endpoint --submit(work)--> line --one at a time, in its thread--> pieces --> async iterator --> client
+    endpoint --submit(work)--> line --as many at a time as the model takes--> pieces --> async iterator --> client
 
-The engine is one consumer of all cores, so requests take turns; the line has a bound and says 429 beyond it. A client
-that goes away cancels its job: one in line is not begun, one in work ends at its next token.
+The line has a bound and says 429 beyond it. A client that goes away cancels its job: one in line is not begun, one in work
+ends at its next token.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Job(Generic[T]):
 
 
 class Line:
-    """Jobs one after the other in a thread of their own."""
+    """Jobs in their order, each in a thread while it is in work."""
 
-    def __init__(self, max_waiting: int) -> None:
-        """`max_waiting`: jobs in line and in work, 1 or more."""
+    def __init__(self, max_waiting: int, max_threads: int = 1) -> None:
+        """`max_waiting`: jobs in line and in work, 1 or more; `max_threads` of them in work."""
         self._max_waiting = max_waiting
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="apprentice-model")
+        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="apprentice-model")
         self._jobs: set[Job[Any]] = set()
 
     def submit(self, work: Callable[[Job[T]], None]) -> Job[T]:
@@ -77,15 +77,15 @@ class Line:
             raise ApiError(429, "too many requests are waiting; try again in a moment", code="server_busy")
         job: Job[T] = Job(asyncio.get_running_loop())
         self._jobs.add(job)
-        future = self._thread.submit(self._run, job, work)
+        future = self._threads.submit(self._run, job, work)
         future.add_done_callback(lambda _: self._jobs.discard(job))
         return job
 
     def close(self) -> None:
-        """Cancels everything and waits for the job in work to notice."""
+        """Cancels everything and waits for those in work to notice."""
         for job in list(self._jobs):
             job.cancel()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     @staticmethod
     def _run(job: Job[T], work: Callable[[Job[T]], None]) -> None:

@@ -38,6 +38,8 @@ class ServedModel:
     """Seconds since 1970."""
     fingerprint: str | None = None
     """Of weights and memory, where known."""
+    max_threads: int = 1
+    """That may call the generator at a time."""
     make_mixture: MakeMixture | None = None
     """The repository's memory for completions with a `suffix`."""
     prompt: PromptConfig = PromptConfig()  # noqa: RUF009 - frozen

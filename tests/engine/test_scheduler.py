@@ -1,0 +1,231 @@
+"""Turns between threads: who is computed together, in which order, and what a failure or an interruption costs others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from apprentice.core.errors import InputError
+from apprentice.engine.scheduler import Room, Scheduler
+
+WAIT_S = 20
+
+
+class Passes:
+    """Computes 10 times each number, and keeps what was computed together. A pass can be held up."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[list[int], bool]] = []
+        self.begun = threading.Semaphore(0)
+        self.may_go_on = threading.Semaphore(0)
+        self.is_held = True
+
+    def compute(self, items: Sequence[int], is_prompt: bool) -> np.ndarray:
+        self.seen.append((list(items), is_prompt))
+        if self.is_held:
+            self.begun.release()
+            assert self.may_go_on.acquire(timeout=WAIT_S)
+        if -1 in items:
+            raise InputError("a negative number", hint="take another")
+        if -2 in items:
+            raise KeyboardInterrupt
+        return np.array([[10 * item] for item in items], np.float32)
+
+
+class Threads:
+    """Runs calls at the same time and keeps what they gave or raised."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, float | BaseException] = {}
+        self._threads: list[threading.Thread] = []
+
+    def start(self, name: str, call: Callable[[], np.ndarray]) -> None:
+        def run() -> None:
+            try:
+                self.results[name] = call()[:, 0].tolist()
+            except BaseException as error:
+                self.results[name] = error
+
+        self._threads.append(threading.Thread(target=run))
+        self._threads[-1].start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def passes() -> Passes:
+    return Passes()
+
+
+@pytest.fixture
+def scheduler(passes: Passes) -> Scheduler[int]:
+    return Scheduler(passes.compute, lambda _: 1)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def until_waiting(scheduler: Scheduler[int], steps: int, prompts: int) -> None:
+    """Returns once so many calls stand in line."""
+    until(lambda: (len(scheduler._steps), len(scheduler._prompts)) == (steps, prompts))
+
+
+def test_steps_that_wait_are_computed_together(passes: Passes, scheduler: Scheduler[int]) -> None:
+    threads = Threads()
+    threads.start("first", lambda: scheduler.step([1], [1]))
+    passes.begun.acquire(timeout=WAIT_S)
+    threads.start("second", lambda: scheduler.step([2, 3], [2, 3]))
+    until_waiting(scheduler, 1, 0)
+    threads.start("third", lambda: scheduler.step([4], [4]))
+    until_waiting(scheduler, 2, 0)
+    scheduler.ended(1)
+    passes.is_held = False
+    passes.may_go_on.release()
+    threads.join()
+    assert passes.seen == [([1], False), ([2, 3, 4], False)]
+    assert threads.results == {"first": [10], "second": [20, 30], "third": [40]}
+
+
+def test_prompts_and_steps_take_turns_and_no_prompt_waits_for_another_to_end(
+    passes: Passes, scheduler: Scheduler[int]
+) -> None:
+    threads = Threads()
+    threads.start("held", lambda: scheduler.prompt([0]))
+    passes.begun.acquire(timeout=WAIT_S)
+    threads.start("steps", lambda: np.concatenate([scheduler.step([number], [1]) for number in range(1, 5)]))
+    until_waiting(scheduler, 1, 0)
+    for at, first in enumerate((100, 200)):
+        parts = range(first, first + 4)
+        threads.start(str(first), lambda parts=parts: np.concatenate([scheduler.prompt([part]) for part in parts]))
+        until_waiting(scheduler, 1, at + 1)
+    for turn in range(6):
+        passes.may_go_on.release()
+        passes.begun.acquire(timeout=WAIT_S)
+        until_waiting(scheduler, *((0, 2) if turn % 2 == 0 else (1, 1)))
+    passes.is_held = False
+    passes.may_go_on.release()
+    threads.join()
+    assert [items[0] for items, _ in passes.seen[1:7]] == [1, 100, 2, 200, 3, 101]
+
+
+def test_a_step_waits_a_moment_for_those_that_were_in_the_last_one(passes: Passes, scheduler: Scheduler[int]) -> None:
+    passes.is_held = False
+    scheduler.step([1, 2], [1, 2])
+    scheduler._patience = WAIT_S
+    threads = Threads()
+    threads.start("one", lambda: scheduler.step([1], [1]))
+    until_waiting(scheduler, 1, 0)
+    threads.start("other", lambda: scheduler.step([2], [2]))
+    threads.join()
+    assert passes.seen[1:] in ([([1, 2], False)], [([2, 1], False)])
+    assert scheduler._patience < WAIT_S / 2
+
+
+def test_a_step_does_not_wait_for_a_sequence_that_ended_or_stays_away(
+    passes: Passes, scheduler: Scheduler[int]
+) -> None:
+    passes.is_held = False
+    scheduler.step([1, 2], [1, 2])
+    scheduler._patience = WAIT_S
+    threads = Threads()
+    threads.start("one", lambda: scheduler.step([1], [1]))
+    until_waiting(scheduler, 1, 0)
+    scheduler.ended(2)
+    threads.join()
+    scheduler.step([1, 2], [1, 2])
+    scheduler._patience = 0.01
+    scheduler.step([1], [1])
+    assert [items for items, _ in passes.seen] == [[1, 2], [1], [1, 2], [1]]
+
+
+def test_a_failure_is_of_the_one_whose_work_it_is(passes: Passes, scheduler: Scheduler[int]) -> None:
+    threads = Threads()
+    threads.start("held", lambda: scheduler.step([0], [0]))
+    passes.begun.acquire(timeout=WAIT_S)
+    for at, number in enumerate((1, -1, 2)):
+        threads.start(str(number), lambda number=number: scheduler.step([number], [number]))
+        until_waiting(scheduler, at + 1, 0)
+    scheduler.ended(0)
+    passes.is_held = False
+    passes.may_go_on.release()
+    threads.join()
+    assert isinstance(threads.results.pop("-1"), InputError)
+    assert threads.results == {"held": [0], "1": [10], "2": [20]}
+
+
+def test_who_leads_and_is_interrupted_leaves_the_others_going(passes: Passes, scheduler: Scheduler[int]) -> None:
+    threads = Threads()
+    threads.start("interrupted", lambda: scheduler.step([-2], [1]))
+    passes.begun.acquire(timeout=WAIT_S)
+    threads.start("step", lambda: scheduler.step([1], [2]))
+    until_waiting(scheduler, 1, 0)
+    threads.start("prompt", lambda: scheduler.prompt([2]))
+    until_waiting(scheduler, 1, 1)
+    passes.is_held = False
+    passes.may_go_on.release()
+    threads.join()
+    assert isinstance(threads.results.pop("interrupted"), KeyboardInterrupt)
+    assert threads.results == {"step": [10], "prompt": [20]}
+    assert scheduler.step([3], [3])[0, 0] == 30
+
+
+def test_many_threads_each_get_their_own(passes: Passes, scheduler: Scheduler[int]) -> None:
+    passes.is_held = False
+    threads = Threads()
+
+    def ask(number: int) -> np.ndarray:
+        random = np.random.default_rng(number)
+        rows = []
+        for at in range(200):
+            item = 1000 * number + at
+            rows.append(scheduler.prompt([item]) if random.random() < 0.1 else scheduler.step([item], [number]))
+        scheduler.ended(number)
+        return np.concatenate(rows)
+
+    for number in range(8):
+        threads.start(str(number), lambda number=number: ask(number))
+    threads.join()
+    assert threads.results == {str(n): [10 * (1000 * n + at) for at in range(200)] for n in range(8)}
+
+
+def test_room_is_given_in_the_order_it_was_asked_for() -> None:
+    room = Room(10)
+    order: list[str] = []
+    release = {name: threading.Event() for name in "abc"}
+
+    def ask(name: str, count: int) -> None:
+        with room.promised(count):
+            order.append(name)
+            assert release[name].wait(WAIT_S)
+
+    threads = []
+    for name, count, waiting in (("a", 6, 0), ("b", 10, 1), ("c", 1, 2)):
+        threads.append(threading.Thread(target=ask, args=(name, count)))
+        threads[-1].start()
+        until(lambda waiting=waiting: len(order) == 1 and len(room._line) == waiting)
+    # There would be room for c, but b came first.
+    assert order == ["a"]
+    for name in "abc":
+        release[name].set()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert order == ["a", "b", "c"]
+
+
+def test_room_comes_back_after_a_failure() -> None:
+    room = Room(3)
+    with pytest.raises(InputError), room.promised(3):
+        raise InputError("broken", hint="mend it")
+    with room.promised(3):
+        pass
