@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -77,7 +78,11 @@ class Llama:
     """A GGUF file on llama.cpp, in a process of its own."""
 
     def __init__(self, python: Path, gguf: Path, threads: int) -> None:
-        self._process = subprocess.Popen([python, PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # As it is started by hand: that our process lets threads sleep while they wait costs llama.cpp two thirds.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+        self._process = subprocess.Popen(
+            [python, PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         opened = self.ask(do="open", path=str(gguf), threads=threads, sequences=max(BATCHES), context=max(PROMPTS) // 4)
         self.version = opened["version"]
 
