@@ -6,20 +6,24 @@ Arms: `nvfp4` is the quantized folder on the native engine, `bf16` and `float32`
 stored so), `numpy` the reference. With `--llama`, a Python that has llama-cpp-python, also llama.cpp with the GGUF file
 brought to each of KINDS by its own quantizer (`peers/llama.py`). All arms stay open; they take turns within a repeat, and a
 figure is the median over repeats, beside its spread. A cell is one batch, context or prompt: prompts of random tokens, then
-steps that each answer with all log-probabilities. Ratios are of medians of the same cell.
+steps that each answer with all log-probabilities. Ratios are of medians of the same cell. `neighbour` is one sequence beside
+a process that keeps one core busy: the share of its own speed that each arm keeps. With as many threads as cores, three
+runnable threads on two cores leave each two thirds of one: 0.67 is the fair share there.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import os
 import random
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,7 +112,32 @@ def cells(arms: Mapping[str, Arm], repeats: int) -> dict[str, Callable[[], tuple
     found["context-1000"] = lambda: measured(arms, repeats, lambda arm: STEPS[1] / arm.decode(1, LONG, STEPS[1]))
     for prompt in PROMPTS:
         found[f"prompt-{prompt}"] = lambda n=prompt: measured(arms, repeats, lambda arm: n / arm.prefill(n))
+    found["neighbour"] = lambda: disturbed(arms, repeats)
     return found
+
+
+def disturbed(arms: Mapping[str, Arm], repeats: int) -> tuple[list[Row], dict[str, Any]]:
+    """Share of its speed that each arm keeps beside a busy process: median, lowest, highest."""
+    kept: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(repeats):
+        for name, arm in arms.items():
+            alone = arm.decode(1, SHORT, STEPS[1])
+            with busy():
+                kept[name].append(alone / arm.decode(1, SHORT, STEPS[1]))
+    rows = [Row(name, "speed_kept", statistics.median(shares), min(shares), max(shares)) for name, shares in kept.items()]
+    return rows, {"repeats": repeats}
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """A process that computes without a pause."""
+    with subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def measured(
