@@ -91,7 +91,9 @@ def typing(client: Client, name: str) -> tuple[list[Row], dict[str, Any]]:
     lines = lines[:1000]
     chosen = [i for i, line in enumerate(lines) if i > 60 and len(line.strip()) > 30 and not line.lstrip().startswith(("#", '"'))]
     places = random.Random(0).sample(chosen, PLACES)
-    first, later, tokens = [], [], []
+    first: list[float] = []
+    later: list[float] = []
+    tokens: list[int] = []
     for place in places:
         above, line, below = "".join(lines[:place]), lines[place].rstrip("\n"), "".join(lines[place + 1 :])
         start = len(line) - len(line.lstrip())
@@ -111,7 +113,8 @@ def context(client: Client, name: str) -> tuple[list[Row], dict[str, Any]]:
     """Random prompts, of which all but the end is known from the request before."""
     chance = random.Random(0)
     prompt = [chance.randrange(100, 40000) for _ in range(CONTEXT)]
-    took, tokens = [], []
+    took: list[float] = []
+    tokens: list[int] = []
     for _ in range(CONTEXT_REQUESTS + 1):
         prompt[-4:] = [chance.randrange(100, 40000) for _ in range(4)]
         body = {"model": name, "prompt": prompt, "max_tokens": NEW_TOKENS, "temperature": 0}
@@ -124,7 +127,8 @@ def context(client: Client, name: str) -> tuple[list[Row], dict[str, Any]]:
 
 def clients(url: str, name: str, count: int, repeats: int) -> tuple[list[Row], dict[str, Any]]:
     """Replies of `count` clients at a time."""
-    rates, firsts = [], []
+    rates: list[float] = []
+    firsts: list[float] = []
     for repeat in range(repeats + 1):
         waited: list[float] = []
         produced: list[int] = []

@@ -17,6 +17,7 @@ from apprentice.core.fakes import FailingOperations
 from apprentice.kernels import nvfp4
 from apprentice.model import presets, tensor_files
 from apprentice.model.config import parameter_shapes
+from apprentice.quantize.calibration import Fitted
 from apprentice.quantize.convert import QuantizeConfig, convert
 
 MakeFolder = Callable[..., Path]
@@ -119,21 +120,18 @@ def test_a_bf16_source_gives_what_its_values_in_float32_give(make_folder: MakeFo
     np.testing.assert_array_equal(packed(tmp_path / "quantized", name).codes, expected.codes)
 
 
-def test_moments_reach_the_matrix_they_are_for(make_folder: MakeFolder, tmp_path: Path) -> None:
-    source = make_folder()
+def test_a_fitted_matrix_is_taken_as_it_is(make_folder: MakeFolder, tmp_path: Path) -> None:
+    source, name = make_folder(), "model.layers.0.mlp.up_proj"
+    weight = original(source, name + ".weight")
     importance = np.where(np.arange(64) % 8 == 0, 100.0, 0.01).astype(np.float32)
+    fitted = Fitted(nvfp4.encode(weight, importance_C=importance), squared_output_error=1.0, squared_outputs=4.0)
     convert(source, tmp_path / "plain")
-    convert(source, tmp_path / "weighted", moments={"model.layers.0.mlp.up_proj": importance})
-    touched, untouched = "model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight"
-    weight = original(source, touched)
-
-    def weighted_error(folder: str) -> float:
-        return float((np.square(nvfp4.decode(packed(tmp_path / folder, touched)) - weight) * importance).sum())
-
-    assert weighted_error("weighted") < 0.9 * weighted_error("plain")
-    np.testing.assert_array_equal(
-        packed(tmp_path / "plain", untouched).codes, packed(tmp_path / "weighted", untouched).codes
-    )
+    report = convert(source, tmp_path / "fitted", fitted={name: fitted})
+    assert [matrix.output_error for matrix in report.matrices if matrix.name == name] == [0.5]
+    np.testing.assert_array_equal(packed(tmp_path / "fitted", name + ".weight").codes, fitted.packed.codes)
+    for other in ("model.layers.0.mlp.gate_proj.weight", "model.layers.1.mlp.up_proj.weight"):
+        plain, kept = (packed(tmp_path / folder, other).codes for folder in ("plain", "fitted"))
+        np.testing.assert_array_equal(plain, kept)
 
 
 def test_weights_that_are_not_finite_are_refused_by_name(make_folder: MakeFolder, tmp_path: Path) -> None:

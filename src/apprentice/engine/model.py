@@ -166,24 +166,41 @@ class NumpyModel:
         # The row that is sampled from goes the way that rows of steps go.
         return self._log_probs(np.concatenate(kept), exact=feed.num_outputs <= STEP_TOKENS)
 
+    def layer_by_layer(self, sequences: Sequence[Sequence[int]]) -> Iterator[int]:
+        """Reads sequences, one layer of all of them each time it is asked, and gives that layer's number: for an `observer`,
+        which may replace a matrix whose input it is told."""
+        token_ids = [token_id for sequence in sequences for token_id in sequence]
+        ends = np.cumsum([len(sequence) for sequence in sequences]).tolist()
+        pieces = [_Piece(start, end, 0, None) for start, end in zip([0, *ends], ends, strict=False)]
+        return self._layers(self._embedded(token_ids), pieces, exact=False)
+
     def _hidden(self, token_ids: Sequence[int], pieces: Sequence[_Piece], exact: bool) -> np.ndarray:
         """Normed hidden states [N, D]; the caches are longer by the tokens afterwards."""
-        ids_N = np.asarray(token_ids, np.int64)
-        if ids_N.size and (ids_N.min() < 0 or ids_N.max() >= self.config.vocab_size):
-            raise InputError(f"a token id is not in 0 to {self.config.vocab_size - 1}", hint="is it the model's own tokenizer?")
-        positions_N = np.concatenate([np.arange(piece.past, piece.past + piece.end - piece.start) for piece in pieces])
-        cos_NE, sin_NE = self._rope(positions_N)
+        x_ND = self._embedded(token_ids)
         for piece in pieces:
             if piece.cache is not None:
                 piece.cache.reserve(piece.end - piece.start)
-        x_ND = self.weights.embedding_VD[ids_N]
-        for index, layer in enumerate(self.weights.layers):
-            x_ND += self._attention(index, layer, self._norm(x_ND, layer.input_norm_D), cos_NE, sin_NE, pieces, exact)
-            x_ND += self._mlp(index, layer, self._norm(x_ND, layer.mlp_norm_D), exact)
+        for _ in self._layers(x_ND, pieces, exact):
+            pass
         for piece in pieces:
             if piece.cache is not None:
                 piece.cache.length += piece.end - piece.start
         return self._norm(x_ND, self.weights.norm_D)
+
+    def _embedded(self, token_ids: Sequence[int]) -> np.ndarray:
+        ids_N = np.asarray(token_ids, np.int64)
+        if ids_N.size and (ids_N.min() < 0 or ids_N.max() >= self.config.vocab_size):
+            raise InputError(f"a token id is not in 0 to {self.config.vocab_size - 1}", hint="is it the model's own tokenizer?")
+        return self.weights.embedding_VD[ids_N]
+
+    def _layers(self, x_ND: np.ndarray, pieces: Sequence[_Piece], exact: bool) -> Iterator[int]:
+        """Changes x_ND, layer by layer."""
+        positions_N = np.concatenate([np.arange(piece.past, piece.past + piece.end - piece.start) for piece in pieces])
+        cos_NE, sin_NE = self._rope(positions_N)
+        for index, layer in enumerate(self.weights.layers):
+            x_ND += self._attention(index, layer, self._norm(x_ND, layer.input_norm_D), cos_NE, sin_NE, pieces, exact)
+            x_ND += self._mlp(index, layer, self._norm(x_ND, layer.mlp_norm_D), exact)
+            yield index
 
     def _attention(
         self, index: int, layer: Layer, x_ND: np.ndarray, cos_NE: np.ndarray, sin_NE: np.ndarray,

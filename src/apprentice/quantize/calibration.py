@@ -1,97 +1,184 @@
-"""What the inputs of each matrix look like on real text: their second moments, by which errors are weighed.
+"""Four bits fitted to real text, layer by layer: each matrix makes up for its own errors and for those below it.
 
-    checkpoint folder + token sequences --engine--> module -> E[x x^T] (or its diagonal)
+    sequences --original model, one layer--> inputs x
+              --quantized model, the same layer--> inputs x' --fit: W' x' near to W x--> four bits --its outputs--> next layer
 
-For a layer y = W x an error D of the weights costs E|D x|^2 = trace(D E[x x^T] D^T). The diagonal alone tells which columns
-count (`kernels.nvfp4.encode(importance_C=...)`); the whole matrix also tells how the error of one column can be made
-up for by the others (`feedback`). Measured on SmolLM2-135M, bits a token lost on code against BF16: 0.36 without, 0.18
-with the diagonal, 0.11 with the matrix, each from 4,096 tokens of other code.
+Two models read the text side by side. Once a layer of the original is done, the other one's matrices are quantized one group
+after the other, in the moment in which each is about to be used: with the inputs x' that the quantized layers below it give.
 
-The inputs are those of the unquantized model. Going layer by layer, with the inputs that the quantized layers below
-really give, is left out: it needs a second pass for each layer.
+A matrix W is first replaced by the one that does best with x' what W did with x, in the least-squares sense,
+
+    W + W (E[x x'^T] - E[x' x'^T]) (E[x' x'^T] + damping)^-1
+
+and that one is rounded with error feedback under E[x' x'^T] (`feedback`). Without the first step errors of many layers add
+up: docs/log.md has what either gains.
+
+Sources: GPTQ, arXiv:2210.17323; the first step is asymmetric calibration, arXiv:2504.02692 (here as a target of its own, in
+front of the rounding).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from apprentice.core import machine
 from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink
-from apprentice.engine.loader import load_weights
+from apprentice.engine.loader import Layer, load_weights
 from apprentice.engine.model import EngineConfig, NumpyModel
-from apprentice.model.config import ModelConfig
-from apprentice.text.decoding import Feed
+from apprentice.kernels import nvfp4
+from apprentice.model.config import ModelConfig, parameter_shapes
+from apprentice.quantize.feedback import Feedback
 
 CHUNK_TOKENS = 512
 """Tokens of a sequence that are read together."""
-DEFAULT_TOKENS = 4096
-MATRIX_BYTES = 4 * 2**30
-"""Beyond this the matrices of all layers together are too much, and diagonals are gathered."""
+DEFAULT_TOKENS = 16384
+WIDEST = 12288
+"""Inputs of a matrix above which their moments are too much for one machine; errors are weighed by mean squares then."""
+ERROR_TOKENS = 2048
+"""Over which the error of outputs is measured."""
 
-Moments = Mapping[str, np.ndarray]
-"""Module name (`model.layers.0.mlp.up_proj`) -> float32 [C, C], or [C] for diagonals."""
+_ROWS = 256
+"""Least rows of a matrix that are worth a thread."""
+_FIELDS = {"q_proj": "qkv_OD", "o_proj": "output_DQ", "gate_proj": "gate_up_FD", "down_proj": "down_DF"}
+"""Where a group that begins with this module lies in a `Layer`, its members below each other."""
 
 
-def calibrate(
-    folder: Path, sequences: Sequence[Sequence[int]], *, max_tokens: int = DEFAULT_TOKENS,
-    matrix_bytes: int = MATRIX_BYTES, progress: ProgressSink | None = None,
-) -> dict[str, np.ndarray]:
-    """For `convert(moments=...)`. `sequences`: token ids of text like that which the model will see, most telling first.
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A matrix in four bits, and how far its outputs are off on the text."""
+
+    packed: nvfp4.Packed
+    squared_output_error: float
+    """E|W x - W' x'|^2."""
+    squared_outputs: float
+    """E|W x|^2."""
+
+
+def fit(
+    folder: Path, sequences: Sequence[Sequence[int]], *, max_tokens: int = DEFAULT_TOKENS, correct: bool = True,
+    progress: ProgressSink | None = None,
+) -> dict[str, Fitted]:
+    """Module name (`model.layers.0.mlp.up_proj`) -> its matrix, for `convert(fitted=...)`. `sequences`: token ids of text like
+    that which the model will see, most telling first. `correct`: for the errors of the layers below.
 
     Raises: InputError where there are no tokens or the folder cannot be used."""
-    chunks = _chunks(sequences, max_tokens)
+    chunks = list(_chunks(sequences, max_tokens))
     if not chunks:
         raise InputError("there is no text to calibrate with", hint="give some thousand tokens of the model's work")
-    model = NumpyModel(load_weights(folder), EngineConfig(prefix_cache_mib=0))
-    return second_moments(model, chunks, whole=_matrix_bytes(model.config) <= matrix_bytes, progress=progress)
-
-
-def second_moments(
-    model: NumpyModel, sequences: Sequence[Sequence[int]], *, whole: bool, progress: ProgressSink | None = None
-) -> dict[str, np.ndarray]:
-    """`whole`: matrices, not diagonals. Modules that read the same input share one array."""
-    sums: dict[str, np.ndarray] = {}
-    names: dict[str, tuple[str, ...]] = {}
-
-    def observe(modules: tuple[str, ...], x_ND: np.ndarray) -> None:
-        names[modules[0]] = modules
-        seen = x_ND.T @ x_ND if whole else np.square(x_ND, dtype=np.float64).sum(axis=0)
-        if modules[0] in sums:
-            sums[modules[0]] += seen
-        else:
-            sums[modules[0]] = seen
-
+    weights = load_weights(folder)
+    original = NumpyModel(weights, EngineConfig(prefix_cache_mib=0))
+    layers = [dataclasses.replace(layer) for layer in weights.layers]
+    quantized = NumpyModel(dataclasses.replace(weights, layers=layers), EngineConfig(prefix_cache_mib=0))
+    inputs: dict[tuple[str, ...], np.ndarray] = {}
+    found: dict[str, Fitted] = {}
     if progress is not None:
-        progress.stage("calibrate", total=sum(map(len, sequences)), unit="tokens")
-    model.observer = observe
-    try:
-        for token_ids in sequences:
-            model.forward([Feed(token_ids, 1)])
+        progress.stage("calibrate", total=len(layers), unit="layers")
+    threads = min(machine.cores(), 8)
+    with ThreadPoolExecutor(threads) as pool, np.errstate(over="ignore"):
+        fitting = _Fitting(weights.config, pool, threads, correct=correct)
+
+        def replace(names: tuple[str, ...], quantized_x_NC: np.ndarray) -> None:
+            index, field = int(names[0].split(".")[2]), _FIELDS[names[0].rsplit(".", 1)[1]]
+            try:
+                matrix, parts = fitting.group(names, getattr(weights.layers[index], field), inputs[names], quantized_x_NC)
+            except ValueError as error:
+                raise InputError(f"{folder}: `{names[0]}`: {error}", hint="the checkpoint is damaged or overflows") from None
+            setattr(layers[index], field, matrix)
+            found.update(parts)
+
+        original.observer, quantized.observer = inputs.__setitem__, replace
+        sides = original.layer_by_layer(chunks), quantized.layer_by_layer(chunks)
+        for index, _ in zip(*sides, strict=True):
+            inputs.clear()
+            # Neither side needs it any more.
+            weights.layers[index] = layers[index] = _nothing(layers[index])
             if progress is not None:
-                progress.advance(len(token_ids))
-    finally:
-        model.observer = None
-    count = sum(map(len, sequences))
-    means = {first: (total / np.float32(count)).astype(np.float32, copy=False) for first, total in sums.items()}
-    return {module: means[first] for first, modules in names.items() for module in modules}
+                progress.advance()
+    return found
 
 
-def _chunks(sequences: Sequence[Sequence[int]], max_tokens: int) -> list[list[int]]:
-    chunks: list[list[int]] = []
+class _Fitting:
+    """The arithmetic of one group of matrices that read the same inputs."""
+
+    def __init__(self, config: ModelConfig, pool: ThreadPoolExecutor, threads: int, *, correct: bool) -> None:
+        self._shapes, self._pool, self._threads, self._correct = parameter_shapes(config), pool, threads, correct
+
+    def group(
+        self, names: Sequence[str], weight_RC: np.ndarray, x_NC: np.ndarray, quantized_x_NC: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, Fitted]]:
+        """The matrix as its codes say, and its members. `weight_RC`: all members below each other."""
+        columns = weight_RC.shape[1]
+        if columns % nvfp4.BLOCK:
+            return weight_RC, {}
+        result_RC = np.empty_like(weight_RC)
+        x_MC, quantized_x_MC = x_NC[:ERROR_TOKENS], quantized_x_NC[:ERROR_TOKENS]
+        packed = self._packed(weight_RC, x_NC, quantized_x_NC)
+        found: dict[str, Fitted] = {}
+        end = 0
+        for name in names:
+            rows = slice(end, end := end + self._shapes[name + ".weight"][0])
+            part = nvfp4.Packed(packed.codes[rows], packed.scales[rows], packed.global_scale)
+            nvfp4.decode(part, result_RC[rows])
+            y_MR = x_MC @ weight_RC[rows].T
+            error = _mean_square(y_MR - quantized_x_MC @ result_RC[rows].T)
+            found[name] = Fitted(part, error, _mean_square(y_MR))
+        return result_RC, found
+
+    def _packed(self, weight_RC: np.ndarray, x_NC: np.ndarray, quantized_x_NC: np.ndarray) -> nvfp4.Packed:
+        """All members under one divisor."""
+        if weight_RC.shape[1] > WIDEST:
+            squares_C = np.square(quantized_x_NC, dtype=np.float64).mean(axis=0)
+            return nvfp4.encode(weight_RC, importance_C=squares_C)
+        feedback = Feedback(self._moments(quantized_x_NC, quantized_x_NC))
+        if self._correct:
+            weight_RC = feedback.corrected(weight_RC, self._moments(x_NC, quantized_x_NC))
+        scale = nvfp4.global_scale(weight_RC)
+        # A column costs some calls whatever the number of rows: as few parts as there are threads.
+        parts_RC = np.array_split(weight_RC, max(min(self._threads, len(weight_RC) // _ROWS), 1))
+        pieces = self._pool.map(feedback.encode, parts_RC, [scale] * len(parts_RC))
+        codes, scales = zip(*((piece.codes, piece.scales) for piece in pieces), strict=True)
+        return nvfp4.Packed(np.concatenate(codes), np.concatenate(scales), scale)
+
+    def _moments(self, x_NC: np.ndarray, y_NC: np.ndarray) -> np.ndarray:
+        """E[x y^T], float32 [C, C]."""
+        moments_CC = np.empty((x_NC.shape[1], x_NC.shape[1]), np.float32)
+
+        def piece(rows: slice) -> None:
+            # What overflows is refused by `Feedback`.
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.matmul(x_NC[:, rows].T, y_NC, out=moments_CC[rows])
+
+        list(self._pool.map(piece, _slices(len(moments_CC))))
+        moments_CC /= np.float32(len(x_NC))
+        return moments_CC
+
+
+def _slices(count: int) -> list[slice]:
+    return [slice(start, min(start + _ROWS, count)) for start in range(0, count, _ROWS)]
+
+
+def _mean_square(values_NR: np.ndarray) -> float:
+    """Of the rows' lengths."""
+    return float(np.square(values_NR, dtype=np.float64).sum() / len(values_NR))
+
+
+def _nothing(layer: Layer) -> Layer:
+    """The layer without its matrices."""
+    return dataclasses.replace(layer, **dict.fromkeys(_FIELDS.values(), np.empty((0, 0), np.float32)))
+
+
+def _chunks(sequences: Sequence[Sequence[int]], max_tokens: int) -> Iterator[list[int]]:
     left = max_tokens
     for token_ids in sequences:
         for start in range(0, len(token_ids), CHUNK_TOKENS):
             chunk = list(token_ids[start : start + min(CHUNK_TOKENS, left)])
             if left and chunk:
-                chunks.append(chunk)
                 left -= len(chunk)
-    return chunks
-
-
-def _matrix_bytes(config: ModelConfig) -> int:
-    attention = config.num_heads * config.head_size
-    widths = (config.hidden_size, attention, config.hidden_size, config.intermediate_size)
-    return 4 * config.num_layers * sum(width * width for width in widths)
+                yield chunk

@@ -24,34 +24,44 @@ DAMPING = 0.01
 SPAN = 128
 
 
-def encode_with_feedback(
-    weight_RC: np.ndarray, scale: np.float32, moments_CC: np.ndarray, *, damping: float = DAMPING
-) -> nvfp4.Packed:
-    """Like `nvfp4.encode`. `moments_CC`: E[x x^T] of the layer's inputs, symmetric, finite."""
-    num_rows, num_columns = weight_RC.shape
-    factor_CC, importance_C = _inverse_factor(moments_CC, damping)
-    # Columns are worked on one by one: as rows of the transpose they lie together. In units of 1 / global scale.
-    weight_CR = np.ascontiguousarray(weight_RC.T, np.float32) * scale
-    scales_GR = np.empty((num_columns // BLOCK, num_rows), np.uint8)
-    codes_CR = np.empty((num_columns, num_rows), np.uint8)
-    for start in range(0, num_columns, SPAN):
-        end = min(start + SPAN, num_columns)
-        errors_SR = np.empty((end - start, num_rows), np.float32)
-        for at in range(start, end, BLOCK):
-            rows = slice(at, at + BLOCK)
-            block_ER = weight_CR[rows]
-            scales_GR[at // BLOCK] = nvfp4.best_scales(block_ER, importance_C[rows])
-            codes_CR[rows], errors_ER = _quantize_block(block_ER, nvfp4.E4M3[scales_GR[at // BLOCK]], factor_CC[rows, rows])
-            errors_SR[at - start : at - start + BLOCK] = errors_ER
-            weight_CR[at + BLOCK : end] -= factor_CC[rows, at + BLOCK : end].T @ errors_ER
-        weight_CR[end:] -= factor_CC[start:end, end:].T @ errors_SR
-    codes_RC = codes_CR.T
-    return nvfp4.Packed(np.ascontiguousarray(codes_RC[:, 0::2] | (codes_RC[:, 1::2] << 4)), scales_GR.T.copy(), scale)
+class Feedback:
+    """What is known of the inputs of a matrix, or of several that read the same."""
 
+    def __init__(self, moments_CC: np.ndarray, *, damping: float = DAMPING) -> None:
+        """`moments_CC`: E[x x^T]. Raises: ValueError where it cannot be that of finite inputs."""
+        self._moments_CC = moments_CC
+        self._inverse_CC, self._importance_C = _inverse_factor(moments_CC, damping)
+        self._factor_CC = self._inverse_CC.astype(np.float32)
 
-def output_error(weight_RC: np.ndarray, decoded_RC: np.ndarray, moments: np.ndarray) -> tuple[float, float]:
-    """E|(W - W') x|^2 and E|W x|^2; from a diagonal as if inputs were uncorrelated."""
-    return _quadratic(weight_RC - decoded_RC, moments), _quadratic(weight_RC, moments)
+    def corrected(self, weight_RC: np.ndarray, cross_CC: np.ndarray) -> np.ndarray:
+        """The weights that do best with x what these did with other inputs z; `cross_CC`: E[z x^T]. Damped towards these."""
+        change_RC = weight_RC @ (cross_CC.astype(np.float64) - self._moments_CC)
+        return (weight_RC + change_RC @ self._inverse_CC.T @ self._inverse_CC).astype(np.float32)
+
+    def encode(self, weight_RC: np.ndarray, scale: np.float32) -> nvfp4.Packed:
+        """Like `nvfp4.encode`."""
+        num_rows, num_columns = weight_RC.shape
+        factor_CC, importance_C = self._factor_CC, self._importance_C
+        # Columns are worked on one by one: as rows of the transpose they lie together. In units of 1 / global scale.
+        weight_CR = np.ascontiguousarray(weight_RC.T, np.float32) * scale
+        scales_GR = np.empty((num_columns // BLOCK, num_rows), np.uint8)
+        codes_CR = np.empty((num_columns, num_rows), np.uint8)
+        for start in range(0, num_columns, SPAN):
+            end = min(start + SPAN, num_columns)
+            errors_SR = np.empty((end - start, num_rows), np.float32)
+            for at in range(start, end, BLOCK):
+                rows = slice(at, at + BLOCK)
+                block_ER = weight_CR[rows]
+                scales_GR[at // BLOCK] = nvfp4.best_scales(block_ER, importance_C[rows])
+                codes_CR[rows], errors_ER = _quantize_block(
+                    block_ER, nvfp4.E4M3[scales_GR[at // BLOCK]], factor_CC[rows, rows]
+                )
+                errors_SR[at - start : at - start + BLOCK] = errors_ER
+                weight_CR[at + BLOCK : end] -= factor_CC[rows, at + BLOCK : end].T @ errors_ER
+            weight_CR[end:] -= factor_CC[start:end, end:].T @ errors_SR
+        codes_RC = codes_CR.T
+        packed = np.ascontiguousarray(codes_RC[:, 0::2] | (codes_RC[:, 1::2] << 4))
+        return nvfp4.Packed(packed, scales_GR.T.copy(), scale)
 
 
 def _quantize_block(
@@ -68,7 +78,7 @@ def _quantize_block(
 
 
 def _inverse_factor(moments_CC: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
-    """U of H^-1 = U^T U (float32), and the diagonal of H relative to its mean."""
+    """U of H^-1 = U^T U (float64), and the diagonal of H relative to its mean."""
     hessian_CC = moments_CC.astype(np.float64)
     mean = float(np.trace(hessian_CC)) / len(hessian_CC)
     if not np.isfinite(hessian_CC).all() or mean < 0:
@@ -82,7 +92,7 @@ def _inverse_factor(moments_CC: np.ndarray, damping: float) -> tuple[np.ndarray,
         upper_CC = np.linalg.cholesky(hessian_CC[::-1, ::-1])[::-1, ::-1]
     except np.linalg.LinAlgError:
         raise ValueError("second moments are no moments: not positive") from None
-    return _inverse_upper(upper_CC).astype(np.float32), importance_C
+    return _inverse_upper(upper_CC), importance_C
 
 
 def _inverse_upper(matrix: np.ndarray) -> np.ndarray:
@@ -96,9 +106,3 @@ def _inverse_upper(matrix: np.ndarray) -> np.ndarray:
     inverse[half:, half:] = _inverse_upper(matrix[half:, half:])
     inverse[:half, half:] = -inverse[:half, :half] @ matrix[:half, half:] @ inverse[half:, half:]
     return inverse
-
-
-def _quadratic(matrix_RC: np.ndarray, moments: np.ndarray) -> float:
-    if moments.ndim == 1:
-        return float((np.square(matrix_RC) @ moments).sum(dtype=np.float64))
-    return float(np.vecdot(matrix_RC @ moments, matrix_RC).sum(dtype=np.float64))

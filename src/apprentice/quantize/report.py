@@ -27,7 +27,7 @@ class MatrixError(msgspec.Struct, frozen=True, kw_only=True):
     """Share of blocks whose scale is not the one nearest to amax / 6."""
 
     squared_output_error: float | None = None
-    """E|(W - W') x|^2 on the calibration text, where there was one."""
+    """E|W x - W' x'|^2 on the calibration text, where there was one; x' comes out of the quantized layers below."""
     squared_outputs: float | None = None
 
     @property

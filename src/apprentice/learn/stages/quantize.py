@@ -11,12 +11,12 @@ from apprentice.core.artifacts import Manifest
 from apprentice.core.protocols import ProgressSink
 from apprentice.examples import store
 from apprentice.learn.run import Run
-from apprentice.quantize.calibration import DEFAULT_TOKENS, calibrate
+from apprentice.quantize.calibration import DEFAULT_TOKENS, fit
 from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.text.tokenizer import Tokenizer
 
 KIND = "quantized"
-VERSION = 2
+VERSION = 3
 
 
 def make(run: Run, checkpoint: Path, checkpoint_hash: str, examples_hash: str) -> Manifest:
@@ -35,14 +35,14 @@ def write(
     checkpoint: Path, target: Path, config: QuantizeConfig, *, parents: dict[str, str], progress: ProgressSink,
     examples: Path | None = None,
 ) -> Manifest:  # fmt: skip
-    """Quantize a checkpoint into an artifact; with examples each matrix makes up for its errors on such text."""
+    """Quantize a checkpoint into an artifact; with examples each matrix is fitted to such text."""
     described = _described(config, examples is not None)
     with artifacts.create(target, kind=KIND, version=VERSION, parents=parents, config=described) as artifact:
-        moments = None
+        fitted = None
         if examples is not None:
             sequences = list(_newest(examples, Tokenizer.load(checkpoint)))
-            moments = calibrate(checkpoint, sequences, progress=progress)
-        report = convert(checkpoint, target, config, moments=moments, progress=progress)
+            fitted = fit(checkpoint, sequences, progress=progress)
+        report = convert(checkpoint, target, config, fitted=fitted, progress=progress)
         return artifact.finish(extra=report.summary())
 
 
