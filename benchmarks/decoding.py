@@ -1,10 +1,12 @@
 """How fast does a whole model read prompts and generate, ours and llama.cpp, the same weights side by side?
 
-    benchmarks/run decoding --quantized FOLDER --base FOLDER [--llama PYTHON --gguf FILE] [--cells 'batch*'] [--threads 2]
+    benchmarks/run decoding --quantized FOLDER --base FOLDER [--llama PYTHON --gguf FILE [--converter SCRIPT]]
+                            [--cells 'batch*'] [--threads 2]
 
 Arms: `nvfp4` is the quantized folder on the native engine, `bf16` and `float32` the base on the same engine (its weights
 stored so), `numpy` the reference. With `--llama`, a Python that has llama-cpp-python, also llama.cpp with the GGUF file
-brought to each of KINDS by its own quantizer (`peers/llama.py`). All arms stay open; they take turns within a repeat, and a
+brought to each of KINDS by its own quantizer (`peers/llama.py`), and with `--converter`, its convert_hf_to_gguf.py, the
+quantized folder itself as `llama_nvfp4`: the same codes and scales as `nvfp4`. All arms stay open; they take turns within a repeat, and a
 figure is the median over repeats, beside its spread. A cell is one batch, context or prompt: prompts of random tokens, then
 steps that each answer with all log-probabilities. Ratios are of medians of the same cell. `neighbour` is one sequence beside
 a process that keeps one core busy: the share of its own speed that each arm keeps. With as many threads as cores, three
@@ -167,6 +169,14 @@ def folders(benchmark: Benchmark, base: Path) -> dict[str, Path]:
     return found
 
 
+def converted(script: Path, quantized: Path, target: Path) -> Path:
+    """Our folder as llama.cpp reads it, by its own converter, which needs torch, transformers and its own gguf."""
+    environment = os.environ | {"PYTHONPATH": str(script.parent / "gguf-py")}
+    command = [sys.executable, script, quantized, "--outfile", target]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return target
+
+
 def main(arguments: list[str]) -> int:
     """See the top of this file."""
     parser = argparse.ArgumentParser(prog="benchmarks/run decoding")
@@ -178,6 +188,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=machine.cores())
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--converter", type=Path, help="llama.cpp's convert_hf_to_gguf.py, beside its other files")
     options = parser.parse_args(arguments)
     benchmark = Benchmark("decoding")
     arms: dict[str, Arm] = {"nvfp4": Ours(options.quantized, options.threads)}
@@ -191,6 +202,9 @@ def main(arguments: list[str]) -> int:
                 question = json.dumps({"do": "quantize", "source": str(options.gguf), "target": str(gguf), "kind": kind})
                 subprocess.run([options.llama, PEER], input=question + "\n", text=True, check=True, capture_output=True)
             arms[name] = Llama(options.llama, gguf, options.threads)
+        if options.converter:
+            gguf = converted(options.converter, options.quantized, benchmark.work / "llama_nvfp4.gguf")
+            arms["llama_nvfp4"] = Llama(options.llama, gguf, options.threads)
     for name, work in cells(arms, options.repeats).items():
         if not fnmatch.fnmatch(name, options.cells):
             continue

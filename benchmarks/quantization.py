@@ -30,14 +30,14 @@ from apprentice.engine.loader import load_weights
 from apprentice.engine.model import EngineConfig, NumpyModel
 from apprentice.engine.native import NativeModel
 from apprentice.model import base
-from apprentice.quantize.calibration import fit
+from apprentice.quantize.calibration import DEFAULT_TOKENS, fit
 from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.text.decoding import Feed
 from apprentice.text.tokenizer import Tokenizer
 from benchmarks.harness import ROOT, Benchmark, Row
 
-WAYS = ("amax_over_6", "search", "feedback", "corrected-4096", "corrected", "native")
-TOKENS = 16384
+WAYS = ("amax_over_6", "search", "feedback", "corrected", "corrected-16384", "native")
+TOKENS = DEFAULT_TOKENS
 PIECE = 512
 TEST_FILES, TEST_PIECE, CONTEXT = 24, 400, 100
 

@@ -14,8 +14,7 @@ from apprentice.engine.loader import load_weights
 from apprentice.engine.model import NumpyModel
 from apprentice.kernels import nvfp4
 from apprentice.model import presets, tensor_files
-from apprentice.quantize import calibration
-from apprentice.quantize.calibration import fit
+from apprentice.quantize.calibration import CORRECTED, fit
 from apprentice.quantize.convert import convert
 from apprentice.quantize.feedback import Feedback
 from apprentice.text.decoding import Feed
@@ -48,7 +47,7 @@ def test_a_matrix_is_fitted_to_the_inputs_that_the_quantized_layers_give_it(
     weight = load_weights(folder).layers[1].down_DF
     count = np.float32(len(given))
     feedback = Feedback(given.T @ given / count)
-    target = feedback.corrected(weight, meant.T @ given / count)
+    target = weight + np.float32(CORRECTED) * feedback.correction(weight, meant.T @ given / count)
     expected = nvfp4.decode(feedback.encode(target, nvfp4.global_scale(target)))
     found = nvfp4.decode(fitted[LATE].packed)
 
@@ -76,12 +75,9 @@ def test_only_so_many_tokens_are_read(make_folder: MakeFolder) -> None:
         fit(folder, [[]])
 
 
-def test_a_matrix_too_wide_for_moments_is_weighed_by_mean_squares(
-    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(calibration, "WIDEST", 100)
+def test_a_matrix_too_wide_for_moments_is_weighed_by_mean_squares(make_folder: MakeFolder) -> None:
     folder = make_folder()
-    fitted = fit(folder, TEXTS)
+    fitted = fit(folder, TEXTS, widest=100)
     seen = inputs(folder, "model.layers.0.mlp.down_proj")
     assert len(fitted) == 14
     weight = load_weights(folder).layers[0].down_DF

@@ -6,20 +6,21 @@
 Two models read the text side by side. Once a layer of the original is done, the other one's matrices are quantized one group
 after the other, in the moment in which each is about to be used: with the inputs x' that the quantized layers below it give.
 
-A matrix W is first replaced by the one that does best with x' what W did with x, in the least-squares sense,
+A matrix W is first moved most of the way to the one that does best with x' what W did with x, in the least-squares sense,
 
-    W + W (E[x x'^T] - E[x' x'^T]) (E[x' x'^T] + damping)^-1
+    W + 0.7 W (E[x x'^T] - E[x' x'^T]) (E[x' x'^T] + damping)^-1
 
 and that one is rounded with error feedback under E[x' x'^T] (`feedback`). Without the first step errors of many layers add
 up: docs/log.md has what either gains.
 
 Sources: GPTQ, arXiv:2210.17323; the first step is asymmetric calibration, arXiv:2504.02692 (here as a target of its own, in
-front of the rounding).
+front of the rounding); going only a part of the way, arXiv:2504.09629.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,9 +39,11 @@ from apprentice.quantize.feedback import Feedback
 
 CHUNK_TOKENS = 512
 """Tokens of a sequence that are read together."""
-DEFAULT_TOKENS = 16384
+DEFAULT_TOKENS = 8192
+CORRECTED = 0.7
+"""Of the correction: the whole of it fits the text at hand, and other text less (0.5 is too little)."""
 WIDEST = 12288
-"""Inputs of a matrix above which their moments are too much for one machine; errors are weighed by mean squares then."""
+"""Inputs of a matrix above which their moments are too much for one machine."""
 ERROR_TOKENS = 2048
 """Over which the error of outputs is measured."""
 
@@ -63,10 +66,11 @@ class Fitted:
 
 def fit(
     folder: Path, sequences: Sequence[Sequence[int]], *, max_tokens: int = DEFAULT_TOKENS, correct: bool = True,
-    progress: ProgressSink | None = None,
+    widest: int = WIDEST, progress: ProgressSink | None = None,
 ) -> dict[str, Fitted]:
     """Module name (`model.layers.0.mlp.up_proj`) -> its matrix, for `convert(fitted=...)`. `sequences`: token ids of text like
-    that which the model will see, most telling first. `correct`: for the errors of the layers below.
+    that which the model will see, most telling first. `correct`: for the errors of the layers below. Matrices of more than
+    `widest` inputs are only rounded, errors weighed by the mean squares of inputs.
 
     Raises: InputError where there are no tokens or the folder cannot be used."""
     chunks = list(_chunks(sequences, max_tokens))
@@ -82,7 +86,7 @@ def fit(
         progress.stage("calibrate", total=len(layers), unit="layers")
     threads = min(machine.cores(), 8)
     with ThreadPoolExecutor(threads) as pool, np.errstate(over="ignore"):
-        fitting = _Fitting(weights.config, pool, threads, correct=correct)
+        fitting = _Fitting(weights.config, pool, threads, widest, correct=correct)
 
         def replace(names: tuple[str, ...], quantized_x_NC: np.ndarray) -> None:
             index, field = int(names[0].split(".")[2]), _FIELDS[names[0].rsplit(".", 1)[1]]
@@ -107,8 +111,11 @@ def fit(
 class _Fitting:
     """The arithmetic of one group of matrices that read the same inputs."""
 
-    def __init__(self, config: ModelConfig, pool: ThreadPoolExecutor, threads: int, *, correct: bool) -> None:
-        self._shapes, self._pool, self._threads, self._correct = parameter_shapes(config), pool, threads, correct
+    def __init__(
+        self, config: ModelConfig, pool: ThreadPoolExecutor, threads: int, widest: int, *, correct: bool
+    ) -> None:
+        self._shapes, self._pool, self._threads = parameter_shapes(config), pool, threads
+        self._widest, self._correct = widest, correct
 
     def group(
         self, names: Sequence[str], weight_RC: np.ndarray, x_NC: np.ndarray, quantized_x_NC: np.ndarray
@@ -133,16 +140,18 @@ class _Fitting:
 
     def _packed(self, weight_RC: np.ndarray, x_NC: np.ndarray, quantized_x_NC: np.ndarray) -> nvfp4.Packed:
         """All members under one divisor."""
-        if weight_RC.shape[1] > WIDEST:
+        if weight_RC.shape[1] > self._widest:
             squares_C = np.square(quantized_x_NC, dtype=np.float64).mean(axis=0)
             return nvfp4.encode(weight_RC, importance_C=squares_C)
         feedback = Feedback(self._moments(quantized_x_NC, quantized_x_NC))
-        if self._correct:
-            weight_RC = feedback.corrected(weight_RC, self._moments(x_NC, quantized_x_NC))
-        scale = nvfp4.global_scale(weight_RC)
         # A column costs some calls whatever the number of rows: as few parts as there are threads.
         parts_RC = np.array_split(weight_RC, max(min(self._threads, len(weight_RC) // _ROWS), 1))
-        pieces = self._pool.map(feedback.encode, parts_RC, [scale] * len(parts_RC))
+        if self._correct:
+            cross_CC = self._moments(x_NC, quantized_x_NC)
+            corrections_RC = self._pool.map(feedback.correction, parts_RC, itertools.repeat(cross_CC))
+            parts_RC = [part + np.float32(CORRECTED) * more for part, more in zip(parts_RC, corrections_RC, strict=True)]
+        scale = nvfp4.global_scale(*parts_RC)
+        pieces = self._pool.map(feedback.encode, parts_RC, itertools.repeat(scale))
         codes, scales = zip(*((piece.codes, piece.scales) for piece in pieces), strict=True)
         return nvfp4.Packed(np.concatenate(codes), np.concatenate(scales), scale)
 

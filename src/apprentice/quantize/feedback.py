@@ -33,10 +33,10 @@ class Feedback:
         self._inverse_CC, self._importance_C = _inverse_factor(moments_CC, damping)
         self._factor_CC = self._inverse_CC.astype(np.float32)
 
-    def corrected(self, weight_RC: np.ndarray, cross_CC: np.ndarray) -> np.ndarray:
-        """The weights that do best with x what these did with other inputs z; `cross_CC`: E[z x^T]. Damped towards these."""
+    def correction(self, weight_RC: np.ndarray, cross_CC: np.ndarray) -> np.ndarray:
+        """What to add so that the weights do best with x what they did with other inputs z, damped; `cross_CC`: E[z x^T]."""
         change_RC = weight_RC @ (cross_CC.astype(np.float64) - self._moments_CC)
-        return (weight_RC + change_RC @ self._inverse_CC.T @ self._inverse_CC).astype(np.float32)
+        return (change_RC @ self._inverse_CC.T @ self._inverse_CC).astype(np.float32)
 
     def encode(self, weight_RC: np.ndarray, scale: np.float32) -> nvfp4.Packed:
         """Like `nvfp4.encode`."""
