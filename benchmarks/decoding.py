@@ -170,8 +170,9 @@ def folders(benchmark: Benchmark, base: Path) -> dict[str, Path]:
 
 
 def converted(script: Path, quantized: Path, target: Path) -> Path:
-    """Our folder as llama.cpp reads it, by its own converter, which needs torch, transformers and its own gguf."""
-    environment = os.environ | {"PYTHONPATH": str(script.parent / "gguf-py")}
+    """Our folder as llama.cpp reads it, by its own converter, which needs torch, transformers, sentencepiece and its gguf."""
+    paths = [str(script.parent / "gguf-py"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, script, quantized, "--outfile", target]
     subprocess.run(command, check=True, capture_output=True, env=environment)
     return target
