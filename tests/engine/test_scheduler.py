@@ -81,6 +81,17 @@ def until_waiting(scheduler: Scheduler[int], steps: int, prompts: int) -> None:
     until(lambda: (len(scheduler._steps), len(scheduler._prompts)) == (steps, prompts))
 
 
+def one_waits_for_the_other(passes: Passes, scheduler: Scheduler[int]) -> Threads:
+    """Sequences 1 and 2 made a step together, and 1 has come back."""
+    passes.is_held = False
+    scheduler.step([1, 2], [1, 2])
+    scheduler._patience = WAIT_S
+    threads = Threads()
+    threads.start("one", lambda: scheduler.step([1], [1]))
+    until_waiting(scheduler, 1, 0)
+    return threads
+
+
 def test_steps_that_wait_are_computed_together(passes: Passes, scheduler: Scheduler[int]) -> None:
     threads = Threads()
     threads.start("first", lambda: scheduler.step([1], [1]))
@@ -120,12 +131,7 @@ def test_prompts_and_steps_take_turns_and_no_prompt_waits_for_another_to_end(
 
 
 def test_a_step_waits_a_moment_for_those_that_were_in_the_last_one(passes: Passes, scheduler: Scheduler[int]) -> None:
-    passes.is_held = False
-    scheduler.step([1, 2], [1, 2])
-    scheduler._patience = WAIT_S
-    threads = Threads()
-    threads.start("one", lambda: scheduler.step([1], [1]))
-    until_waiting(scheduler, 1, 0)
+    threads = one_waits_for_the_other(passes, scheduler)
     threads.start("other", lambda: scheduler.step([2], [2]))
     threads.join()
     assert passes.seen[1:] in ([([1, 2], False)], [([2, 1], False)])
@@ -135,12 +141,7 @@ def test_a_step_waits_a_moment_for_those_that_were_in_the_last_one(passes: Passe
 def test_a_step_does_not_wait_for_a_sequence_that_ended_or_stays_away(
     passes: Passes, scheduler: Scheduler[int]
 ) -> None:
-    passes.is_held = False
-    scheduler.step([1, 2], [1, 2])
-    scheduler._patience = WAIT_S
-    threads = Threads()
-    threads.start("one", lambda: scheduler.step([1], [1]))
-    until_waiting(scheduler, 1, 0)
+    threads = one_waits_for_the_other(passes, scheduler)
     scheduler.ended(2)
     threads.join()
     scheduler.step([1, 2], [1, 2])

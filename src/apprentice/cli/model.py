@@ -17,7 +17,7 @@ def quantize(checkpoint: Path, /, *, out: Path, calibrate: Path | None = None, s
     out
         Folder to write.
     calibrate
-        Folder of examples: with it the model loses about a quarter of what it loses without.
+        Folder of examples: with it the model loses about a fifth of what it loses without.
     search
         Search each block's scale; slower and closer.
     """
