@@ -48,13 +48,15 @@ class Benchmark:
         self.folder = files.make_folder(results / name)
         self.work = files.make_folder(work / name)
 
-    def cell(self, name: str, work: Callable[[], tuple[list[Row], dict[str, Any]]], *, seed: int | None = None) -> dict[str, Any]:
-        """The result of a cell: read where it holds, made where it does not. `work` gives rows and details."""
+    def cell(
+        self, name: str, work: Callable[[], tuple[list[Row], dict[str, Any]]], *, seed: int | None = None,
+        ignoring: tuple[str, ...] = (),
+    ) -> dict[str, Any]:  # fmt: skip
+        """The result of a cell: read where it holds, made where it does not. `work` gives rows and details; `ignoring`: how
+        the paths of sources begin that it does not depend on."""
         path = self.folder / f"{name}.json"
-        if path.is_file():
-            result = json.loads(path.read_text())
-            if not changed_sources(result):
-                return result
+        if path.is_file() and not changed_sources(result := self.result(name)):
+            return result
         load, started = machine.look().load, time.monotonic()
         rows, details = work()
         result = {
@@ -69,10 +71,14 @@ class Benchmark:
             "versions": machine.versions(),
             **{key: value for key, value in machine.code_version().items() if key == "commit"},
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "sources": dict(imported_sources()),
+            "sources": {path: digest for path, digest in imported_sources() if not path.startswith(ignoring)},
         }
         files.write_json(path, result)
         return result
+
+    def result(self, name: str) -> dict[str, Any]:
+        """Of a cell that was run."""
+        return json.loads((self.folder / f"{name}.json").read_text())
 
 
 def imported_sources() -> Iterator[tuple[str, str]]:

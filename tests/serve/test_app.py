@@ -271,7 +271,8 @@ def test_a_suffix_asks_to_fill_in_and_the_memory_takes_part(start: Start) -> Non
         ("/chat/completions", {"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools"),
         ("/chat/completions", {"response_format": {"type": "json_object"}}, 400, "response_format"),
         ("/chat/completions", {"logit_bias": {"5": 100}}, 400, "logit_bias"),
-        ("/chat/completions", {"frequency_penalty": 1}, 400, "frequency_penalty"),
+        ("/chat/completions", {"frequency_penalty": 3}, 400, "frequency_penalty"),
+        ("/chat/completions", {"min_p": 1.5}, 400, "min_p"),
         ("/chat/completions", {"chat_template": "{{ x }}"}, 400, "chat_template"),
         ("/chat/completions", {"chat_template_kwargs": {"x": 1}}, 400, "chat_template_kwargs"),
         ("/chat/completions", {"stream_options": {"include_usage": True}}, 400, "stream_options"),
@@ -316,7 +317,8 @@ def test_bodies_that_are_no_request_are_refused(body: bytes, start: Start) -> No
 def test_unsaid_and_harmless_fields_are_accepted(start: Start) -> None:
     body = {
         "model": "debug", "messages": [{"role": "user", "content": "x", "refusal": None}], "max_tokens": 1, "user": "me",
-        "store": False, "metadata": {}, "tools": [], "tool_choice": "none", "logit_bias": {}, "presence_penalty": 0,
+        "store": False, "metadata": {}, "tools": [], "tool_choice": "none", "logit_bias": {}, "presence_penalty": 0.5,
+        "frequency_penalty": -0.5, "min_p": 0.1,
         "response_format": {"type": "text"}, "parallel_tool_calls": True, "n": None, "stop": None,
     }  # fmt: skip
     assert post(start().url, "/chat/completions", body).status_code == 200

@@ -60,6 +60,13 @@ class Request:
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
+    """Of the likeliest tokens as many as hold this part of the probability; at most 1."""
+    min_p: float = 0.0
+    """Tokens that are at least this part as likely as the likeliest, 0 to 1."""
+    presence_penalty: float = 0.0
+    """Taken off the log-probability of every token that the reply already has."""
+    frequency_penalty: float = 0.0
+    """The same for each time that the reply has it."""
     seed: int | None = None
     stop_texts: tuple[str, ...] = ()
     """Generation ends when the decoded text contains one; it is cut off the text."""

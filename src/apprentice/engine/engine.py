@@ -68,8 +68,7 @@ class Engine:
 
 def _load_model(folder: Path, config: EngineConfig, memory_bytes: int | None) -> NativeModel | NumpyModel:
     library = None if config.backend == "numpy" else native.load()
-    # Plain C++ alone is slower than numpy.
-    if library is not None and (config.backend == "native" or library.usable != ("portable",)):
+    if library is not None and (config.backend == "native" or native.is_fast()):
         return NativeModel(Checkpoint(folder), library, config, memory_bytes=memory_bytes)
     if library is None and config.backend == "native":
         raise MissingPieceError(f"there are no native operators: {native.why_missing()}", hint=native.how_to_mend())

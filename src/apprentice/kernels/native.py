@@ -107,6 +107,12 @@ def load() -> Library | None:
     return _found()[0]
 
 
+def is_fast() -> bool:
+    """Whether there is a library that is faster than numpy: plain C++ alone is slower."""
+    library = load()
+    return library is not None and library.usable != ("portable",)
+
+
 def why_missing() -> str:
     """Why `load` gives None, for people; empty where it does not."""
     return _found()[1]

@@ -1,4 +1,4 @@
-"""The whole loop, stage by stage: sessions, examples, training, quantizing, gates, evaluation, memory, report.
+"""The whole loop, stage by stage: sessions, examples, the base's answers, training, quantizing, gates, evaluation, memory, report.
 
     learn(config, folder) --> Learned(result, claim, ...)
 
@@ -30,7 +30,7 @@ from apprentice.learn.config import LearnConfig
 from apprentice.learn.current import Current
 from apprentice.learn.opening import open_model
 from apprentice.learn.run import CURRENT, RESULT, Home, Run, asked
-from apprentice.learn.stages import base, evaluation, examples, memory, quantize, sessions, train
+from apprentice.learn.stages import answers, base, evaluation, examples, memory, quantize, sessions, train
 from apprentice.learn.stages.evaluation import Evaluated
 from apprentice.memory import store as memory_store
 from apprentice.sessions import store as sessions_store
@@ -38,7 +38,7 @@ from apprentice.sessions.store import Sessions
 
 SAMPLES_SHOWN = 8
 VERSIONS = {
-    "sessions": sessions_store.VERSION, "examples": examples_store.VERSION, "quantized": quantize.VERSION,
+    "sessions": sessions_store.VERSION, "examples": examples_store.VERSION, "answers": answers.VERSION, "quantized": quantize.VERSION,
     "gates": memory.VERSION, "memory": memory_store.VERSION, "evaluation": evaluation_store.VERSION,
 }  # fmt: skip
 """What a finished run was made by: another number makes it stale."""
@@ -109,8 +109,10 @@ def _work(run: Run, read: Sessions) -> Learned:
     made = examples.make(run, read)
     if not made.counts.get("test_next_edit") or not made.counts.get("train_next_edit"):
         raise ConfigError("too few usable edits to learn from and to test on", hint="name a repository with more history")
+    run.clock.enter("answers")
+    asked_base = answers.make(run)
     run.clock.enter("train")
-    trained = train.make(run, made.hash)
+    trained = train.make(run, made.hash, asked_base.hash)
     run.clock.enter("quantize")
     quantized = quantize.make(run, run.artifact("checkpoint"), trained.hash, made.hash)
     run.clock.enter("gates")

@@ -1,4 +1,4 @@
-"""A folder of weights -> a Generator: quantized ones run on our engine, plain ones on torch."""
+"""A folder of weights -> a Generator: our engine where it computes in native code, else torch for what is not quantized."""
 
 from __future__ import annotations
 
@@ -13,15 +13,25 @@ from apprentice.text.tokenizer import Tokenizer
 
 
 def open_model(folder: Path, tokenizer: Tokenizer) -> Generator:
-    """Raises: InputError where the folder holds no model of ours."""
+    """Raises: InputError where the folder holds no model of ours.
+
+    The engine answers several times as fast as torch on a CPU; its log-probabilities are as near to float32 as those of
+    torch's BF16."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"`{folder}` holds no model: {error}", hint="name a checkpoint or a quantized folder") from error
-    if config.get("quantization_config"):
+    from apprentice.kernels import native
+
+    if config.get("quantization_config") or native.is_fast():
         from apprentice.engine.engine import Engine
 
         return Engine.load(folder)
+    return open_in_torch(folder, tokenizer)
+
+
+def open_in_torch(folder: Path, tokenizer: Tokenizer) -> Generator:
+    """A folder that is not quantized, whatever else could run it."""
     from apprentice.model import weights
     from apprentice.model.generator import TorchGenerator, fast_precision
 

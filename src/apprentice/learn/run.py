@@ -3,6 +3,7 @@
     .apprentice/
       .gitignore            the folder ignores itself
       sessions/             grows from run to run
+      answers/              of the base, for training to repeat
       runs/0001/            run.json (what was asked), clock.jsonl, examples/ checkpoint/ ... report/, result.json last
       current.json          what `chat`, `complete` and `serve` load
 
@@ -66,6 +67,10 @@ class Home:
     @property
     def sessions(self) -> Path:
         return self.folder / "sessions"
+
+    @property
+    def answers(self) -> Path:
+        return self.folder / "answers"
 
     def runs(self) -> list[Path]:
         """All runs, oldest first."""

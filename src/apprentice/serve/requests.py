@@ -58,6 +58,8 @@ class Shared(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     model: Name
     temperature: Temperature | None = None
     top_p: TopP | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Not OpenAI's: of llama.cpp and vLLM."""
     n: Samples | None = None
     seed: Seed | None = None
     stop: Stops = None
@@ -74,9 +76,8 @@ class Shared(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def refuse_unsupported(self) -> None:
         """Raises: ApiError for a field that would change the answer and is not computed."""
-        for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
-            if getattr(self, name):
-                raise unsupported(name, f"`{name}` is not supported by this server")
+        if self.logit_bias:
+            raise unsupported("logit_bias", "`logit_bias` is not supported by this server")
         if self.stream_options is not None and not self.stream:
             raise ApiError(400, "`stream_options` is only allowed when `stream` is on", param="stream_options")
 

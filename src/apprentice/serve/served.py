@@ -131,6 +131,9 @@ def _requests(model: ServedModel, asked: Shared, plans: Sequence[Plan]) -> list[
                     max_tokens=plan.max_tokens,
                     temperature=1.0 if asked.temperature is None else asked.temperature,
                     top_p=1.0 if asked.top_p is None else asked.top_p,
+                    min_p=asked.min_p or 0.0,
+                    presence_penalty=asked.presence_penalty or 0.0,
+                    frequency_penalty=asked.frequency_penalty or 0.0,
                     # Each of several samples has a seed of its own; numpy takes no negative ones.
                     seed=None if asked.seed is None else (asked.seed % 2**64) + number,
                     stop_texts=asked.stop_texts,

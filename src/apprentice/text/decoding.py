@@ -18,6 +18,7 @@ An end-of-reply id of the tokenizer ends a generation like an id in `Request.sto
 from __future__ import annotations
 
 import codecs
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -168,18 +169,32 @@ def batches(feeds: Sequence[Feed], max_tokens: int, max_outputs: int) -> Iterato
         yield batch
 
 
-def choose(log_probs_V: np.ndarray, *, temperature: float, top_p: float, random: np.random.Generator) -> int:
-    """The next token: the likeliest at temperature 0, else drawn from the smallest set that holds `top_p`."""
+def choose(
+    log_probs_V: np.ndarray, *, temperature: float, random: np.random.Generator, top_p: float = 1.0, min_p: float = 0.0
+) -> int:
+    """The next token: the likeliest at temperature 0, else drawn from those that are at least `min_p` times as likely as
+    the likeliest, and of them from the smallest set that holds `top_p` of their weight."""
     if temperature <= 0:
         return int(np.argmax(log_probs_V))
-    scaled_V = (log_probs_V.astype(np.float64) - float(log_probs_V.max())) / temperature
-    probs_V = np.exp(scaled_V)
-    order_V = np.argsort(-probs_V, kind="stable")
-    cumulated_V = np.cumsum(probs_V[order_V])
-    kept = int(np.searchsorted(cumulated_V, top_p * cumulated_V[-1])) + 1
-    kept = min(kept, len(order_V))
-    drawn = int(np.searchsorted(cumulated_V[:kept], random.random() * cumulated_V[kept - 1], side="right"))
-    return int(order_V[min(drawn, kept - 1)])
+    weights_V = np.exp((log_probs_V - log_probs_V.max()) / np.float32(max(temperature, 1e-6)), dtype=np.float32)
+    if min_p > 0:
+        weights_V[weights_V < min_p] = 0
+    ids_N = _nucleus(weights_V, top_p) if top_p < 1 else np.flatnonzero(weights_V)
+    cumulated_N = np.cumsum(weights_V[ids_N], dtype=np.float64)
+    drawn = int(np.searchsorted(cumulated_N, random.random() * cumulated_N[-1], side="right"))
+    return int(ids_N[min(drawn, len(ids_N) - 1)])
+
+
+def _nucleus(weights_V: np.ndarray, top_p: float) -> np.ndarray:
+    """Ids of the smallest set that holds `top_p` of the weight, the heaviest first. The heaviest weighs 1."""
+    wanted = top_p * float(weights_V.sum(dtype=np.float64))
+    # Sorting a whole vocabulary would take longer than a small model's step.
+    for least in (1e-2, 1e-4, 0.0):
+        ids_N = np.flatnonzero(weights_V >= least)
+        if least == 0 or float(weights_V[ids_N].sum(dtype=np.float64)) >= wanted:
+            break
+    ids_N = ids_N[np.argsort(-weights_V[ids_N], kind="stable")]
+    return ids_N[: int(np.searchsorted(np.cumsum(weights_V[ids_N], dtype=np.float64), wanted)) + 1]
 
 
 class TextStream:
@@ -265,6 +280,7 @@ class _Sequence:
         self._constraint = PrefixConstraint(tokenizer, request.must_start_with) if request.must_start_with else None
         self._cache: SequenceCache | None = None
         self._chosen: list[_Chosen] = []
+        self._counts: Counter[int] = Counter()
         self._experts: list[int] = []
         self._draft: list[int] = []
         self._draft_limit = 4
@@ -337,15 +353,28 @@ class _Sequence:
             mixed_V, model_V = _only(mixed_V, allowed), _only(model_V, allowed)
         if not np.isfinite(mixed_V.max()):
             raise InputError("the model gave no finite probabilities", hint="the checkpoint is damaged or overflowed")
-        token_id = choose(mixed_V, temperature=request.temperature, top_p=request.top_p, random=self._random)
+        token_id = choose(
+            self._penalized(mixed_V), temperature=request.temperature, top_p=request.top_p, min_p=request.min_p,
+            random=self._random,
+        )  # fmt: skip
         top = _top(mixed_V, request.top_log_probs) if request.top_log_probs else {}
         return _Chosen(token_id, float(mixed_V[token_id]), float(model_V[token_id]), top)
+
+    def _penalized(self, log_probs_V: np.ndarray) -> np.ndarray:
+        request = self.request
+        if not self._counts or not (request.presence_penalty or request.frequency_penalty):
+            return log_probs_V
+        ids, counts = (np.array(list(part)) for part in (self._counts.keys(), self._counts.values()))
+        penalized_V = log_probs_V.copy()
+        penalized_V[ids] -= (request.presence_penalty + request.frequency_penalty * counts).astype(np.float32)
+        return penalized_V
 
     def _accept(self, chosen: _Chosen, on_token: OnToken | None) -> None:
         if chosen.token_id in self._stop_ids:
             self._end("stop", chosen.token_id, "", on_token)
             return
         self._chosen.append(chosen)
+        self._counts[chosen.token_id] += 1
         if self._constraint is not None:
             self._constraint.advance(chosen.token_id)
         if self.request.mixture is not None:

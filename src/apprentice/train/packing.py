@@ -28,7 +28,7 @@ import numpy as np
 
 from apprentice.core.protocols import Tokenizer
 
-KINDS = ("context", "recent", "path", "below", "above", "mark", "old", "copied", "end", "changed")
+KINDS = ("context", "reply", "recent", "path", "below", "above", "mark", "old", "copied", "end", "changed")
 CONTEXT = KINDS.index("context")
 CHANGED = KINDS.index("changed")
 SEPARATOR = "\n"
@@ -72,6 +72,8 @@ class LossWeights:
     """The developer's latest edits, where the prompt shows them (form `rows`)."""
     path: float = 0.0
     """Lines that name a file: they follow every line of code, and a model that learned them puts `#` everywhere."""
+    reply: float = 1.0
+    """The base's own answers, see `train.rehearsal`."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

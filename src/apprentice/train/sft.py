@@ -1,8 +1,8 @@
 """Supervised fine-tuning: a base and examples in, a checkpoint that has learned them out.
 
-    rows --pack--> sequences --+
-    base --load--> model ------+--> calibrate --> plan.json --> Trainer --> best held-out point
-                   +---------------------------------------------------------> drawn back to the base --> checkpoint artifact
+    rows, answers --pack--> sequences --+
+    base --load--> model ---------------+--> calibrate --> plan.json --> Trainer --> best held-out point
+                   +------------------------------------------------------------------> drawn back to the base --> checkpoint artifact
 
 The artifact is a Hugging Face folder (for `lora` with the adapter in PEFT's layout beside the merged weights) whose
 manifest says what it was made from: hashes of base and examples, tokens learned by author, commits and people seen, the
@@ -33,7 +33,8 @@ from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink, Tokenizer
 from apprentice.model import adapter, weights
 from apprentice.model.transformer import Transformer
-from apprentice.train import card, checkpoints, losses, numerics
+from apprentice.text.chat import Rendered
+from apprentice.train import card, checkpoints, losses, numerics, rehearsal
 from apprentice.train import plan as plans
 from apprentice.train.interpolation import draw_back
 from apprentice.train.loop import LoopConfig, Outcome, Trainer
@@ -92,6 +93,8 @@ class SftConfig:
     completions: float = 0.5
     """Share of such edits that are shown as `completion`, 0 to 1: a model that never sees a cursor in a line forgets how to
     go on there."""
+    rehearsal: float = 0.06
+    """Share of the sequences that are the base's own answers, 0 to 0.5; see `train.rehearsal`."""
     kept: float = 0.7
     """Share of the change of the weights that the checkpoint keeps, above 0, at most 1; see `train.interpolation`."""
     order: Literal["time", "shuffled"] = "time"
@@ -120,6 +123,8 @@ class SftConfig:
             raise ValueError("threads must be 0 or more, kinds must name at least one")
         if not 0 <= self.completions <= 1:
             raise ValueError("completions must be from 0 to 1")
+        if not 0 <= self.rehearsal <= 0.5:
+            raise ValueError("rehearsal must be from 0 to 0.5")
         if not 0 < self.kept <= 1:
             raise ValueError("kept must be above 0 and at most 1")
 
@@ -145,10 +150,11 @@ class Data:
 
 def train(
     base: Path, train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, out: Path, *,
-    sft: SftConfig, parents: Mapping[str, str], progress: ProgressSink, steps: int | None = None,
-    budget_s: float | None = None, clock: Callable[[], float] = time.monotonic,
+    sft: SftConfig, parents: Mapping[str, str], progress: ProgressSink, answers: Sequence[Rendered] = (),
+    steps: int | None = None, budget_s: float | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> artifacts.Manifest:
-    """Train and write the artifact, or go on where an interrupted run stopped. Rows come in the order of time.
+    """Train and write the artifact, or go on where an interrupted run stopped. Rows come in the order of time; `answers`
+    are what the base says of itself, to be rehearsed.
 
     `steps` wins over `budget_s`; with neither, `loop.max_rounds` over all rows. Raises: InputError where there is nothing
     to learn, UserError where nothing was trained."""
@@ -163,7 +169,7 @@ def train(
         out, kind=KIND, version=VERSION, resume=True, parents=parents, config=whole
     ) as writer:
         folder = writer.path(f"{TRAINING}/{plans.PLAN}").parent
-        data = prepare(train_rows, heldout_rows, tokenizer, sft)
+        data = prepare(train_rows, heldout_rows, tokenizer, sft, answers)
         outcome = _read_outcome(folder)
         if outcome is None:
             numerics.tune_process()
@@ -200,7 +206,8 @@ def train(
 
 
 def prepare(
-    train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, sft: SftConfig
+    train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, sft: SftConfig,
+    answers: Sequence[Rendered] = (),
 ) -> Data:
     """Pack the rows. Raises: InputError where no token would carry loss."""
     rows = one_kind_each([row for row in train_rows if row.kind in sft.kinds], sft)
@@ -220,6 +227,7 @@ def prepare(
     measured = [row for row in heldout_rows if row.kind in sft.kinds and any(span[2] == "changed" for span in row.spans)]
     heldout = pack(one_kind_each(measured, sft), tokenizer, sft.packing)
     reasons = {"sequence without loss": len(packed) - len(sequences), "shown as another kind": len(train_rows) - len(rows)}
+    sequences = rehearsal.interleave(sequences, answers, share=sft.rehearsal, tokens=sft.packing.sequence_tokens)
     return Data(rows, sequences, heldout, {reason: count for reason, count in reasons.items() if count})
 
 
@@ -365,7 +373,7 @@ def _facts(plan: plans.Plan, data: Data, outcome: Outcome, sft: SftConfig, folde
     last_step = outcome.num_steps if outcome.best_step is None else outcome.best_step
     for number in _trained_on(plan, folder, last_step):
         sequence = data.sequences[number]
-        seen.update(np.unique(sequence.rows_T).tolist())
+        seen.update(set(np.unique(sequence.rows_T).tolist()) - {rehearsal.NO_ROW})
         for row, count in Counter(sequence.rows_T[np.isin(sequence.kinds_T, places)].tolist()).items():
             learned[data.rows[row].author] += count
     rows = [data.rows[i] for i in sorted(seen)]
