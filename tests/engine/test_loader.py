@@ -15,9 +15,9 @@ import pytest
 from apprentice.core import files
 from apprentice.core.errors import HostileInputError, InputError
 from apprentice.engine.loader import load_weights, needed_bytes
-from apprentice.kernels import nvfp4
+from apprentice.kernels import mxfp4, nvfp4
 from apprentice.model import presets, tensor_files
-from apprentice.quantize.convert import convert
+from apprentice.quantize.convert import QuantizeConfig, convert
 
 MakeFolder = Callable[..., Path]
 
@@ -81,6 +81,20 @@ def test_quantized_folders_are_widened_exactly(quantized: Path) -> None:
         parts.append(nvfp4.decode(nvfp4.Packed(codes, scales, np.float32(divisor[0]))))
     np.testing.assert_array_equal(weights.layers[0].gate_up_FD, np.concatenate(parts))
     np.testing.assert_array_equal(weights.head_VD, tensor(quantized, "lm_head.weight"))
+
+
+def test_mxfp4_is_widened_exactly_and_its_nan_refused(make_folder: MakeFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "mxfp4"
+    convert(make_folder(), folder, QuantizeConfig(format="mxfp4"))
+    found = tensor_files.open_folder(folder)
+    assert UP + "_global_scale" not in found
+    gate, up = ("model.layers.0.mlp.gate_proj.weight", UP)
+    stored = [[found[name + end].array(name + end) for end in ("_packed", "_scale")] for name in (gate, up)]
+    decoded = np.concatenate([mxfp4.decode(mxfp4.Packed(codes, scales)) for codes, scales in stored])
+    np.testing.assert_array_equal(load_weights(folder).layers[0].gate_up_FD, decoded)
+    poke(folder, UP + "_scale", b"\xff", at=3)
+    with pytest.raises(HostileInputError, match=r"up_proj\.weight_scale` has scales that are NaN"):
+        load_weights(folder)
 
 
 def test_a_model_that_does_not_fit_is_refused_with_its_need(make_folder: MakeFolder) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from apprentice.engine.native import NativeModel
 from apprentice.kernels.native import Library
 from apprentice.model import presets, tensor_files
 from apprentice.model.config import ModelConfig, RopeScaling
-from apprentice.quantize.convert import convert
+from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.text.decoding import Feed
 
 MakeFolder = Callable[..., Path]
@@ -106,11 +107,12 @@ def test_with_float_matrices_log_probabilities_are_those_of_numpy(
         assert np.sqrt(np.mean((found - expected) ** 2)) < 3e-5
 
 
+@pytest.mark.parametrize("format", ["nvfp4", "mxfp4"])
 @pytest.mark.parametrize("shape", list(SHAPES.values())[:6], ids=list(SHAPES)[:6])
 def test_with_four_bits_log_probabilities_differ_by_what_8_bit_activations_cost(
-    shape: ModelConfig, make_folder: MakeFolder, tmp_path: Path, library: Library
+    shape: ModelConfig, format: Literal["nvfp4", "mxfp4"], make_folder: MakeFolder, tmp_path: Path, library: Library
 ) -> None:
-    convert(make_folder(shape), tmp_path / "quantized")
+    convert(make_folder(shape), tmp_path / "quantized", QuantizeConfig(format=format))
     ids = tokens(150)
     model = NativeModel.load(tmp_path / "quantized", library, EngineConfig(threads=2))
     expected = numpy_log_probs(tmp_path / "quantized", ids)

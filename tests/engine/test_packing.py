@@ -13,7 +13,7 @@ import pytest
 from apprentice.engine import packing
 from apprentice.engine.loader import Checkpoint
 from apprentice.engine.native import SIGNATURES
-from apprentice.kernels import nvfp4
+from apprentice.kernels import formats
 from apprentice.kernels.native import Library
 from apprentice.quantize.convert import convert
 
@@ -134,6 +134,6 @@ def test_unpacked_weights_are_those_of_the_file(make_folder: MakeFolder, tmp_pat
     convert(make_folder(), tmp_path / "quantized")
     checkpoint, name = Checkpoint(tmp_path / "quantized"), "model.layers.0.mlp.up_proj.weight"
     assert checkpoint.is_packed(name)
-    np.testing.assert_array_equal(nvfp4.decode(checkpoint.packed(name)), checkpoint.read(name))
+    np.testing.assert_array_equal(formats.decode(checkpoint.packed(name)), checkpoint.read(name))
     rows = checkpoint.read("model.embed_tokens.weight", rows=slice(100, 400))
     np.testing.assert_array_equal(rows, checkpoint.read("model.embed_tokens.weight")[100:400])

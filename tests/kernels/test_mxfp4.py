@@ -57,6 +57,17 @@ def test_columns_that_matter_more_are_rounded_better() -> None:
     assert np.square(informed - weight)[:, ::2].sum() < np.square(even - weight)[:, ::2].sum()
 
 
+def test_nvfp4_says_the_same_where_scales_are_not_too_far_apart() -> None:
+    rng = np.random.default_rng(5)
+    weight = rng.standard_normal((9, 160)).astype(np.float32)
+    for exponents, largest in ((rng.integers(-5, 6, (9, 5)), 0), (rng.integers(-5, 6, (9, 5)), -118), (rng.integers(-5, 6, (9, 5)), 118)):
+        packed = mxfp4.encode(weight * np.repeat(np.ldexp(np.float32(1), exponents + largest), 32, axis=1))
+        np.testing.assert_array_equal(nvfp4.decode(mxfp4.as_nvfp4(packed)), mxfp4.decode(packed))
+    scales = np.array([[100, 82, 83, 0]], np.uint8)
+    found = nvfp4.decode(mxfp4.as_nvfp4(mxfp4.Packed(np.full((1, 64), 0x22, np.uint8), scales)))
+    assert found[0, ::32].tolist() == [2.0**-27, 0.0, 2.0**-44, 0.0]
+
+
 def test_zeros_and_the_ends_of_the_range_survive() -> None:
     weight = np.zeros((3, 32), np.float32)
     weight[1, 0] = np.finfo(np.float32).max

@@ -112,14 +112,14 @@ def test_every_scale_is_read_as_it_was_written(library: Library, pool: Pool, var
         np.testing.assert_array_equal(found, nvfp4.decode(packed)[:, column] * np.float32(127))
 
 
-def test_every_exponent_of_mxfp4_within_2_to_31_of_the_largest_is_exact(library: Library, pool: Pool, variant: str) -> None:
+def test_every_exponent_of_mxfp4_within_2_to_17_of_the_largest_is_exact(library: Library, pool: Pool, variant: str) -> None:
     scales = np.arange(100, 140, dtype=np.uint8).reshape(-1, 1)
     packed = mxfp4.Packed(np.full((40, 16), 0x27, np.uint8), scales)
     x = np.zeros((1, 32), np.float32)
     x[0, 0] = 127
     found = tiles.product(library, pool, tiles.pack(library, packed), x, variant=variant)[0]
     expected = mxfp4.decode(packed)[:, 0] * np.float32(127)
-    expected[scales[:, 0] < 139 - 31] = 0
+    expected[scales[:, 0] < 139 - 17] = 0
     np.testing.assert_array_equal(found, expected)
 
 

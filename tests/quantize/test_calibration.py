@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ import pytest
 from apprentice.core.errors import InputError
 from apprentice.engine.loader import load_weights
 from apprentice.engine.model import NumpyModel
-from apprentice.kernels import nvfp4
+from apprentice.kernels import formats, nvfp4
+from apprentice.kernels.formats import FORMATS
 from apprentice.model import presets, tensor_files
 from apprentice.quantize.calibration import CORRECTED, fit
-from apprentice.quantize.convert import convert
+from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.quantize.feedback import Feedback
 from apprentice.text.decoding import Feed
 
@@ -48,15 +50,15 @@ def test_a_matrix_is_fitted_to_the_inputs_that_the_quantized_layers_give_it(
     count = np.float32(len(given))
     feedback = Feedback(given.T @ given / count)
     target = weight + np.float32(CORRECTED) * feedback.correction(weight, meant.T @ given / count)
-    expected = nvfp4.decode(feedback.encode(target, nvfp4.global_scale(target)))
-    found = nvfp4.decode(fitted[LATE].packed)
+    expected = formats.decode(feedback.encode(target, nvfp4.global_scale(target)))
+    found = formats.decode(fitted[LATE].packed)
 
     def error(decoded: np.ndarray) -> float:
         return float(np.square(meant @ weight.T - given @ decoded.T).sum() / count)
 
     # Norms and embeddings lie in the folder as BF16, so inputs differ a little, and then some codes.
     assert error(found) == pytest.approx(error(expected), rel=0.05)
-    assert error(found) < 0.9 * error(nvfp4.decode(feedback.encode(weight, nvfp4.global_scale(weight))))
+    assert error(found) < 0.9 * error(formats.decode(feedback.encode(weight, nvfp4.global_scale(weight))))
     assert fitted[LATE].squared_output_error == pytest.approx(error(found), rel=0.05)
     assert fitted[LATE].squared_outputs == pytest.approx(float(np.square(meant @ weight.T).sum() / count), rel=0.02)
 
@@ -105,19 +107,22 @@ def test_a_model_that_overflows_is_refused_by_matrix(make_folder: MakeFolder) ->
         fit(folder, TEXTS)
 
 
-def test_a_fitted_model_is_nearer_to_the_original(make_folder: MakeFolder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["nvfp4", "mxfp4"])
+def test_a_fitted_model_is_nearer_to_the_original(
+    format: Literal["nvfp4", "mxfp4"], make_folder: MakeFolder, tmp_path: Path
+) -> None:
     folder = make_folder()
     text = [int(token) for token in np.random.default_rng(0).choice(250, 900)]
     original = NumpyModel(load_weights(folder)).forward([Feed(text, 900)])[0].log_probs_TV
 
     def distance(name: str, **settings: object) -> float:
-        report = convert(folder, tmp_path / name, **settings)  # type: ignore[arg-type]
+        report = convert(folder, tmp_path / name, QuantizeConfig(format=format), **settings)  # type: ignore[arg-type]
         assert (report.output_error is None) == (name == "plain")
         log_probs = NumpyModel(load_weights(tmp_path / name)).forward([Feed(text, 900)])[0].log_probs_TV
         return float((np.exp(original) * (original - log_probs)).sum(axis=1).mean())
 
     calibration_text = [[int(token) for token in np.random.default_rng(1).choice(250, 8000)]]
     plain = distance("plain")
-    uncorrected = distance("uncorrected", fitted=fit(folder, calibration_text, correct=False))
-    corrected = distance("corrected", fitted=fit(folder, calibration_text))
+    uncorrected = distance("uncorrected", fitted=fit(folder, calibration_text, correct=False, format=FORMATS[format]))
+    corrected = distance("corrected", fitted=fit(folder, calibration_text, format=FORMATS[format]))
     assert corrected < 0.9 * uncorrected < 0.8 * plain

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from apprentice.core import files
 from apprentice.core.errors import InputError, StorageError
 from apprentice.core.fakes import FailingOperations
+from apprentice.engine.loader import Checkpoint
 from apprentice.kernels import nvfp4
 from apprentice.model import presets, tensor_files
 from apprentice.model.config import parameter_shapes
@@ -162,25 +164,29 @@ def test_every_failing_write_names_the_file(make_folder: MakeFolder, tmp_path: P
             convert(source, tmp_path / f"failing-{number}")
 
 
-def test_compressed_tensors_reads_the_same_values(make_folder: MakeFolder, tmp_path: Path) -> None:
-    compressors = pytest.importorskip("compressed_tensors.compressors.nvfp4", exc_type=ImportError)
+@pytest.mark.parametrize("name", ["nvfp4", "mxfp4"])
+def test_compressed_tensors_reads_the_same_values(
+    name: Literal["nvfp4", "mxfp4"], make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    compressors = pytest.importorskip(f"compressed_tensors.compressors.{name}", exc_type=ImportError)
     quantization = pytest.importorskip("compressed_tensors.quantization", exc_type=ImportError)
     torch = pytest.importorskip("torch")
     from safetensors import safe_open
 
     target = tmp_path / "quantized"
-    convert(make_folder(), target)
+    convert(make_folder(), target, QuantizeConfig(format=name))
     config = json.loads((target / "config.json").read_text())["quantization_config"]
+    compressor = getattr(compressors, f"{name.upper()}PackedCompressor")
+    reader = Checkpoint(target)
     scheme = quantization.QuantizationConfig.model_validate(config).config_groups["group_0"]
     compared = 0
     with safe_open(target / "model.safetensors", "pt") as opened:
         for key in opened.keys():  # noqa: SIM118 - not a dict
             if key.endswith(".weight_packed"):
                 module = key.removesuffix("weight_packed")
-                names = ("weight_packed", "weight_scale", "weight_global_scale")
-                state = {name: opened.get_tensor(module + name) for name in names}
-                theirs = compressors.NVFP4PackedCompressor.decompress(state, scheme)["weight"]
-                ours = torch.from_numpy(nvfp4.decode(packed(target, module + "weight"))).to(theirs.dtype)
+                state = {part: opened.get_tensor(module + part) for part in compressor.compression_param_names(scheme)}
+                theirs = compressor.decompress(state, scheme)["weight"]
+                ours = torch.from_numpy(reader.read(module + "weight")).to(theirs.dtype)
                 assert torch.equal(ours, theirs)
                 compared += 1
     assert compared == 14

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from apprentice.kernels import nvfp4
+from apprentice.kernels import formats, nvfp4
 from apprentice.quantize.feedback import DAMPING, Feedback
 
 
@@ -47,7 +47,7 @@ def output_error(weight: np.ndarray, decoded: np.ndarray, moments: np.ndarray) -
 def test_the_result_is_that_of_the_definition() -> None:
     weight, moments = case(rows=12, columns=160)
     scale = nvfp4.global_scale(weight)
-    fast, expected = nvfp4.decode(Feedback(moments).encode(weight, scale)), slow(weight, float(scale), moments)
+    fast, expected = formats.decode(Feedback(moments).encode(weight, scale)), slow(weight, float(scale), moments)
     # Rounding decides a few ties differently, and then the columns behind differ too; the outputs' error does not.
     assert np.mean(np.abs(fast - expected) < 1e-6) > 0.9
     assert output_error(weight, fast, moments) == pytest.approx(output_error(weight, expected, moments), rel=0.05)
@@ -57,8 +57,8 @@ def test_outputs_suffer_less_than_without_feedback() -> None:
     weight, moments = case()
     scale = nvfp4.global_scale(weight)
 
-    def error(packed: nvfp4.Packed) -> float:
-        return output_error(weight, nvfp4.decode(packed), moments)
+    def error(packed: formats.Packed) -> float:
+        return output_error(weight, formats.decode(packed), moments)
 
     plain = error(nvfp4.encode(weight, scale))
     weighted = error(nvfp4.encode(weight, scale, importance_C=np.diag(moments)))
@@ -70,7 +70,7 @@ def test_uncorrelated_equal_inputs_give_plain_rounding() -> None:
     weight, _ = case()
     scale = nvfp4.global_scale(weight)
     with_feedback = Feedback(np.eye(192, dtype=np.float32)).encode(weight, scale)
-    np.testing.assert_array_equal(nvfp4.decode(with_feedback), nvfp4.decode(nvfp4.encode(weight, scale)))
+    np.testing.assert_array_equal(formats.decode(with_feedback), formats.decode(nvfp4.encode(weight, scale)))
 
 
 def test_rows_do_not_influence_each_other() -> None:
@@ -87,7 +87,7 @@ def test_inputs_that_calibration_never_saw_are_no_obstacle() -> None:
     weight, moments = case()
     moments[:, 32:64] = moments[32:64] = 0
     for given in (moments, np.zeros_like(moments)):
-        decoded = nvfp4.decode(Feedback(given).encode(weight, nvfp4.global_scale(weight)))
+        decoded = formats.decode(Feedback(given).encode(weight, nvfp4.global_scale(weight)))
         assert np.linalg.norm(decoded - weight) / np.linalg.norm(weight) < 0.2
 
 

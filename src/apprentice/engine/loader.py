@@ -26,10 +26,11 @@ import numpy as np
 from apprentice.core import machine
 from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 from apprentice.kernels import nvfp4
+from apprentice.kernels.formats import FORMATS, NVFP4, Format, Packed
 from apprentice.model.config import ModelConfig, from_hugging_face, parameter_shapes, read_json
 from apprentice.model.tensor_files import check_shapes, open_folder
 
-FORMAT = "nvfp4-pack-quantized"
+_FORMATS: dict[str, Format] = {format.layout: format for format in FORMATS.values()}
 ROOM_BESIDE_WEIGHTS_BYTES = 256 * 2**20
 """For caches, activations and the interpreter."""
 
@@ -90,7 +91,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path) -> None:
         """Raises: InputError naming file and tensor."""
-        self.config = _config(folder)
+        self.config, self._format = _config(folder)
         self._folder, self._found, self._shapes = folder, open_folder(folder), parameter_shapes(self.config)
         self._check(self.config.tie_embeddings)
 
@@ -99,11 +100,13 @@ class Checkpoint:
         wanted: dict[str, tuple[int, ...]] = {}
         for name, shape in self._shapes.items():
             if name + "_packed" in self._found and len(shape) == 2:
-                wanted |= {name + "_packed": (shape[0], shape[1] // 2)}
-                wanted |= {name + "_scale": (shape[0], shape[1] // nvfp4.BLOCK), name + "_global_scale": (1,)}
-                if shape[1] % nvfp4.BLOCK:
+                block = self._format.block
+                wanted |= {name + "_packed": (shape[0], shape[1] // 2), name + "_scale": (shape[0], shape[1] // block)}
+                wanted |= {name + "_global_scale": (1,)} if self._format.has_global_scale else {}
+                if shape[1] % block:
                     raise HostileInputError(
-                        f"{self._path(name + '_packed')}: `{name}` has {shape[1]} columns, no multiple of 16", hint=DAMAGED_HINT
+                        f"{self._path(name + '_packed')}: `{name}` has {shape[1]} columns, no multiple of {block}",
+                        hint=DAMAGED_HINT,
                     )
             else:
                 wanted[name] = shape
@@ -153,7 +156,7 @@ class Checkpoint:
         if out is None:
             out = np.empty((len(range(*rows.indices(self._shapes[name][0]))), *self._shapes[name][1:]), np.float32)
         if self.is_packed(name):
-            nvfp4.decode(self.packed(name), out)
+            self._format.decode(self.packed(name), out)
             return out
         file = self._found[name]
         array = file.array(name)[rows]
@@ -184,14 +187,16 @@ class Checkpoint:
             at += count
         return out
 
-    def packed(self, name: str) -> nvfp4.Packed:
+    def packed(self, name: str) -> Packed:
         """A quantized matrix as views of the file. Raises: HostileInputError for scales that are no numbers."""
         scale_name, divisor_name = name + "_scale", name + "_global_scale"
-        scales = self._found[scale_name].array(scale_name)
-        if (scales & 0x7F == 0x7F).any():
+        codes, scales = self._found[name + "_packed"].array(name + "_packed"), self._found[scale_name].array(scale_name)
+        if any((scales == code).any() for code in self._format.nan_scales):
             raise HostileInputError(
                 f"{self._path(scale_name)}: tensor `{scale_name}` has scales that are NaN", hint=DAMAGED_HINT
             )
+        if not self._format.has_global_scale:
+            return self._format.pack(codes, scales, np.float32(1))
         divisor = np.float32(self._found[divisor_name].array(divisor_name)[0])
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             largest = np.float32(nvfp4.GLOBAL_RANGE) / divisor
@@ -199,7 +204,7 @@ class Checkpoint:
             raise HostileInputError(
                 f"{self._path(divisor_name)}: tensor `{divisor_name}` is {divisor}, no usable divisor", hint=DAMAGED_HINT
             )
-        return nvfp4.Packed(self._found[name + "_packed"].array(name + "_packed"), scales, divisor)
+        return self._format.pack(codes, scales, divisor)
 
     def _not_finite(self, name: str) -> HostileInputError:
         return HostileInputError(
@@ -212,7 +217,7 @@ class Checkpoint:
         if name.endswith("_packed"):
             allowed = ("U8",)
         elif name.endswith("_scale"):
-            allowed = ("F32",) if name.endswith("_global_scale") else ("F8_E4M3",)
+            allowed = ("F32",) if name.endswith("_global_scale") else (self._format.scale_dtype,)
         if dtype not in allowed:
             raise InputError(
                 f"{self._path(name)}: tensor `{name}` has type {dtype}, not {' or '.join(allowed)}", hint=DAMAGED_HINT
@@ -222,25 +227,27 @@ class Checkpoint:
         return self._found[name].path
 
 
-def _config(folder: Path) -> ModelConfig:
+def _config(folder: Path) -> tuple[ModelConfig, Format]:
+    """And in which format those matrices are that are quantized."""
     path = folder / "config.json"
     data = read_json(path)
     try:
-        _check_quantization(data.get("quantization_config"))
-        return from_hugging_face(data)
+        return from_hugging_face(data), _format(data.get("quantization_config"))
     except InputError as error:
         raise type(error)(f"{path}: {error.message}", hint=error.hint or DAMAGED_HINT) from None
 
 
-def _check_quantization(config: Any) -> None:
+def _format(config: Any) -> Format:
     if config is None:
-        return
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        kind = config.get("format") or config.get("quant_method") if isinstance(config, dict) else config
+        return NVFP4
+    name = config.get("format") if isinstance(config, dict) else None
+    if not isinstance(name, str) or name not in _FORMATS:
+        kind = name or config.get("quant_method") if isinstance(config, dict) else config
         raise InputError(
-            f"quantization {kind!r:.80} is not supported, only {FORMAT!r}",
+            f"quantization {kind!r:.80} is not supported, only {' and '.join(map(repr, _FORMATS))}",
             hint="give the unquantized folder, or quantize it with `apprentice model quantize FOLDER`",
         )
+    return _FORMATS[name]
 
 
 def _layer(reader: Checkpoint, index: int) -> Layer:

@@ -2,7 +2,8 @@
 
     Checkpoint --plan: a kind and a place for each matrix--> one arena --fill, several layers at a time--> PackedModel
 
-Kinds follow the file. NVFP4 codes go from the mapped file into tiles as they are. BF16 stays BF16, everything else is
+Kinds follow the file. NVFP4 codes go from the mapped file into tiles as they are, and so do those of MXFP4, whose powers of
+two become scales of NVFP4. BF16 stays BF16, everything else is
 float32. In a quantized checkpoint the embedding and the head, which lie there in 16 bits, are rounded to 8 with a scale
 for each 64 values; a tied head is the embedding, once. q, k, v stand in one matrix; so do gate and up, 16 rows of each
 in turn.
@@ -26,7 +27,8 @@ import numpy as np
 
 from apprentice.core import machine
 from apprentice.engine.loader import ROOM_BESIDE_WEIGHTS_BYTES, Checkpoint
-from apprentice.kernels import nvfp4, tiles
+from apprentice.kernels import mxfp4, nvfp4, tiles
+from apprentice.kernels.formats import Packed
 from apprentice.kernels.native import Library, Signatures
 from apprentice.model import rope
 
@@ -215,7 +217,7 @@ class _Packer:
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
         """First row, weights, scales of pieces of a tensor as `apprentice_decoder_matrix_fill` takes them."""
         if plan.kind == NVFP4:
-            packed = _without_signs(self._checkpoint.packed(name))
+            packed = _in_tiles(self._checkpoint.packed(name))
             divisors_O[outputs] = packed.global_scale
             yield 0, np.ascontiguousarray(packed.codes), np.ascontiguousarray(packed.scales)
         elif plan.kind == BF16:
@@ -259,8 +261,10 @@ class _Packer:
         return kept
 
 
-def _without_signs(packed: nvfp4.Packed) -> nvfp4.Packed:
-    """The same matrix with no negative scale, which nobody writes but a file may hold: their sign goes to the codes."""
+def _in_tiles(packed: Packed) -> nvfp4.Packed:
+    """The same matrix in NVFP4 with no negative scale, which nobody writes but a file may hold: their sign goes to the codes."""
+    if isinstance(packed, mxfp4.Packed):
+        return mxfp4.as_nvfp4(packed)
     is_negative = packed.scales >= 0x80
     if not is_negative.any():
         return packed

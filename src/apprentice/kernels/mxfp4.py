@@ -40,18 +40,28 @@ class Packed:
     """uint8 [R, C / 2], two codes a byte, the even column in the low nibble."""
     scales: np.ndarray
     """uint8 [R, G], E8M0 codes, never NaN."""
+    global_scale: np.float32 = np.float32(1)
+    """The format has none."""
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.codes.shape[0], self.codes.shape[1] * 2
 
 
-def encode(weight_RC: np.ndarray, *, importance_C: np.ndarray | None = None, search: bool = True) -> Packed:
-    """Quantizes a finite float32 matrix with C a multiple of 32. `search=False` takes the specification's scale.
+def global_scale(*weights: np.ndarray) -> np.float32:  # noqa: ARG001 - of the interface `formats.Format`
+    """Always 1."""
+    return np.float32(1)
+
+
+def encode(
+    weight_RC: np.ndarray, scale: np.float32 | None = None, *, importance_C: np.ndarray | None = None, search: bool = True
+) -> Packed:
+    """Quantizes a finite float32 matrix with C a multiple of 32. `search=False` takes the specification's scale; `scale` is 1.
 
     `importance_C`: mean square of each input; the error of a column counts that much. Raises: ValueError for a wrong
     shape or weights that are not finite."""
     rows, columns = weight_RC.shape
+    assert scale is None or scale == 1
     if columns % BLOCK:
         raise ValueError(f"{columns} columns are not a multiple of {BLOCK}")
     if not np.isfinite(weight_RC).all():
@@ -73,12 +83,40 @@ def encode(weight_RC: np.ndarray, *, importance_C: np.ndarray | None = None, sea
     return Packed(codes.reshape(rows, columns // 2), scales.reshape(rows, groups))
 
 
-def decode(packed: Packed) -> np.ndarray:
+def plain_scales(weight_RC: np.ndarray, scale: np.float32) -> np.ndarray:
+    """The scales of the specification: E8M0 codes [R, G]. `scale` is 1."""
+    assert scale == 1
+    return _below(np.abs(weight_RC.reshape(weight_RC.shape[0], -1, BLOCK)).max(axis=2)).astype(np.uint8)
+
+
+def best_scales(values_EN: np.ndarray, importance_E: np.ndarray) -> np.ndarray:
+    """The E8M0 codes that suit blocks of 32 values best. See `encode`."""
+    if not np.isfinite(values_EN).all():
+        raise ValueError("weights are not finite")
+    values_NE = np.ascontiguousarray(values_EN.T)
+    return _scale_codes(values_NE, np.broadcast_to(importance_E.astype(np.float32), values_NE.shape), search=True)
+
+
+def decode(packed: Packed, out: np.ndarray | None = None) -> np.ndarray:
     """float32 [R, C], exact but for values below float32's smallest."""
     rows, columns = packed.shape
-    codes_RC = np.empty((rows, columns), np.uint8)
-    codes_RC[:, 0::2], codes_RC[:, 1::2] = packed.codes & 15, packed.codes >> 4
-    return nvfp4.E2M1[codes_RC] * np.repeat(scale_values(packed.scales), BLOCK, axis=1)
+    if out is None:
+        out = np.empty((rows, columns), np.float32)
+    values = nvfp4.byte_values(packed.codes).reshape(-1, BLOCK)
+    np.multiply(values, scale_values(packed.scales).reshape(-1, 1), out=out.reshape(-1, BLOCK))
+    return out
+
+
+def as_nvfp4(packed: Packed) -> nvfp4.Packed:
+    """The same weights in NVFP4: exact for blocks whose scale is within 2 ** 17 of the largest; of smaller ones, whose part in
+    any sum is below what 8-bit inputs are rounded by, nothing is left."""
+    largest = int(packed.scales.max(initial=0))
+    # E4M3 has the powers from 2 ** 8 down to 2 ** -9, and the divisor must be finite.
+    top = min(8, largest)
+    exponents = top - (largest - packed.scales.astype(np.int16))
+    powers = np.where(exponents >= -9, np.ldexp(np.float32(1), exponents), np.float32(0))
+    scales = np.repeat(nvfp4.encode_e4m3(powers), BLOCK // nvfp4.BLOCK, axis=1)
+    return nvfp4.Packed(packed.codes, scales, np.ldexp(np.float32(1), top + BIAS - largest))
 
 
 def scale_values(codes: np.ndarray) -> np.ndarray:
@@ -87,10 +125,7 @@ def scale_values(codes: np.ndarray) -> np.ndarray:
 
 
 def _scale_codes(values_NE: np.ndarray, weights_NE: np.ndarray, search: bool) -> np.ndarray:
-    largest_N = np.abs(values_NE).max(axis=1)
-    # frexp: largest = fraction * 2 ** exponent with a fraction from 1/2 to 1.
-    below_N = np.frexp(largest_N)[1] - 1 - _LARGEST_EXPONENT + BIAS
-    lower_N = np.clip(below_N, 0, NAN_CODE - 1)
+    lower_N = _below(np.abs(values_NE).max(axis=1))
     if not search:
         return lower_N.astype(np.uint8)
     upper_N = np.minimum(lower_N + 1, NAN_CODE - 1)
@@ -103,3 +138,9 @@ def _scale_codes(values_NE: np.ndarray, weights_NE: np.ndarray, search: bool) ->
             _, rounded_NE = nvfp4.nearest(values_NE, scale_values(codes_N)[:, None])
         errors.append((np.square((values_NE - rounded_NE) / unit_N1) * weights_NE).sum(axis=1))
     return np.where(errors[1] < errors[0], upper_N, lower_N).astype(np.uint8)
+
+
+def _below(largest: np.ndarray) -> np.ndarray:
+    """The code of the power of two below a quarter of these sizes."""
+    # frexp: largest = fraction * 2 ** exponent with a fraction from 1/2 to 1.
+    return np.clip(np.frexp(largest)[1] - 1 - _LARGEST_EXPONENT + BIAS, 0, NAN_CODE - 1)

@@ -132,6 +132,11 @@ def best_scales(values_EN: np.ndarray, importance_E: np.ndarray) -> np.ndarray:
     return _scale_codes(values_EN, weights_EN, search=True)
 
 
+def scale_values(codes: np.ndarray) -> np.ndarray:
+    """E4M3 codes to float32; 127 and 255 to NaN."""
+    return E4M3[codes]
+
+
 def nearest(values: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Codes 0 to 15 of the nearest values under these scales, and those values."""
     codes = _nibbles(values, scale)
@@ -147,9 +152,14 @@ def decode(packed: Packed, out: np.ndarray | None = None) -> np.ndarray:
     for start in range(0, rows, step):
         part = slice(start, start + step)
         part_scales = E4M3[packed.scales[part]] / packed.global_scale
-        values = np.take(_PAIRS, packed.codes[part], axis=0).reshape(-1, BLOCK)
+        values = byte_values(packed.codes[part]).reshape(-1, BLOCK)
         np.multiply(values, part_scales.reshape(-1, 1), out=out[part].reshape(-1, BLOCK))
     return out
+
+
+def byte_values(codes: np.ndarray) -> np.ndarray:
+    """float32 [..., 2]: what the two codes of each byte stand for."""
+    return np.take(_PAIRS, codes, axis=0)
 
 
 def encode_e4m3(values: np.ndarray) -> np.ndarray:

@@ -22,7 +22,6 @@ SIGNATURES: Signatures = {
     "apprentice_tiles_bytes": (c_int64, c_int, c_int64, c_int64),
     "apprentice_tiles_clear": (None, c_int, c_int64, c_int64, c_void_p),
     "apprentice_tiles_pack_nvfp4": (None, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p),
-    "apprentice_tiles_pack_mxfp4": (None, c_void_p, c_void_p, c_int, c_int64, c_int64, c_int64, c_void_p),
     "apprentice_tiles_pack_int8": (None, c_void_p, c_int64, c_int64, c_int64, c_void_p),
     "apprentice_quantize": (c_int, c_char_p, c_void_p, c_int64, c_int64, c_void_p),
     "apprentice_products": (c_int64, c_void_p, c_char_p, c_void_p, c_int64),
@@ -32,8 +31,6 @@ LANES, GROUP = 16, 64
 RECORD_BYTES = 88
 """64 values, 4 offsets of blocks, the offset of the group, its scale."""
 _STEP, _PROMPT, _INT8 = 0, 1, 2
-_MXFP4_EXPONENT = 21
-"""The largest scale of a matrix in MXFP4 lies in the tiles as 2 ** 21."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +47,15 @@ class Tiles:
 
 
 def pack(library: Library, packed: nvfp4.Packed | mxfp4.Packed, *, out: np.ndarray | None = None) -> Tiles:
-    """Four bits a weight, bit for bit what lies in the file, but for MXFP4 blocks 2^31 times smaller than the largest.
+    """Four bits a weight, bit for bit what lies in the file, but for MXFP4 blocks far smaller than the largest (`as_nvfp4`).
     `out`: `size` bytes from a multiple of 64."""
+    if isinstance(packed, mxfp4.Packed):
+        packed = mxfp4.as_nvfp4(packed)
     functions, (outputs, inputs) = library.bind(SIGNATURES), packed.shape
     data = _empty(functions, _STEP, outputs, inputs, out)
     codes, scales = np.ascontiguousarray(packed.codes), np.ascontiguousarray(packed.scales)
-    if isinstance(packed, nvfp4.Packed):
-        functions.apprentice_tiles_pack_nvfp4(_at(codes), _at(scales), outputs, inputs, 0, _at(data))
-        return Tiles(data, outputs, inputs, float(1 / packed.global_scale), False)
-    largest = int(scales.max(initial=0))
-    functions.apprentice_tiles_pack_mxfp4(_at(codes), _at(scales), largest, outputs, inputs, 0, _at(data))
-    return Tiles(data, outputs, inputs, 2.0 ** (largest - mxfp4.BIAS - _MXFP4_EXPONENT), False)
+    functions.apprentice_tiles_pack_nvfp4(_at(codes), _at(scales), outputs, inputs, 0, _at(data))
+    return Tiles(data, outputs, inputs, float(1 / packed.global_scale), False)
 
 
 def size(library: Library, outputs: int, inputs: int, *, is_int8: bool = False) -> int:

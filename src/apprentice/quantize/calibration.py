@@ -33,7 +33,7 @@ from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink
 from apprentice.engine.loader import Layer, load_weights
 from apprentice.engine.model import EngineConfig, NumpyModel
-from apprentice.kernels import nvfp4
+from apprentice.kernels.formats import NVFP4, Format, Packed
 from apprentice.model.config import ModelConfig, parameter_shapes
 from apprentice.quantize.feedback import Feedback
 
@@ -57,7 +57,7 @@ _FIELDS = {"q_proj": "qkv_OD", "o_proj": "output_DQ", "gate_proj": "gate_up_FD",
 class Fitted:
     """A matrix in four bits, and how far its outputs are off on the text."""
 
-    packed: nvfp4.Packed
+    packed: Packed
     squared_output_error: float
     """E|W x - W' x'|^2."""
     squared_outputs: float
@@ -66,7 +66,7 @@ class Fitted:
 
 def fit(
     folder: Path, sequences: Sequence[Sequence[int]], *, max_tokens: int = DEFAULT_TOKENS, correct: bool = True,
-    widest: int = WIDEST, progress: ProgressSink | None = None,
+    format: Format = NVFP4, widest: int = WIDEST, progress: ProgressSink | None = None,
 ) -> dict[str, Fitted]:
     """Module name (`model.layers.0.mlp.up_proj`) -> its matrix, for `convert(fitted=...)`. `sequences`: token ids of text like
     that which the model will see, most telling first. `correct`: for the errors of the layers below. Matrices of more than
@@ -86,7 +86,7 @@ def fit(
         progress.stage("calibrate", total=len(layers), unit="layers")
     threads = min(machine.cores(), 8)
     with ThreadPoolExecutor(threads) as pool, np.errstate(over="ignore"):
-        fitting = _Fitting(weights.config, pool, threads, widest, correct=correct)
+        fitting = _Fitting(weights.config, format, pool, threads, widest, correct=correct)
 
         def replace(names: tuple[str, ...], quantized_x_NC: np.ndarray) -> None:
             index, field = int(names[0].split(".")[2]), _FIELDS[names[0].rsplit(".", 1)[1]]
@@ -112,9 +112,9 @@ class _Fitting:
     """The arithmetic of one group of matrices that read the same inputs."""
 
     def __init__(
-        self, config: ModelConfig, pool: ThreadPoolExecutor, threads: int, widest: int, *, correct: bool
+        self, config: ModelConfig, format: Format, pool: ThreadPoolExecutor, threads: int, widest: int, *, correct: bool
     ) -> None:
-        self._shapes, self._pool, self._threads = parameter_shapes(config), pool, threads
+        self._shapes, self._format, self._pool, self._threads = parameter_shapes(config), format, pool, threads
         self._widest, self._correct = widest, correct
 
     def group(
@@ -122,7 +122,7 @@ class _Fitting:
     ) -> tuple[np.ndarray, dict[str, Fitted]]:
         """The matrix as its codes say, and its members. `weight_RC`: all members below each other."""
         columns = weight_RC.shape[1]
-        if columns % nvfp4.BLOCK:
+        if columns % self._format.block:
             return weight_RC, {}
         result_RC = np.empty_like(weight_RC)
         x_MC, quantized_x_MC = x_NC[:ERROR_TOKENS], quantized_x_NC[:ERROR_TOKENS]
@@ -131,18 +131,18 @@ class _Fitting:
         end = 0
         for name in names:
             rows = slice(end, end := end + self._shapes[name + ".weight"][0])
-            part = nvfp4.Packed(packed.codes[rows], packed.scales[rows], packed.global_scale)
-            nvfp4.decode(part, result_RC[rows])
+            part = self._format.pack(packed.codes[rows], packed.scales[rows], packed.global_scale)
+            self._format.decode(part, result_RC[rows])
             y_MR = x_MC @ weight_RC[rows].T
             error = _mean_square(y_MR - quantized_x_MC @ result_RC[rows].T)
             found[name] = Fitted(part, error, _mean_square(y_MR))
         return result_RC, found
 
-    def _packed(self, weight_RC: np.ndarray, x_NC: np.ndarray, quantized_x_NC: np.ndarray) -> nvfp4.Packed:
+    def _packed(self, weight_RC: np.ndarray, x_NC: np.ndarray, quantized_x_NC: np.ndarray) -> Packed:
         """All members under one divisor."""
         if weight_RC.shape[1] > self._widest:
             squares_C = np.square(quantized_x_NC, dtype=np.float64).mean(axis=0)
-            return nvfp4.encode(weight_RC, importance_C=squares_C)
+            return self._format.encode(weight_RC, importance_C=squares_C)
         feedback = Feedback(self._moments(quantized_x_NC, quantized_x_NC))
         # A column costs some calls whatever the number of rows: as few parts as there are threads.
         parts_RC = np.array_split(weight_RC, max(min(self._threads, len(weight_RC) // _ROWS), 1))
@@ -150,10 +150,10 @@ class _Fitting:
             cross_CC = self._moments(x_NC, quantized_x_NC)
             corrections_RC = self._pool.map(feedback.correction, parts_RC, itertools.repeat(cross_CC))
             parts_RC = [part + np.float32(CORRECTED) * more for part, more in zip(parts_RC, corrections_RC, strict=True)]
-        scale = nvfp4.global_scale(*parts_RC)
-        pieces = self._pool.map(feedback.encode, parts_RC, itertools.repeat(scale))
+        scale = self._format.global_scale(*parts_RC)
+        pieces = self._pool.map(feedback.encode, parts_RC, itertools.repeat(scale), itertools.repeat(self._format))
         codes, scales = zip(*((piece.codes, piece.scales) for piece in pieces), strict=True)
-        return nvfp4.Packed(np.concatenate(codes), np.concatenate(scales), scale)
+        return self._format.pack(np.concatenate(codes), np.concatenate(scales), scale)
 
     def _moments(self, x_NC: np.ndarray, y_NC: np.ndarray) -> np.ndarray:
         """E[x y^T], float32 [C, C]."""

@@ -1,16 +1,16 @@
-"""A Hugging Face folder to NVFP4: the layout that our engine, compressed-tensors, transformers and vLLM read alike.
+"""A Hugging Face folder to four bits: the layout that our engine, compressed-tensors, transformers and vLLM read alike.
 
-    config.json + *.safetensors --convert()--> the same folder, matrices as `nvfp4-pack-quantized`, the rest as BF16
+    config.json + *.safetensors --convert()--> the same folder, matrices in NVFP4 or MXFP4, the rest as BF16
 
-Of each linear layer `M` these tensors are written (`kernels.nvfp4` has the arithmetic):
+Of each linear layer `M` these tensors are written (`kernels.nvfp4`, `kernels.mxfp4` have the arithmetic):
 
     M.weight_packed        uint8 [out, in / 2]       two codes a byte, even column in the low nibble
-    M.weight_scale         float8_e4m3fn [out, in / 16]
-    M.weight_global_scale  float32 [1]               a divisor
+    M.weight_scale         float8_e4m3fn [out, in / 16], for MXFP4 uint8 [out, in / 32]
+    M.weight_global_scale  float32 [1]               a divisor; NVFP4 only
 
 Runtimes fuse q, k, v and gate, up into one matrix product, which has room for one divisor: the members of such a group
-share it. Embeddings, head, norms and biases stay BF16, and so does a matrix whose width is no multiple of 16; the
-config's `ignore` names it. Only weights are quantized (`input_activations: null`, the preset NVFP4A16).
+share it. Embeddings, head, norms and biases stay BF16, and so does a matrix whose width is no multiple of 16
+or 32; the config's `ignore` names it. Only weights are quantized (`input_activations: null`, the presets NVFP4A16, MXFP4A16).
 
 No torch. A few matrices are in memory at a time, one for each core; the result does not depend on how many.
 """
@@ -30,14 +30,13 @@ import numpy as np
 from apprentice.core import files, machine
 from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink
-from apprentice.kernels import nvfp4
+from apprentice.kernels.formats import FORMATS, NVFP4, Format, Name, Packed
 from apprentice.model import tensor_files
 from apprentice.model.config import from_hugging_face, parameter_shapes, read_config, read_json
 from apprentice.quantize.calibration import Fitted
 from apprentice.quantize.card import write_card
 from apprentice.quantize.report import MatrixError, Report
 
-FORMAT = "nvfp4-pack-quantized"
 REPORT_FILE = "quantization_report.json"
 SHARD_BYTES = 4 * 2**30
 COPIED_FILES = (
@@ -52,10 +51,12 @@ Infos = dict[str, tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizeConfig:
-    """How scales are chosen."""
+    """Which four bits, and how scales are chosen."""
 
+    format: Name = "nvfp4"
+    """NVFP4 loses about half of what MXFP4 loses; MXFP4 takes 4.25 bits a weight in place of 4.5."""
     search: bool = True
-    """Try the neighbours of amax / 6 for each block and keep the best; three times as slow. Fitted matrices have done so."""
+    """Try the neighbours of the usual scale for each block and keep the best; three times as slow. Fitted matrices have done so."""
 
 
 def convert(
@@ -75,13 +76,13 @@ def convert(
     files.make_folder(target)
     work = _Work(shapes, found, config, fitted or {}, progress)
     _write_weights(target, work.infos(), work.arrays())
-    files.write_json(target / "config.json", _quantized_config(hugging_face, work.ignored()))
+    files.write_json(target / "config.json", _quantized_config(hugging_face, work.ignored(), FORMATS[config.format]))
     for name in COPIED_FILES:
         if (source / name).is_file():
             files.copy_file(source / name, target / name)
     report = work.report()
     files.write_json(target / REPORT_FILE, report.to_dict())
-    write_card(source, target, report)
+    write_card(source, target, report, FORMATS[config.format])
     return report
 
 
@@ -93,6 +94,7 @@ class _Work:
         config: QuantizeConfig, fitted: Mapping[str, Fitted], progress: ProgressSink | None,
     ) -> None:
         self._shapes, self._found, self._config = shapes, found, config
+        self._format = FORMATS[config.format]
         self._fitted, self._progress = fitted, progress
         self._threads = min(machine.cores(), 8)
         self._divisors: dict[str, np.float32] = {}
@@ -102,25 +104,26 @@ class _Work:
         """Every tensor that will be written, in order."""
         infos: Infos = {}
         for name, shape in self._shapes.items():
-            if _is_quantized(name, shape):
+            if self._is_quantized(name, shape):
                 rows, columns = shape
                 infos[name + "_packed"] = ("U8", (rows, columns // 2))
-                infos[name + "_scale"] = ("F8_E4M3", (rows, columns // nvfp4.BLOCK))
-                infos[name + "_global_scale"] = ("F32", (1,))
+                infos[name + "_scale"] = (self._format.scale_dtype, (rows, columns // self._format.block))
+                if self._format.has_global_scale:
+                    infos[name + "_global_scale"] = ("F32", (1,))
             else:
                 infos[name] = ("BF16", shape)
         return infos
 
     def arrays(self) -> Iterator[np.ndarray]:
         """The arrays that `infos` announces."""
-        quantized = [name for name, shape in self._shapes.items() if _is_quantized(name, shape)]
+        quantized = [name for name, shape in self._shapes.items() if self._is_quantized(name, shape)]
         if self._progress is not None:
             self._progress.stage("quantize", total=len(quantized), unit="matrices")
         with ThreadPoolExecutor(self._threads) as pool:
             waiting = iter(quantized)
             running = deque(self._begin(pool, name) for name in itertools.islice(waiting, self._threads))
             for name, shape in self._shapes.items():
-                if not _is_quantized(name, shape):
+                if not self._is_quantized(name, shape):
                     yield self._kept(name)
                     continue
                 packed, error = running.popleft().result()
@@ -130,17 +133,18 @@ class _Work:
                     self._progress.advance(detail=name)
                 yield packed.codes
                 yield packed.scales
-                yield np.array([packed.global_scale], np.float32)
+                if self._format.has_global_scale:
+                    yield np.array([packed.global_scale], np.float32)
 
     def ignored(self) -> list[str]:
         """Linear layers that stay as they are."""
-        odd = [name for name, shape in self._shapes.items() if _is_linear(name) and not _is_quantized(name, shape)]
+        odd = [name for name, shape in self._shapes.items() if _is_linear(name) and not self._is_quantized(name, shape)]
         return ["lm_head", *(name.removesuffix(".weight") for name in odd)]
 
     def report(self) -> Report:
         before = sum(info.end - info.start for info in (self._found[name].tensors[name] for name in self._shapes))
         after = sum(tensor_files.DTYPES[dtype].itemsize * int(np.prod(shape)) for dtype, shape in self.infos().values())
-        kept = tuple(name for name, shape in self._shapes.items() if not _is_quantized(name, shape))
+        kept = tuple(name for name, shape in self._shapes.items() if not self._is_quantized(name, shape))
         return Report(matrices=tuple(self._errors), kept=kept, bytes_before=before, bytes_after=after)
 
     def _kept(self, name: str) -> np.ndarray:
@@ -155,16 +159,16 @@ class _Work:
         except InputError as error:
             raise InputError(f"{file.path}: tensor `{name}`: {error.message}", hint=error.hint) from None
 
-    def _quantize(self, name: str, divisor: np.float32 | None) -> tuple[nvfp4.Packed, MatrixError]:
+    def _quantize(self, name: str, divisor: np.float32 | None) -> tuple[Packed, MatrixError]:
         module = name.removesuffix(".weight")
         weight_RC = self._weight(name)
         fitted = self._fitted.get(module)
         try:
-            packed = fitted.packed if fitted else nvfp4.encode(weight_RC, divisor, search=self._config.search)
+            packed = fitted.packed if fitted else self._format.encode(weight_RC, divisor, search=self._config.search)
         except ValueError as error:
             raise InputError(f"{self._found[name].path}: tensor `{name}`: {error}") from None
-        decoded_RC = nvfp4.decode(packed)
-        moved = np.count_nonzero(packed.scales != nvfp4.plain_scales(weight_RC, packed.global_scale))
+        decoded_RC = self._format.decode(packed)
+        moved = np.count_nonzero(packed.scales != self._format.plain_scales(weight_RC, packed.global_scale))
         return packed, MatrixError(
             name=module,
             rows=weight_RC.shape[0],
@@ -176,36 +180,41 @@ class _Work:
             squared_outputs=fitted.squared_outputs if fitted else None,
         )
 
-    def _begin(self, pool: ThreadPoolExecutor, name: str) -> Future[tuple[nvfp4.Packed, MatrixError]]:
+    def _begin(self, pool: ThreadPoolExecutor, name: str) -> Future[tuple[Packed, MatrixError]]:
         is_fitted = name.removesuffix(".weight") in self._fitted
         return pool.submit(self._quantize, name, None if is_fitted else self._divisor(name))
 
     def _divisor(self, name: str) -> np.float32:
         group = _fused_with(name)
         if group[0] not in self._divisors:
-            self._divisors[group[0]] = nvfp4.global_scale(*(self._weight(member) for member in group))
+            self._divisors[group[0]] = self._format.global_scale(*(self._weight(member) for member in group))
         return self._divisors[group[0]]
 
+    def _is_quantized(self, name: str, shape: tuple[int, ...]) -> bool:
+        return _is_linear(name) and shape[1] % self._format.block == 0
 
-def quantization_config(ignored: list[str]) -> dict[str, Any]:
+
+def quantization_config(ignored: list[str], format: Format = NVFP4) -> dict[str, Any]:
     """The entry of config.json: keys that every reader knows, and no more."""
-    weights = {
-        "num_bits": 4, "type": "float", "symmetric": True, "group_size": nvfp4.BLOCK, "strategy": "tensor_group",
-        "dynamic": False,
+    weights: dict[str, Any] = {
+        "num_bits": 4, "type": "float", "symmetric": True, "group_size": format.block,
+        "strategy": "tensor_group" if format.has_global_scale else "group", "dynamic": False,
     }  # fmt: skip
+    if not format.has_global_scale:
+        weights |= {"scale_dtype": "torch.uint8", "zp_dtype": "torch.uint8"}
     group = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
     return {
         "quant_method": "compressed-tensors",
-        "format": FORMAT,
+        "format": format.layout,
         "quantization_status": "compressed",
         "ignore": ignored,
         "config_groups": {"group_0": group},
     }
 
 
-def _quantized_config(hugging_face: dict[str, Any], ignored: list[str]) -> dict[str, Any]:
+def _quantized_config(hugging_face: dict[str, Any], ignored: list[str], format: Format) -> dict[str, Any]:
     data = hugging_face | {"dtype": "bfloat16", "torch_dtype": "bfloat16"}
-    data["quantization_config"] = quantization_config(ignored)
+    data["quantization_config"] = quantization_config(ignored, format)
     from_hugging_face(data)
     return data
 
@@ -225,10 +234,6 @@ def _write_weights(target: Path, infos: Infos, arrays: Iterator[np.ndarray]) -> 
 
 def _is_linear(name: str) -> bool:
     return name.endswith("_proj.weight")
-
-
-def _is_quantized(name: str, shape: tuple[int, ...]) -> bool:
-    return _is_linear(name) and shape[1] % nvfp4.BLOCK == 0
 
 
 def _fused_with(name: str) -> list[str]:

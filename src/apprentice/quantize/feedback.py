@@ -1,11 +1,11 @@
-"""Quantizing column by column, each error made up for by the columns that follow (GPTQ) - with NVFP4's block scales.
+"""Quantizing column by column, each error made up for by the columns that follow (GPTQ) - with scales for blocks of columns.
 
     W [R, C], E[x x^T] [C, C] --columns left to right--> codes; what column c loses is spread over columns > c
 
 With H = E[x x^T] + damping and U the upper triangular matrix of H^-1 = U^T U, quantizing column c with error e = (w_c - q_c)
 / U[c, c] is best answered by w_j -= e U[c, j] for every j > c: that leaves the least squared error of the outputs. At the
-first column of a block its 16 columns, as they stand then, get the scale that `kernels.nvfp4` finds best for them under the
-weights diag(H). Rows do not influence each other.
+first column of a block its columns, as they stand then, get the scale that the format finds best for them under the weights
+diag(H). Rows do not influence each other.
 
 Updates far to the right are saved up for SPAN columns, so that they are large matrix products.
 
@@ -17,11 +17,12 @@ from __future__ import annotations
 import numpy as np
 
 from apprentice.kernels import nvfp4
-from apprentice.kernels.nvfp4 import BLOCK
+from apprentice.kernels.formats import NVFP4, Format, Packed
 
 DAMPING = 0.01
 """Share of the mean second moment added to each: keeps H invertible and trusts the calibration a little less."""
 SPAN = 128
+"""A multiple of the blocks of all formats."""
 
 
 class Feedback:
@@ -38,36 +39,37 @@ class Feedback:
         change_RC = weight_RC @ (cross_CC.astype(np.float64) - self._moments_CC)
         return (change_RC @ self._inverse_CC.T @ self._inverse_CC).astype(np.float32)
 
-    def encode(self, weight_RC: np.ndarray, scale: np.float32) -> nvfp4.Packed:
-        """Like `nvfp4.encode`."""
+    def encode(self, weight_RC: np.ndarray, scale: np.float32, format: Format = NVFP4) -> Packed:
+        """Like the format's `encode`."""
+        block = format.block
         num_rows, num_columns = weight_RC.shape
         factor_CC, importance_C = self._factor_CC, self._importance_C
         # Columns are worked on one by one: as rows of the transpose they lie together. In units of 1 / global scale.
         weight_CR = np.ascontiguousarray(weight_RC.T, np.float32) * scale
-        scales_GR = np.empty((num_columns // BLOCK, num_rows), np.uint8)
+        scales_GR = np.empty((num_columns // block, num_rows), np.uint8)
         codes_CR = np.empty((num_columns, num_rows), np.uint8)
         for start in range(0, num_columns, SPAN):
             end = min(start + SPAN, num_columns)
             errors_SR = np.empty((end - start, num_rows), np.float32)
-            for at in range(start, end, BLOCK):
-                rows = slice(at, at + BLOCK)
+            for at in range(start, end, block):
+                rows = slice(at, at + block)
                 block_ER = weight_CR[rows]
-                scales_GR[at // BLOCK] = nvfp4.best_scales(block_ER, importance_C[rows])
+                scales_GR[at // block] = format.best_scales(block_ER, importance_C[rows])
                 codes_CR[rows], errors_ER = _quantize_block(
-                    block_ER, nvfp4.E4M3[scales_GR[at // BLOCK]], factor_CC[rows, rows]
+                    block_ER, format.scale_values(scales_GR[at // block]), factor_CC[rows, rows]
                 )
-                errors_SR[at - start : at - start + BLOCK] = errors_ER
-                weight_CR[at + BLOCK : end] -= factor_CC[rows, at + BLOCK : end].T @ errors_ER
+                errors_SR[at - start : at - start + block] = errors_ER
+                weight_CR[at + block : end] -= factor_CC[rows, at + block : end].T @ errors_ER
             weight_CR[end:] -= factor_CC[start:end, end:].T @ errors_SR
         codes_RC = codes_CR.T
         packed = np.ascontiguousarray(codes_RC[:, 0::2] | (codes_RC[:, 1::2] << 4))
-        return nvfp4.Packed(packed, scales_GR.T.copy(), scale)
+        return format.pack(packed, scales_GR.T.copy(), scale)
 
 
 def _quantize_block(
     block_ER: np.ndarray, scale_R: np.ndarray, factor_EE: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and scaled errors of 16 columns; `block_ER` is changed."""
+    """Codes and scaled errors of a block of columns; `block_ER` is changed."""
     codes_ER = np.empty(block_ER.shape, np.uint8)
     errors_ER = np.empty_like(block_ER)
     for column, values_R in enumerate(block_ER):

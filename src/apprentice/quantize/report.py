@@ -24,7 +24,7 @@ class MatrixError(msgspec.Struct, frozen=True, kw_only=True):
     squared_error: float
     squared_weights: float
     scales_moved: float
-    """Share of blocks whose scale is not the one nearest to amax / 6."""
+    """Share of blocks whose scale is not the usual one (for NVFP4 the nearest to amax / 6)."""
 
     squared_output_error: float | None = None
     """E|W x - W' x'|^2 on the calibration text, where there was one; x' comes out of the quantized layers below."""
@@ -47,7 +47,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     matrices: tuple[MatrixError, ...]
     kept: tuple[str, ...]
-    """Tensors stored as BF16: embeddings, head, norms, biases, and matrices whose width is no multiple of 16."""
+    """Tensors stored as BF16: embeddings, head, norms, biases, and matrices whose width is no multiple of a block."""
     bytes_before: int
     """Of the source's tensors as they are stored there."""
     bytes_after: int

@@ -63,11 +63,6 @@ void apprentice_tiles_pack_nvfp4(const uint8_t* codes, const uint8_t* scales, in
   pack_nvfp4(codes, scales, count, inputs, first, tiles);
 }
 
-void apprentice_tiles_pack_mxfp4(const uint8_t* codes, const uint8_t* scales, int largest, int64_t count, int64_t inputs,
-                                 int64_t first, uint8_t* tiles) {
-  pack_mxfp4(codes, scales, uint8_t(largest), count, inputs, first, tiles);
-}
-
 void apprentice_tiles_pack_int8(const float* weights, int64_t count, int64_t inputs, int64_t first, uint8_t* tiles) {
   pack_int8(weights, count, inputs, first, tiles);
 }

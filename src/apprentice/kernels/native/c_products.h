@@ -8,8 +8,6 @@ APPRENTICE_API void apprentice_tiles_clear(int kind, int64_t outputs, int64_t in
 // See `tiles.h`. `first`: where these outputs stand in a stacked matrix.
 APPRENTICE_API void apprentice_tiles_pack_nvfp4(const uint8_t* codes, const uint8_t* scales, int64_t count, int64_t inputs,
                                                 int64_t first, uint8_t* tiles);
-APPRENTICE_API void apprentice_tiles_pack_mxfp4(const uint8_t* codes, const uint8_t* scales, int largest, int64_t count,
-                                                int64_t inputs, int64_t first, uint8_t* tiles);
 APPRENTICE_API void apprentice_tiles_pack_int8(const float* weights, int64_t count, int64_t inputs, int64_t first,
                                                uint8_t* tiles);
 // x [rows, inputs] -> records [G, rows] (`Activations`), 88 bytes each. Returns -1 where there is no such variant.

@@ -50,17 +50,6 @@ void pack_nvfp4(const uint8_t* codes, const uint8_t* scales, int64_t count, int6
   }
 }
 
-void pack_mxfp4(const uint8_t* codes, const uint8_t* scales, uint8_t largest, int64_t count, int64_t k, int64_t first,
-                uint8_t* tiles) {
-  const int64_t blocks = k / kBlock;
-  for (int64_t row = 0; row < count; ++row) {
-    for (int64_t block = 0; block < blocks; ++block, codes += kBlock / 2) {
-      const int below = largest - scales[(row * blocks + block) / 2];
-      if (below <= kMxfp4Top) place(codes, uint8_t((kMxfp4Top - below) << 3), k, first + row, block, tiles);
-    }
-  }
-}
-
 void pack_int8(const float* weights, int64_t count, int64_t k, int64_t first, uint8_t* tiles) {
   const int64_t groups = round_up(k, kGroup) / kGroup;
   for (int64_t row = 0; row < count; ++row) {

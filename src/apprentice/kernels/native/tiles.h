@@ -18,7 +18,6 @@
 namespace apprentice {
 
 constexpr int kFloatBias = 117;
-constexpr int kMxfp4Top = 31;  // exponent of the largest scale of a matrix in MXFP4, as it lies in the tiles
 
 static inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -26,11 +25,6 @@ static inline int64_t round_up(int64_t value, int64_t multiple) { return (value 
 // of 16, so that q, k and v may stand in one matrix. The caller zeroes `tiles` once before the first part.
 // codes [count, K / 2], scales [count, K / 16] as compressed-tensors lays them out; K a multiple of 16.
 void pack_nvfp4(const uint8_t* codes, const uint8_t* scales, int64_t count, int64_t k, int64_t first, uint8_t* tiles);
-// The same for MXFP4: scales [count, K / 32] in E8M0, the `largest` of the whole matrix; K a multiple of 32. Scales lie as
-// E5M3 for 16 inputs, so that one kernel does both: the matrix's factor is 2^(largest - 127 - 21). What is more than 2^31
-// times smaller than the largest becomes zero.
-void pack_mxfp4(const uint8_t* codes, const uint8_t* scales, uint8_t largest, int64_t count, int64_t k, int64_t first,
-                uint8_t* tiles);
 // The same from floats [count, K], rounded to 8 bits with a scale for each output and 64 inputs.
 void pack_int8(const float* weights, int64_t count, int64_t k, int64_t first, uint8_t* tiles);
 // Makes the tiles of an empty matrix: nothing but zero weights.

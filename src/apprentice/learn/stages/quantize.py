@@ -10,6 +10,7 @@ from apprentice.core import artifacts
 from apprentice.core.artifacts import Manifest
 from apprentice.core.protocols import ProgressSink
 from apprentice.examples import store
+from apprentice.kernels.formats import FORMATS
 from apprentice.learn.run import Run
 from apprentice.quantize.calibration import DEFAULT_TOKENS, fit
 from apprentice.quantize.convert import QuantizeConfig, convert
@@ -41,7 +42,7 @@ def write(
         fitted = None
         if examples is not None:
             sequences = list(_newest(examples, Tokenizer.load(checkpoint)))
-            fitted = fit(checkpoint, sequences, progress=progress)
+            fitted = fit(checkpoint, sequences, format=FORMATS[config.format], progress=progress)
         report = convert(checkpoint, target, config, fitted=fitted, progress=progress)
         return artifact.finish(extra=report.summary())
 
