@@ -1,42 +1,82 @@
 """What do four bits cost a model, and how much of it does each way of choosing them save?
 
-    benchmarks/run quantization [--base smollm2] [--cells '*'] [--json]
+    benchmarks/run quantization [--base smollm2] [--cells '*'] [--folder DIR] [--json]
 
 One cell for each way: `amax_over_6` and `search` look at the weights alone; `feedback` (GPTQ) and `corrected` (besides, each
-matrix makes up for the errors of the layers below) are fitted to text, TOKENS tokens unless the name says another number.
-`native` is `corrected` once more, on the native operators, which round activations and the head to 8 bits.
+matrix makes up for the errors of the layers below) are fitted to TOKENS tokens of text. `native` is `corrected` once more, on
+the native operators, which round activations and the head to 8 bits; `w4a4` with activations in NVFP4 as Blackwell's tensor
+cores read them. `mxfp4-` the same in MXFP4.
 
 Text to fit to: modules of Python's standard library. Text to measure on: this project's own source, which no base has seen;
 its hash is kept. Figures are differences to the same model unquantized, over the same tokens: bits a token, and KL divergence
 of the next-token distributions in bits; intervals are 1.96 standard errors over files.
+
+`edits` asks what four bits cost where the model works: at places of real edits of httpx's newest commits (`--folder` as in
+`benchmarks/run learning`), fitted to its older ones, native operators for both, bits per changed character and exact lines.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fnmatch
 import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from apprentice.core import files
+from apprentice.core.progress import Progress
 from apprentice.engine.engine import Engine
 from apprentice.engine.loader import load_weights
 from apprentice.engine.model import EngineConfig, NumpyModel
 from apprentice.engine.native import NativeModel
+from apprentice.eval.comparison import Comparison
+from apprentice.eval.measures import METRICS
+from apprentice.eval.samples import LIKELIHOOD, LINE, Samples
+from apprentice.eval.statistics import Resampling
+from apprentice.kernels.formats import FORMATS, Name
+from apprentice.learn.opening import open_model
+from apprentice.learn.stages import quantize
 from apprentice.model import base
 from apprentice.quantize.calibration import DEFAULT_TOKENS, fit
 from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.text.decoding import Feed
 from apprentice.text.tokenizer import Tokenizer
+from apprentice.train.sft import SftConfig
 from benchmarks.harness import ROOT, Benchmark, Row
+from benchmarks.learning import Study
 
-WAYS = ("amax_over_6", "search", "feedback", "corrected", "corrected-16384", "native")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """How a model is quantized and run."""
+
+    format: Name = "nvfp4"
+    search: bool = True
+    is_fitted: bool = False
+    correct: bool = True
+    runs: Literal["numpy", "native", "w4a4"] = "numpy"
+
+
+WAYS = {
+    "amax_over_6": Way(search=False),
+    "search": Way(),
+    "feedback": Way(is_fitted=True, correct=False),
+    "corrected": Way(is_fitted=True),
+    "native": Way(is_fitted=True, runs="native"),
+    "w4a4": Way(is_fitted=True, runs="w4a4"),
+    "mxfp4-search": Way(format="mxfp4"),
+    "mxfp4-corrected": Way(format="mxfp4", is_fitted=True),
+    "mxfp4-native": Way(format="mxfp4", is_fitted=True, runs="native"),
+}
+EDITS = "httpx"
 TOKENS = DEFAULT_TOKENS
 PIECE = 512
 TEST_FILES, TEST_PIECE, CONTEXT = 24, 400, 100
@@ -88,22 +128,47 @@ def calibration_text(folder: Path) -> list[list[int]]:
     return [tokenizer.encode(paths[i].read_text())[500 : 500 + PIECE] for i in order]
 
 
-def work(way: str, folder: Path, target: Path, measure: Callable[[], Measure]) -> tuple[list[Row], dict[str, Any]]:
+def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) -> tuple[list[Row], dict[str, Any]]:
     """Quantizes and measures."""
-    started = time.perf_counter()
-    source = way if way != "native" else "corrected"
-    out = target / source
-    if way != "native" or not (out / "config.json").is_file():
+    way, started = WAYS[name], time.perf_counter()
+    config = QuantizeConfig(format=way.format, search=way.search, activations=way.is_fitted and way.format == "nvfp4")
+    # Ways that differ only in how they run share a folder.
+    out = target / (f"{way.format}-{'corrected' if way.correct else 'feedback'}" if way.is_fitted else name)
+    if not (out / "config.json").is_file():
         fitted = None
-        if source.startswith(("feedback", "corrected")):
-            tokens = int(source.partition("-")[2] or TOKENS)
-            fitted = fit(folder, calibration_text(folder), max_tokens=tokens, correct=source != "feedback")
-        shutil.rmtree(out, ignore_errors=True)
-        convert(folder, out, QuantizeConfig(search=way != "amax_over_6"), fitted=fitted)
+        if way.is_fitted:
+            text = calibration_text(folder)
+            fitted = fit(folder, text, max_tokens=TOKENS, correct=way.correct, format=FORMATS[way.format])
+        part = out.with_name(out.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        convert(folder, part, config, fitted=fitted)
+        part.rename(out)
     seconds = time.perf_counter() - started
-    model = Engine.load(out, EngineConfig(prefix_cache_mib=0, backend="native" if way == "native" else "numpy")).model
+    runs = EngineConfig(
+        prefix_cache_mib=0, backend="native" if way.runs == "native" else "numpy",
+        activations="nvfp4" if way.runs == "w4a4" else "own",
+    )  # fmt: skip
     seen = measure()
-    return [*seen.rows(way, model), Row(way, "seconds", seconds)], {"tests": seen.hash, "files": len(seen.tests)}
+    rows = seen.rows(name, Engine.load(out, runs).model)
+    return [*rows, Row(name, "seconds", seconds)], {"tests": seen.hash, "files": len(seen.tests)}
+
+
+def edits(folder: Path, repositories: Path, work: Path) -> tuple[list[Row], dict[str, Any]]:
+    """The base in BF16 and in NVFP4, at places of real edits."""
+    with Progress() as progress:
+        study = Study(Benchmark("learning"), repositories, EDITS, dev=False, progress=progress, recipe=SftConfig())
+        quantize.write(folder, work, QuantizeConfig(), parents={}, progress=progress, examples=study.examples)
+        models = [study.contestant(name, path, open_model) for name, path in (("bf16", folder), ("nvfp4", work))]
+        arms = [study.bench.arm(model, measures=(LIKELIHOOD, LINE)) for model in models]
+        config = dataclasses.replace(study.config, measures=(LIKELIHOOD, LINE))
+        samples = Samples(files.make_folder(work.with_name(work.name + "-samples")))
+        _, rows = study.bench.run(samples, models, arms, config)
+    comparison = Comparison(rows, [arm.name for arm in arms], Resampling())
+    found = [Row(row.arm, row.metric, row.value, row.low, row.high) for row in comparison.table()]
+    for metric in METRICS:
+        if difference := comparison.difference("nvfp4", "bf16", metric):
+            found.append(Row("nvfp4-bf16", metric, *difference.estimate.as_list()))
+    return found, {"heldout": comparison.heldout()}
 
 
 def main(arguments: list[str]) -> int:
@@ -111,6 +176,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/run quantization")
     parser.add_argument("--base", default=base.DEFAULT)
     parser.add_argument("--cells", default="*")
+    parser.add_argument("--folder", type=Path, help="of bare clones, for the cell `edits`")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     benchmark = Benchmark("quantization")
@@ -126,9 +192,16 @@ def main(arguments: list[str]) -> int:
         cell = f"{Path(options.base).name}-{way}"
         if fnmatch.fnmatch(cell, options.cells):
             result = benchmark.cell(cell, lambda way=way: work(way, folder, benchmark.work / Path(options.base).name, measure))
-            for row in result["rows"]:
-                print(json.dumps({"cell": cell, **row}) if options.json else _line(row))
+            _show(cell, result, options.json)
+    cell = f"{Path(options.base).name}-edits"
+    if options.folder and fnmatch.fnmatch(cell, options.cells):
+        _show(cell, benchmark.cell(cell, lambda: edits(folder, options.folder, benchmark.work / cell)), options.json)
     return 0
+
+
+def _show(cell: str, result: dict[str, Any], as_json: bool) -> None:
+    for row in result["rows"]:
+        print(json.dumps({"cell": cell, **row}) if as_json else _line(row))
 
 
 def _line(row: dict[str, Any]) -> str:

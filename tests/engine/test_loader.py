@@ -17,6 +17,7 @@ from apprentice.core.errors import HostileInputError, InputError
 from apprentice.engine.loader import load_weights, needed_bytes
 from apprentice.kernels import mxfp4, nvfp4
 from apprentice.model import presets, tensor_files
+from apprentice.quantize.calibration import fit
 from apprentice.quantize.convert import QuantizeConfig, convert
 
 MakeFolder = Callable[..., Path]
@@ -157,6 +158,17 @@ def test_divisors_that_give_no_finite_weights_are_refused(divisor: float, quanti
     poke(quantized, UP + "_global_scale", np.float32(divisor).tobytes())
     with pytest.raises(HostileInputError, match=r"weight_global_scale` is .*, no usable divisor"):
         load_weights(quantized)
+
+
+@pytest.mark.parametrize("divisor", [0.0, -1.0, np.nan, np.inf])
+def test_scales_of_activations_that_are_no_divisors_are_refused(
+    divisor: float, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    source = make_folder()
+    convert(source, tmp_path / "w4a4", QuantizeConfig(activations=True), fitted=fit(source, [list(range(99))]))
+    poke(tmp_path / "w4a4", UP.replace("weight", "input_global_scale"), np.float32(divisor).tobytes())
+    with pytest.raises(HostileInputError, match=r"up_proj\.input_global_scale` is .*, no usable divisor"):
+        load_weights(tmp_path / "w4a4")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -13,8 +13,11 @@ import pytest
 from apprentice.core.errors import InputError
 from apprentice.engine.loader import load_weights
 from apprentice.engine.model import CHUNK_TOKENS, EngineConfig, NumpyModel
+from apprentice.kernels import nvfp4
 from apprentice.model import presets
 from apprentice.model.config import ModelConfig, RopeScaling
+from apprentice.quantize.calibration import fit
+from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.text.decoding import Feed
 
 MakeFolder = Callable[..., Path]
@@ -164,3 +167,31 @@ def test_settings_out_of_range_are_refused() -> None:
     for bad in settings:
         with pytest.raises(ValueError, match=next(iter(bad))):
             EngineConfig(**bad)
+
+
+def test_activations_in_four_bits_are_those_that_the_text_was_scaled_by(make_folder: MakeFolder, tmp_path: Path) -> None:
+    source = make_folder()
+    texts = [tokens(200, seed) for seed in range(4)]
+    convert(source, tmp_path / "w4a4", QuantizeConfig(activations=True), fitted=fit(source, texts))
+    ids = tokens(90, 9)
+    own, rounded = (
+        numpy_model(tmp_path / "w4a4", backend="numpy", activations=name) for name in ("own", "nvfp4")
+    )  # fmt: skip
+    read: list[np.ndarray] = []
+    rounded.observer = lambda names, x_ND: read.append(x_ND) if names[0].endswith("down_proj") else None
+    expected, found = all_log_probs(own, ids), all_log_probs(rounded, ids)
+    off = float((np.exp(expected) * (expected - found)).sum(axis=1).mean())
+    # Each input is off by a tenth, and the model is random.
+    assert 1e-4 < off < 0.5
+    scale = load_weights(tmp_path / "w4a4").input_scales["model.layers.0.mlp.down_proj"]
+    near = nvfp4.rounded(read[0], scale)
+    assert 0.01 < np.linalg.norm(near - read[0]) / np.linalg.norm(read[0]) < 0.2
+    np.testing.assert_allclose(fed(rounded, ids, [1] * 20 + [70]), found, atol=2e-4)
+
+
+def test_activations_in_four_bits_need_their_scales_and_numpy(make_folder: MakeFolder, tmp_path: Path) -> None:
+    convert(make_folder(), tmp_path / "quantized")
+    with pytest.raises(InputError, match="no scales of activations"):
+        numpy_model(tmp_path / "quantized", backend="numpy", activations="nvfp4")
+    with pytest.raises(ValueError, match="backend numpy"):
+        EngineConfig(activations="nvfp4")

@@ -27,6 +27,21 @@ def weights(rows: int = 24, columns: int = 96, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).standard_t(4, (rows, columns)) * 0.02).astype(np.float32)
 
 
+def test_activations_are_rounded_block_by_block_under_amax_over_6() -> None:
+    x = np.random.default_rng(7).standard_normal((5, 64)).astype(np.float32)
+    x[0, :16] *= 1e-6
+    x[1, 16:32] *= 3
+    scale = np.float32(448 * 6 / 4)
+    sizes = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    for row, group in np.ndindex(5, 4):
+        block = x[row, 16 * group : 16 * group + 16].astype(np.float64) * float(scale)
+        step = min(float(nvfp4.E4M3[nvfp4.encode_e4m3(np.array([np.abs(block).max() / 6], np.float32))][0]), 448)
+        near = [0.0 if step == 0 else np.sign(v) * sizes[np.abs(sizes - min(abs(v) / step, 6)).argmin()] * step for v in block]
+        found = nvfp4.rounded(x, scale)[row, 16 * group : 16 * group + 16]
+        np.testing.assert_allclose(found, np.array(near) / float(scale), rtol=1e-6)
+    assert not nvfp4.rounded(x, scale)[0, :16].any()
+
+
 def test_every_e4m3_code_decodes_to_its_definition() -> None:
     expected = np.array([value_of_e4m3(code) for code in range(256)], np.float32)
     np.testing.assert_array_equal(nvfp4.E4M3, expected)

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from apprentice.core import files
-from apprentice.core.errors import InputError, StorageError
+from apprentice.core.errors import ConfigError, InputError, StorageError
 from apprentice.core.fakes import FailingOperations
-from apprentice.engine.loader import Checkpoint
+from apprentice.engine.loader import Checkpoint, load_weights
 from apprentice.kernels import nvfp4
 from apprentice.model import presets, tensor_files
 from apprentice.model.config import parameter_shapes
-from apprentice.quantize.calibration import Fitted
+from apprentice.quantize.calibration import Fitted, fit
 from apprentice.quantize.convert import QuantizeConfig, convert
 
 MakeFolder = Callable[..., Path]
@@ -151,6 +151,28 @@ def test_a_quantized_source_is_refused(make_folder: MakeFolder, tmp_path: Path) 
     convert(make_folder(), tmp_path / "quantized")
     with pytest.raises(InputError, match="already quantized"):
         convert(tmp_path / "quantized", tmp_path / "twice")
+
+
+def test_scales_of_activations_are_those_of_the_text_and_the_layout_is_the_preset(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    source, target = make_folder(), tmp_path / "w4a4"
+    fitted = fit(source, [list(range(20, 200))])
+    convert(source, target, QuantizeConfig(activations=True), fitted=fitted)
+    scales = load_weights(target).input_scales
+    assert set(scales) == set(fitted)
+    assert scales["model.layers.1.mlp.up_proj"] == scales["model.layers.1.mlp.gate_proj"]
+    for name, one in fitted.items():
+        assert scales[name] == pytest.approx(448 * 6 / one.largest_input)
+    quantization = pytest.importorskip("compressed_tensors.quantization", exc_type=ImportError)
+    config = json.loads((target / "config.json").read_text())["quantization_config"]
+    found = quantization.QuantizationConfig.model_validate(config).config_groups["group_0"]
+    preset = quantization.preset_name_to_scheme("NVFP4", ["Linear"])
+    for part in ("weights", "input_activations"):
+        for key in ("num_bits", "type", "symmetric", "group_size", "strategy", "dynamic"):
+            assert getattr(getattr(found, part), key) == getattr(getattr(preset, part), key), key
+    with pytest.raises(ConfigError, match="scales taken from text"):
+        convert(source, tmp_path / "other", QuantizeConfig(activations=True))
 
 
 def test_every_failing_write_names_the_file(make_folder: MakeFolder, tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import cyclopts
 
 from apprentice.cli.common import JsonFlag, print_next, print_result
 
 
 def quantize(
     checkpoint: Path, /, *, out: Path, format: Literal["nvfp4", "mxfp4"] = "nvfp4", calibrate: Path | None = None,
-    search: bool = True, json: JsonFlag = False,
+    activations: Annotated[bool, cyclopts.Parameter(negative="")] = False, search: bool = True, json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Store a checkpoint in four bits, in the layout that vLLM reads too.
 
@@ -24,6 +26,8 @@ def quantize(
         NVFP4, or MXFP4, which loses more.
     calibrate
         Folder of examples: with it the model loses about a fifth of what it loses without.
+    activations
+        Write scales for activations in NVFP4 too (W4A4), which Blackwell GPUs compute with; needs `--calibrate`.
     search
         Search each block's scale; slower and closer.
     """
@@ -34,7 +38,7 @@ def quantize(
 
     parents = {"checkpoint": artifacts.read(checkpoint).hash} if artifacts.is_finished(checkpoint) else {}
     with Progress() as progress:
-        manifest = stage.write(checkpoint, out, QuantizeConfig(format=format, search=search), parents=parents, progress=progress, examples=calibrate)
+        manifest = stage.write(checkpoint, out, QuantizeConfig(format=format, activations=activations, search=search), parents=parents, progress=progress, examples=calibrate)
     print_result(manifest.extra, json_output=json, text=lambda: "\n".join(f"{name}: {value}" for name, value in manifest.extra.items()))
     if not json:
         print_next(f"apprentice serve --model {out}")

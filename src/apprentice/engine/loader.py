@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ ROOM_BESIDE_WEIGHTS_BYTES = 256 * 2**20
 """For caches, activations and the interpreter."""
 
 _PLAIN = ("F32", "BF16", "F16", "F64")
+INPUT_SCALE = ".input_global_scale"
 _PASSED_OVER = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_bias|bias)|\.input_global_scale)$")
 
 
@@ -67,6 +68,8 @@ class Weights:
     norm_D: np.ndarray
     head_VD: np.ndarray
     """The embedding itself where they are tied."""
+    input_scales: dict[str, np.float32] = field(default_factory=dict)
+    """By module, the divisor of what it reads, where the file has it: NVFP4 for activations too."""
 
 
 def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
@@ -78,7 +81,7 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
         layers = list(pool.map(functools.partial(_layer, checkpoint), range(config.num_layers)))
     embedding_VD = checkpoint.read("model.embed_tokens.weight")
     head_VD = embedding_VD if config.tie_embeddings else checkpoint.read("lm_head.weight")
-    return Weights(config, embedding_VD, layers, checkpoint.read("model.norm.weight"), head_VD)
+    return Weights(config, embedding_VD, layers, checkpoint.read("model.norm.weight"), head_VD, checkpoint.input_scales())
 
 
 def needed_bytes(config: ModelConfig) -> int:
@@ -205,6 +208,23 @@ class Checkpoint:
                 f"{self._path(divisor_name)}: tensor `{divisor_name}` is {divisor}, no usable divisor", hint=DAMAGED_HINT
             )
         return self._format.pack(codes, scales, divisor)
+
+    def input_scales(self) -> dict[str, np.float32]:
+        """Divisors of activations by module, where the file has them. Raises: HostileInputError for one that is unusable."""
+        scales: dict[str, np.float32] = {}
+        for name in self._shapes:
+            module = name.removesuffix(".weight")
+            key = module + INPUT_SCALE
+            if self.is_packed(name) and key in self._found:
+                info = self._found[key].tensors[key]
+                if info.shape != (1,) or info.dtype != "F32":
+                    raise InputError(f"{self._path(key)}: tensor `{key}` is no single float32", hint=DAMAGED_HINT)
+                scales[module] = np.float32(self._found[key].array(key)[0])
+                if not np.isfinite(scales[module]) or scales[module] <= 0:
+                    raise HostileInputError(
+                        f"{self._path(key)}: tensor `{key}` is {scales[module]}, no usable divisor", hint=DAMAGED_HINT
+                    )
+        return scales
 
     def _not_finite(self, name: str) -> HostileInputError:
         return HostileInputError(

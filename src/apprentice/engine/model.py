@@ -33,6 +33,7 @@ from apprentice.core import machine
 from apprentice.core.errors import InputError
 from apprentice.engine.cache import Cache, PrefixStore
 from apprentice.engine.loader import Layer, Weights
+from apprentice.kernels import nvfp4
 from apprentice.kernels.products import Workers, product, use_one_blas_thread
 from apprentice.model import rope
 from apprentice.text.decoding import MAX_DRAFT, Feed, Output
@@ -60,6 +61,8 @@ class EngineConfig:
     sequences of the longest kind, at most half of the free memory. It is taken as it is needed."""
     backend: Literal["auto", "native", "numpy"] = "auto"
     """What computes: `auto` takes the native operators where they are compiled, else numpy."""
+    activations: Literal["own", "nvfp4"] = "own"
+    """`nvfp4`: numpy rounds what quantized matrices read as Blackwell's tensor cores have it (W4A4), to see what that costs."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_sequences <= 256:
@@ -72,6 +75,8 @@ class EngineConfig:
             raise ValueError("cache_mib must be 0 to 1048576")
         if self.backend not in ("auto", "native", "numpy"):
             raise ValueError("backend must be auto, native or numpy")
+        if self.activations not in ("own", "nvfp4") or (self.activations == "nvfp4" and self.backend != "numpy"):
+            raise ValueError("activations must be own, or nvfp4 with the backend numpy")
 
 
 DEFAULTS = EngineConfig()
@@ -96,6 +101,10 @@ class NumpyModel:
 
     def __init__(self, weights: Weights, config: EngineConfig = DEFAULTS) -> None:
         self.weights, self.config = weights, weights.config
+        self._input_scales = weights.input_scales if config.activations == "nvfp4" else {}
+        if config.activations == "nvfp4" and not self._input_scales:
+            hint = "quantize it with `apprentice model quantize --activations --calibrate EXAMPLES`"
+            raise InputError("the checkpoint has no scales of activations", hint=hint)
         self.observer: Observer | None = None
         use_one_blas_thread()
         self._workers = Workers(config.threads or machine.cores())
@@ -207,7 +216,7 @@ class NumpyModel:
         pieces: Sequence[_Piece], exact: bool,
     ) -> np.ndarray:
         c = self.config
-        self._observe(index, "self_attn.q_proj self_attn.k_proj self_attn.v_proj", x_ND)
+        x_ND = self._read(index, "self_attn.q_proj self_attn.k_proj self_attn.v_proj", x_ND)
         qkv_NO = self._product(x_ND, layer.qkv_OD, layer.qkv_bias_O, exact)
         heads = c.num_heads + c.num_kv_heads
         qk_NHE = qkv_NO[:, : heads * c.head_size].reshape(len(x_ND), heads, c.head_size)
@@ -228,11 +237,11 @@ class NumpyModel:
                 k_KSE, v_KSE = all_k_KSE[:, :end], all_v_KSE[:, :end]
             _attend(qk_NHE[rows, : c.num_heads], k_KSE, v_KSE, piece.past, y_NHE[rows], 1 if exact else QUERY_BLOCK)
         y_NQ = y_NHE.reshape(len(x_ND), -1)
-        self._observe(index, "self_attn.o_proj", y_NQ)
+        y_NQ = self._read(index, "self_attn.o_proj", y_NQ)
         return self._product(y_NQ, layer.output_DQ, layer.output_bias_D, exact)
 
     def _mlp(self, index: int, layer: Layer, x_ND: np.ndarray, exact: bool) -> np.ndarray:
-        self._observe(index, "mlp.gate_proj mlp.up_proj", x_ND)
+        x_ND = self._read(index, "mlp.gate_proj mlp.up_proj", x_ND)
         both_NF = self._product(x_ND, layer.gate_up_FD, layer.gate_up_bias_F, exact)
         gate_NF, up_NF = both_NF[:, : self.config.intermediate_size], both_NF[:, self.config.intermediate_size :]
         inner_NF = np.negative(gate_NF)
@@ -240,7 +249,7 @@ class NumpyModel:
         inner_NF += 1
         np.divide(gate_NF, inner_NF, out=inner_NF)
         inner_NF *= up_NF
-        self._observe(index, "mlp.down_proj", inner_NF)
+        inner_NF = self._read(index, "mlp.down_proj", inner_NF)
         return self._product(inner_NF, layer.down_DF, layer.down_bias_D, exact)
 
     def _log_probs(self, hidden_ND: np.ndarray, exact: bool) -> np.ndarray:
@@ -282,9 +291,13 @@ class NumpyModel:
         cos_SE, sin_SE = self._cos_sin
         return cos_SE[positions_N, None], sin_SE[positions_N, None]
 
-    def _observe(self, index: int, names: str, x_ND: np.ndarray) -> None:
+    def _read(self, index: int, names: str, x_ND: np.ndarray) -> np.ndarray:
+        """What these modules get to read of an input."""
+        modules = tuple(f"model.layers.{index}.{name}" for name in names.split())
         if self.observer is not None:
-            self.observer(tuple(f"model.layers.{index}.{name}" for name in names.split()), x_ND)
+            self.observer(modules, x_ND)
+        scale = self._input_scales.get(modules[0])
+        return x_ND if scale is None else nvfp4.rounded(x_ND, scale)
 
 
 def _rotate(x_NHE: np.ndarray, cos_NE: np.ndarray, sin_NE: np.ndarray) -> np.ndarray:

@@ -62,6 +62,8 @@ class Fitted:
     """E|W x - W' x'|^2."""
     squared_outputs: float
     """E|W x|^2."""
+    largest_input: float = 0.0
+    """Of the sizes of x'."""
 
 
 def fit(
@@ -126,7 +128,7 @@ class _Fitting:
             return weight_RC, {}
         result_RC = np.empty_like(weight_RC)
         x_MC, quantized_x_MC = x_NC[:ERROR_TOKENS], quantized_x_NC[:ERROR_TOKENS]
-        packed = self._packed(weight_RC, x_NC, quantized_x_NC)
+        packed, largest = self._packed(weight_RC, x_NC, quantized_x_NC), float(np.abs(quantized_x_NC).max())
         found: dict[str, Fitted] = {}
         end = 0
         for name in names:
@@ -135,7 +137,7 @@ class _Fitting:
             self._format.decode(part, result_RC[rows])
             y_MR = x_MC @ weight_RC[rows].T
             error = _mean_square(y_MR - quantized_x_MC @ result_RC[rows].T)
-            found[name] = Fitted(part, error, _mean_square(y_MR))
+            found[name] = Fitted(part, error, _mean_square(y_MR), largest)
         return result_RC, found
 
     def _packed(self, weight_RC: np.ndarray, x_NC: np.ndarray, quantized_x_NC: np.ndarray) -> Packed:

@@ -15,24 +15,24 @@ _LICENSE = re.compile(r"^license:\s*['\"]?([A-Za-z0-9.+_-]{1,64})['\"]?\s*$", re
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
-def write_card(source: Path, target: Path, report: Report, format: Format) -> None:
+def write_card(source: Path, target: Path, report: Report, format: Format, *, activations: bool) -> None:
     """README.md: our part first, the source's card below it."""
     before, name = _source_card(source), format.layout.partition("-")[0]
     license_name = _LICENSE.search(_front_matter(before))
     lines = ["---", *([f"license: {license_name[1]}"] if license_name else []), "library_name: transformers"]
     lines += ["pipeline_tag: text-generation", f"tags: [{name}, compressed-tensors, apprentice]", "---", ""]
-    lines += [*_body(report, format, name.upper()), ""]
+    lines += [*_body(report, format, name.upper(), "weights and activations" if activations else "weights only"), ""]
     if rest := _FRONT_MATTER.sub("", before, count=1).strip():
         lines += ["## Card of the model that was quantized", "", rest, ""]
     files.write_text(target / "README.md", "\n".join(lines))
 
 
-def _body(report: Report, format: Format, name: str) -> list[str]:
+def _body(report: Report, format: Format, name: str, what: str) -> list[str]:
     return [
         f"# Weights in {name}",
         "",
         f"Quantized by `apprentice model quantize`: the linear layers in 4-bit floats with a scale for each {format.block} weights"
-        f" (compressed-tensors, `{format.layout}`, weights only), everything else in BF16.",
+        f" (compressed-tensors, `{format.layout}`, {what}), everything else in BF16.",
         "",
         "| matrices | error of weights | error of outputs |",
         "|---|---|---|",

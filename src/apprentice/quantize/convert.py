@@ -7,10 +7,12 @@ Of each linear layer `M` these tensors are written (`kernels.nvfp4`, `kernels.mx
     M.weight_packed        uint8 [out, in / 2]       two codes a byte, even column in the low nibble
     M.weight_scale         float8_e4m3fn [out, in / 16], for MXFP4 uint8 [out, in / 32]
     M.weight_global_scale  float32 [1]               a divisor; NVFP4 only
+    M.input_global_scale   float32 [1]               with `activations`: the same for what the layer reads
 
 Runtimes fuse q, k, v and gate, up into one matrix product, which has room for one divisor: the members of such a group
 share it. Embeddings, head, norms and biases stay BF16, and so does a matrix whose width is no multiple of 16
-or 32; the config's `ignore` names it. Only weights are quantized (`input_activations: null`, the presets NVFP4A16, MXFP4A16).
+or 32; the config's `ignore` names it. Only weights are quantized (`input_activations: null`, the presets NVFP4A16, MXFP4A16),
+unless `activations` asks for NVFP4 through and through (W4A4, the preset NVFP4).
 
 No torch. A few matrices are in memory at a time, one for each core; the result does not depend on how many.
 """
@@ -28,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from apprentice.core import files, machine
-from apprentice.core.errors import InputError
+from apprentice.core.errors import ConfigError, InputError
 from apprentice.core.protocols import ProgressSink
 from apprentice.kernels.formats import FORMATS, NVFP4, Format, Name, Packed
 from apprentice.model import tensor_files
@@ -55,6 +57,8 @@ class QuantizeConfig:
 
     format: Name = "nvfp4"
     """NVFP4 loses about half of what MXFP4 loses; MXFP4 takes 4.25 bits a weight in place of 4.5."""
+    activations: bool = False
+    """Write what Blackwell's tensor cores need to read activations in NVFP4 too. Other engines pass it over."""
     search: bool = True
     """Try the neighbours of the usual scale for each block and keep the best; three times as slow. Fitted matrices have done so."""
 
@@ -67,6 +71,10 @@ def convert(
     the model loses about a fifth of what it loses without.
 
     Raises: InputError naming file and tensor where the source cannot be used."""
+    if config.activations and (config.format != "nvfp4" or not fitted):
+        raise ConfigError(
+            "activations in four bits are NVFP4, with scales taken from text", hint="give `--format nvfp4` and `--calibrate`"
+        )
     hugging_face = read_json(source / "config.json")
     if hugging_face.get("quantization_config"):
         raise InputError(f"{source}: already quantized", hint="give the folder that it was made from")
@@ -76,13 +84,13 @@ def convert(
     files.make_folder(target)
     work = _Work(shapes, found, config, fitted or {}, progress)
     _write_weights(target, work.infos(), work.arrays())
-    files.write_json(target / "config.json", _quantized_config(hugging_face, work.ignored(), FORMATS[config.format]))
+    files.write_json(target / "config.json", _quantized_config(hugging_face, work.ignored(), config))
     for name in COPIED_FILES:
         if (source / name).is_file():
             files.copy_file(source / name, target / name)
     report = work.report()
     files.write_json(target / REPORT_FILE, report.to_dict())
-    write_card(source, target, report, FORMATS[config.format])
+    write_card(source, target, report, FORMATS[config.format], activations=config.activations)
     return report
 
 
@@ -110,6 +118,8 @@ class _Work:
                 infos[name + "_scale"] = (self._format.scale_dtype, (rows, columns // self._format.block))
                 if self._format.has_global_scale:
                     infos[name + "_global_scale"] = ("F32", (1,))
+                if self._config.activations:
+                    infos[_input_scale(name)] = ("F32", (1,))
             else:
                 infos[name] = ("BF16", shape)
         return infos
@@ -135,6 +145,9 @@ class _Work:
                 yield packed.scales
                 if self._format.has_global_scale:
                     yield np.array([packed.global_scale], np.float32)
+                if self._config.activations:
+                    largest = np.float32(self._fitted[name.removesuffix(".weight")].largest_input)
+                    yield np.array([self._format.global_scale(largest)], np.float32)
 
     def ignored(self) -> list[str]:
         """Linear layers that stay as they are."""
@@ -194,7 +207,7 @@ class _Work:
         return _is_linear(name) and shape[1] % self._format.block == 0
 
 
-def quantization_config(ignored: list[str], format: Format = NVFP4) -> dict[str, Any]:
+def quantization_config(ignored: list[str], format: Format = NVFP4, *, activations: bool = False) -> dict[str, Any]:
     """The entry of config.json: keys that every reader knows, and no more."""
     weights: dict[str, Any] = {
         "num_bits": 4, "type": "float", "symmetric": True, "group_size": format.block,
@@ -202,7 +215,8 @@ def quantization_config(ignored: list[str], format: Format = NVFP4) -> dict[str,
     }  # fmt: skip
     if not format.has_global_scale:
         weights |= {"scale_dtype": "torch.uint8", "zp_dtype": "torch.uint8"}
-    group = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
+    inputs = weights | {"dynamic": "local"} if activations else None
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs, "output_activations": None}
     return {
         "quant_method": "compressed-tensors",
         "format": format.layout,
@@ -212,9 +226,11 @@ def quantization_config(ignored: list[str], format: Format = NVFP4) -> dict[str,
     }
 
 
-def _quantized_config(hugging_face: dict[str, Any], ignored: list[str], format: Format) -> dict[str, Any]:
+def _quantized_config(hugging_face: dict[str, Any], ignored: list[str], config: QuantizeConfig) -> dict[str, Any]:
     data = hugging_face | {"dtype": "bfloat16", "torch_dtype": "bfloat16"}
-    data["quantization_config"] = quantization_config(ignored, format)
+    data["quantization_config"] = quantization_config(
+        ignored, FORMATS[config.format], activations=config.activations
+    )
     from_hugging_face(data)
     return data
 
@@ -230,6 +246,10 @@ def _write_weights(target: Path, infos: Infos, arrays: Iterator[np.ndarray]) -> 
         tensor_files.write(target / name, shard, itertools.islice(arrays, len(shard)))
         weight_map |= dict.fromkeys(shard, name)
     files.write_json(target / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
+
+
+def _input_scale(name: str) -> str:
+    return name.removesuffix("weight") + "input_global_scale"
 
 
 def _is_linear(name: str) -> bool:
