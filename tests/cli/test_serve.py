@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+
+from apprentice.learn import loading
+from apprentice.serve.served import Slot
 
 WITHOUT_LEARNING = """
 import sys
@@ -20,19 +27,28 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-@pytest.fixture
-def served(learned: Any) -> Iterator[tuple[str, float]]:
-    """(address, seconds until it answered)."""
-    started = time.monotonic()
-    command = [sys.executable, "-c", WITHOUT_LEARNING, "serve", "--out", str(learned.out), "--port", "0"]
+@contextlib.contextmanager
+def serving(out: Path, said: str = "") -> Iterator[str]:
+    """Its address; `said`: what else it says until it is stopped."""
+    command = [sys.executable, "-c", WITHOUT_LEARNING, "serve", "--out", str(out), "--port", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
-        yield line.split()[-1], time.monotonic() - started
-        process.send_signal(signal.SIGINT)
+        try:
+            yield line.split()[-1]
+        finally:
+            process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == said
+
+
+@pytest.fixture
+def served(learned: Any) -> Iterator[tuple[str, float]]:
+    """(address, seconds until it answered)."""
+    started = time.monotonic()
+    with serving(learned.out) as url:
+        yield url, time.monotonic() - started
 
 
 def test_the_openai_client_streams_from_a_server_that_is_up_in_seconds(served: tuple[str, float]) -> None:
@@ -61,3 +77,37 @@ def test_what_was_learned_is_used_without_the_libraries_of_learning(learned: Any
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=learned.repository, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_learn_puts_in_its_place_is_served_without_a_restart(learned: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(learned.out, out)
+    current = json.loads((out / "current.json").read_text())
+    shutil.copytree(out / current["run"], out / "runs" / "9999")
+    newer = {**current, "run": "runs/9999", "name": "apprentice-newer", "quantized_hash": "f" * 64}
+    with serving(out, "serving apprentice-newer from now on\n") as url, openai.OpenAI(base_url=url, api_key="none") as client:
+        (before,) = client.models.list().data
+        (out / "new.json").write_text(json.dumps(newer))
+        (out / "new.json").rename(out / "current.json")
+        deadline = time.monotonic() + 30
+        while client.models.list().data[0].id == before.id and time.monotonic() < deadline:
+            time.sleep(0.2)
+        for name in (before.id, "apprentice", "apprentice-newer"):
+            assert client.completions.create(model=name, prompt="x", max_tokens=2).model == "apprentice-newer"
+
+
+def test_a_model_that_cannot_be_loaded_does_not_take_the_place(learned: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(learned.out, out)
+    current = json.loads((out / "current.json").read_text())
+    slot = Slot(loading.load(None, out).served())
+    said: list[str] = []
+    loading.follow(slot, out, say=said.append, every_s=0.05)
+    for content in ("{", json.dumps({**current, "run": "runs/7777", "quantized_hash": "f" * 64})):
+        before = len(said)
+        (out / "current.json").write_text(content)
+        deadline = time.monotonic() + 20
+        while len(said) == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert "cannot be loaded" in said[-1]
+    assert slot.model.fingerprint == current["quantized_hash"]

@@ -12,7 +12,7 @@ import pytest
 
 from apprentice.core.protocols import Generator
 from apprentice.engine.engine import Engine
-from apprentice.serve.served import MakeMixture, ServedModel
+from apprentice.serve.served import MakeMixture, ServedModel, Slot
 from apprentice.serve.server import ServeConfig, Server, listening
 
 
@@ -22,6 +22,7 @@ class Running:
 
     url: str
     engine: Engine
+    slot: Slot
 
 
 @pytest.fixture
@@ -52,12 +53,13 @@ def start(engine: Engine) -> Iterator[Callable[..., Running]]:
 
         config = config or ServeConfig(port=0)
         taken = stack.enter_context(listening(config))
-        server = Server(model, config, taken, on_ready, max_waiting=max_waiting)
+        slot = Slot(model)
+        server = Server(slot, config, taken, on_ready, max_waiting=max_waiting)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
         thread.start()
         running.append((server, thread))
         assert ready.wait(30)
-        return Running(urls[0], engine)
+        return Running(urls[0], engine, slot)
 
     with contextlib.ExitStack() as stack:
         yield begin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
@@ -14,6 +15,7 @@ import openai
 import pytest
 
 from apprentice.core.protocols import Mixture, Request, Sample, Score
+from apprentice.engine.engine import Engine
 from apprentice.repository.prompt import Place
 from apprentice.text import chat
 
@@ -269,7 +271,14 @@ def test_a_suffix_asks_to_fill_in_and_the_memory_takes_part(start: Start) -> Non
         ("/chat/completions", {"messages": [{"role": "root", "content": "x"}]}, 400, "messages[0].role"),
         ("/chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages[0].content"),
         ("/chat/completions", {"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools"),
-        ("/chat/completions", {"response_format": {"type": "json_object"}}, 400, "response_format"),
+        ("/chat/completions", {"response_format": {"type": "xml"}}, 400, "response_format"),
+        ("/chat/completions", {"response_format": "json_object"}, 400, "response_format"),
+        ("/chat/completions", {"response_format": {"type": "json_schema"}}, 400, "response_format"),
+        (
+            "/chat/completions",
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing"}}}},
+            400, "response_format",
+        ),
         ("/chat/completions", {"logit_bias": {"5": 100}}, 400, "logit_bias"),
         ("/chat/completions", {"frequency_penalty": 3}, 400, "frequency_penalty"),
         ("/chat/completions", {"min_p": 1.5}, 400, "min_p"),
@@ -312,6 +321,43 @@ def test_bodies_that_are_no_request_are_refused(body: bytes, start: Start) -> No
     answer = post(start().url, "/completions", body)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_request_ends_with_the_model_that_it_began_with(start: Start, engine: Engine) -> None:
+    slow = Slow(engine.tokenizer.encode("x")[0])
+    running = start(generator=slow)
+    settings: Any = {"messages": MESSAGES, "max_tokens": 9}
+    with openai.OpenAI(base_url=running.url, api_key="none") as client:
+        stream = iter(client.chat.completions.create(model="debug", **settings, stream=True))
+        said = [next(stream), next(stream)]
+        running.slot.replace(dataclasses.replace(running.slot.model, name="newer", generator=engine))
+        slow.release.set()
+        said += list(stream)
+        assert set("".join(part.choices[0].delta.content or "" for part in said)) == {"x"}
+        assert {part.model for part in said} == {"debug"}
+        for name in ("debug", "newer", "apprentice"):
+            assert client.chat.completions.create(model=name, **settings).model == "newer"
+        assert [model.id for model in client.models.list().data] == ["newer"]
+
+
+def test_replies_are_held_to_a_schema_whether_streamed_or_not(client: openai.OpenAI) -> None:
+    schema = {
+        "type": "object", "properties": {"kind": {"enum": ["bug", "feature"]}, "lines": {"type": "integer", "maximum": 99}},
+        "required": ["kind", "lines"], "additionalProperties": False,
+    }  # fmt: skip
+    asked: Any = {"type": "json_schema", "json_schema": {"name": "report", "schema": schema, "strict": True}}
+    settings: Any = {"model": "debug", "messages": MESSAGES, "max_tokens": 200, "temperature": 1.0}
+    reply = client.chat.completions.create(**settings, response_format=asked, n=3, seed=5, logprobs=True)
+    for choice in reply.choices:
+        found = json.loads(choice.message.content or "")
+        assert set(found) == {"kind", "lines"}
+        assert found["kind"] in ("bug", "feature")
+        assert choice.finish_reason == "stop"
+    stream = client.chat.completions.create(**settings, response_format=asked, seed=5, stream=True)
+    assert "".join(part.choices[0].delta.content or "" for part in stream) == reply.choices[0].message.content
+    longer: Any = {**settings, "max_tokens": 900, "response_format": {"type": "json_object"}}
+    any_object = client.chat.completions.create(**longer, seed=1)
+    assert (any_object.choices[0].message.content or "").startswith("{")
 
 
 def test_unsaid_and_harmless_fields_are_accepted(start: Start) -> None:

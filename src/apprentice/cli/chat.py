@@ -17,6 +17,7 @@ def chat(
     max_tokens: int = 256,
     temperature: float = 0.0,
     seed: int = 0,
+    schema: Path | None = None,
     json: JsonFlag = False,
 ) -> None:
     """Talk to the model: one message, or a conversation until an empty line.
@@ -35,19 +36,28 @@ def chat(
         0 takes the likeliest token each time.
     seed
         Of the sampling.
+    schema
+        File with a JSON schema that every reply is held to.
     """
     from apprentice.core.protocols import Request
     from apprentice.core.text_safety import terminal_safe
     from apprentice.learn import loading
     from apprentice.text import chat as rendering
+    from apprentice.text import grammar
+    from apprentice.text.lookup import PromptLookup
 
     loaded = loading.load(model, out, memory=False)
     messages: list[dict[str, str]] = []
+    form = None if schema is None else grammar.of_schema_file(schema)
 
     def reply(said: str, *, stream: bool) -> str:
         messages.append({"role": "user", "content": said})
         prompt = rendering.render(loaded.engine.tokenizer, None, messages, add_generation_prompt=True)
-        request = Request(prompt_ids=prompt.token_ids, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        held = None if form is None else grammar.Grammar(loaded.engine.tokenizer, form)
+        request = Request(
+            prompt_ids=prompt.token_ids, max_tokens=max_tokens, temperature=temperature, seed=seed,
+            mixture=PromptLookup(prompt.token_ids, held),
+        )  # fmt: skip
 
         def show(index: int, token_id: int, text: str) -> bool:
             if stream:

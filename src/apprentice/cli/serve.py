@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 KEY_VARIABLE = "APPRENTICE_API_KEY"
 
@@ -15,10 +16,13 @@ def serve(
     out: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8311,
+    cache_bits: Literal[16, 8] = 16,
     allow_host: tuple[str, ...] = (),
     allow_origin: tuple[str, ...] = (),
 ) -> None:
     """Answer over HTTP as OpenAI's API does. An API key is taken from APPRENTICE_API_KEY.
+
+    What `apprentice learn` puts in the model's place meanwhile is served from then on.
 
     Parameters
     ----------
@@ -30,23 +34,24 @@ def serve(
         Address to listen on; one that other machines reach needs an API key.
     port
         Port to listen on; 0 takes a free one.
+    cache_bits
+        Of the keys and values of a conversation: with 8, twice as much text fits the same memory.
     allow_host
         Further name under which the server is reached; may be given several times.
     allow_origin
         Web page that may call; may be given several times.
     """
+    from apprentice.core.text_safety import terminal_safe
+    from apprentice.engine.model import EngineConfig
     from apprentice.learn import loading
     from apprentice.serve import server
-    from apprentice.serve.served import ServedModel
+    from apprentice.serve.served import Slot
 
     config = server.ServeConfig(
         host=host, port=port, api_key=os.environ.get(KEY_VARIABLE) or None, allowed_hosts=allow_host, allowed_origins=allow_origin
     )
-    loaded = loading.load(model, out)
-    memory = loaded.memory
-    served = ServedModel(
-        name=loaded.name, generator=loaded.engine, tokenizer=loaded.engine.tokenizer,
-        max_positions=loaded.engine.model.max_positions, max_threads=loaded.engine.max_threads, fingerprint=loaded.fingerprint,
-        make_mixture=None if memory is None else loading.make_mixture(memory),
-    )  # fmt: skip
-    server.serve(served, config, on_ready=lambda url: print(f"serving {loaded.name} at {url}", file=sys.stderr, flush=True))
+    engine = EngineConfig(cache_bits=cache_bits)
+    slot = Slot(loading.load(model, out, config=engine).served())
+    if model is None:
+        loading.follow(slot, out, config=engine, say=lambda message: print(terminal_safe(message), file=sys.stderr, flush=True))
+    server.serve(slot, config, on_ready=lambda url: print(f"serving {slot.model.name} at {url}", file=sys.stderr, flush=True))

@@ -7,20 +7,22 @@ work tree's changed files, and their changes as edits, the latest the developer 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from apprentice.core.errors import InputError
+from apprentice.core.errors import InputError, UserError
 from apprentice.core.protocols import Mixture
 from apprentice.engine.engine import Engine
+from apprentice.engine.model import DEFAULTS, EngineConfig
 from apprentice.learn.current import Current
-from apprentice.learn.run import HOME, Home
+from apprentice.learn.run import CURRENT, HOME, Home
 from apprentice.memory import store
 from apprentice.memory.memory import Memory
 from apprentice.repository.git import Git
 from apprentice.repository.prompt import Place
-from apprentice.serve.served import MakeMixture
+from apprentice.serve.served import MakeMixture, ServedModel, Slot
 from apprentice.serve.suggestions import Suggester
 from apprentice.text.edits import Edit, hunks, split_lines
 from apprentice.text.healing import before_healing
@@ -39,6 +41,13 @@ class Loaded:
     threshold: float | None
     fingerprint: str
 
+    def served(self) -> ServedModel:
+        return ServedModel(
+            name=self.name, generator=self.engine, tokenizer=self.engine.tokenizer, max_positions=self.engine.model.max_positions,
+            max_threads=self.engine.max_threads, fingerprint=self.fingerprint,
+            make_mixture=None if self.memory is None else make_mixture(self.memory),
+        )  # fmt: skip
+
     def suggester(self) -> Suggester:
         return Suggester(self.engine, self.engine.tokenizer, self.memory, threshold=self.threshold)
 
@@ -53,16 +62,50 @@ def find_home(start: Path, out: Path | None) -> Home:
     return Home(start / HOME)
 
 
-def load(model: Path | None, out: Path | None, *, memory: bool = True) -> Loaded:
+def load(model: Path | None, out: Path | None, *, memory: bool = True, config: EngineConfig = DEFAULTS) -> Loaded:
     """The model that won last, or the folder named `model` (quantized or plain), which has no memory."""
     if model is not None:
         if not model.is_dir():
             raise InputError(f"`{model}` is no folder of a model", hint="name a quantized folder or a checkpoint")
-        return Loaded(model.name, Engine.load(model), None, None, model.name)
+        return Loaded(model.name, Engine.load(model, config), None, None, model.name)
     current = Current.load(find_home(Path.cwd(), out))
-    engine = Engine.load(current.quantized)
+    engine = Engine.load(current.quantized, config)
     remembered = store.load(current.memory, engine.tokenizer) if memory else None
     return Loaded(current.name, engine, remembered, current.threshold, current.quantized_hash)
+
+
+def follow(
+    slot: Slot, out: Path | None, *, say: Callable[[str], None], every_s: float = 2.0, config: EngineConfig = DEFAULTS
+) -> threading.Thread:
+    """Looks every few seconds, in a thread of its own, whether `learn` has put another model in its place, and serves that."""
+    home = find_home(Path.cwd(), out)
+
+    def look() -> None:
+        seen = None
+        while True:
+            time.sleep(every_s)
+            if (now := _stamp(home.folder / CURRENT)) in (None, seen):
+                continue
+            seen = now
+            try:
+                current = Current.find(home)
+                if current is not None and current.quantized_hash != slot.model.fingerprint:
+                    slot.replace(load(None, home.folder, config=config).served())
+                    say(f"serving {slot.model.name} from now on")
+            except (UserError, MemoryError, OSError) as error:
+                say(f"warning: the model that was learned cannot be loaded, the earlier one is served on: {error}")
+
+    thread = threading.Thread(target=look, name="apprentice-follow", daemon=True)
+    thread.start()
+    return thread
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_ino
 
 
 def latest_edits(path: Path, lines: list[str]) -> tuple[str, list[Edit]]:

@@ -36,7 +36,7 @@ from apprentice.serve.generation import Choice, Event, Piece, given_tokens, work
 from apprentice.serve.guard import Guard, GuardConfig
 from apprentice.serve.jobs import Job, Line
 from apprentice.serve.requests import ChatRequest, CompletionRequest, Shared, parse
-from apprentice.serve.served import ServedModel, chat_requests, completion_requests
+from apprentice.serve.served import ServedModel, Slot, chat_requests, completion_requests
 from apprentice.serve.watching import Watched
 
 log = logging.getLogger("apprentice.serve")
@@ -45,10 +45,10 @@ MAX_WAITING = 64
 """Requests in line and in work."""
 
 
-def create_app(model: ServedModel, guard: GuardConfig | None = None, *, max_waiting: int = MAX_WAITING) -> Starlette:
+def create_app(slot: Slot, guard: GuardConfig | None = None, *, max_waiting: int = MAX_WAITING) -> Starlette:
     """The application. Its model threads end with its lifespan."""
     guard = guard or GuardConfig()
-    api = _Api(model, Line(max_waiting, model.max_threads))
+    api = _Api(slot, Line(max_waiting, slot.model.max_threads))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -76,51 +76,34 @@ def create_app(model: ServedModel, guard: GuardConfig | None = None, *, max_wait
 class _Api:
     """The endpoints."""
 
-    def __init__(self, model: ServedModel, line: Line) -> None:
-        self._model, self.line = model, line
+    def __init__(self, slot: Slot, line: Line) -> None:
+        self._slot, self.line = slot, line
 
     async def health(self, _: Request) -> Response:
-        return JSONResponse({"status": "ok", "model": self._model.name})
+        return JSONResponse({"status": "ok", "model": self._slot.model.name})
 
     async def models(self, _: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [self._description()]})
+        return JSONResponse({"object": "list", "data": [_description(self._slot.model)]})
 
     async def model_by_name(self, request: Request) -> Response:
-        self._check_name(request.path_params["name"])
-        return JSONResponse(self._description())
+        return JSONResponse(_description(self._asked_for(request.path_params["name"])))
 
     async def chat(self, request: Request) -> Response:
         asked = parse(await request.body(), ChatRequest)
-        self._check_name(asked.model)
-        requests = await run_in_threadpool(chat_requests, self._model, asked)
+        model = self._asked_for(asked.model)
+        requests = await run_in_threadpool(chat_requests, model, asked)
         num_top = (asked.top_logprobs or 0) if asked.logprobs else None
-        job = self.line.submit(work(self._model.generator, requests, num_top))
-        reply = replies.Reply(self._model, chat=True, with_log_probs=num_top is not None)
+        job = self.line.submit(work(model.generator, requests, num_top))
+        reply = replies.Reply(model, chat=True, with_log_probs=num_top is not None)
         return await self._answer(request, asked, job, reply, requests)
 
     async def complete(self, request: Request) -> Response:
         asked = parse(await request.body(), CompletionRequest)
-        self._check_name(asked.model)
-        requests = await run_in_threadpool(completion_requests, self._model, asked)
-        job = self.line.submit(self._completing(asked, requests))
-        reply = replies.Reply(self._model, chat=False, with_log_probs=asked.logprobs is not None)
+        model = self._asked_for(asked.model)
+        requests = await run_in_threadpool(completion_requests, model, asked)
+        job = self.line.submit(_completing(model, asked, requests))
+        reply = replies.Reply(model, chat=False, with_log_probs=asked.logprobs is not None)
         return await self._answer(request, asked, job, reply, requests)
-
-    def _completing(self, asked: CompletionRequest, requests: Sequence[Generation]) -> Callable[[Job[Event]], None]:
-        generator = self._model.generator
-        going_on = work(generator, requests, asked.logprobs)
-
-        def run(job: Job[Event]) -> None:
-            # The prompt with its log-probabilities is a piece of its own, in front of the others.
-            for index, request in enumerate(requests if asked.echo else []):
-                tokens: list[Watched] = []
-                if asked.logprobs is not None:
-                    first = Watched(request.prompt_ids[0], replies.NOT_KNOWN, {})
-                    tokens = [first, *given_tokens(generator, request.prompt_ids, asked.logprobs)]
-                job.give(Piece(index, self._model.tokenizer.decode(request.prompt_ids), tokens))
-            going_on(job)
-
-        return run
 
     async def _answer(
         self, request: Request, asked: Shared, job: Job[Event], reply: replies.Reply, requests: Sequence[Generation]
@@ -138,23 +121,45 @@ class _Api:
         num_completion = sum(choice.num_tokens for choice in choices)
         return JSONResponse(reply.whole(choices, replies.usage(num_prompt, num_completion)))
 
-    def _check_name(self, name: str) -> None:
-        if name != self._model.name:
+    def _asked_for(self, name: str) -> ServedModel:
+        model = self._slot.model
+        if not self._slot.answers_to(name):
             raise ApiError(
                 404,
-                f"The model `{name}` does not exist; this server has `{self._model.name}`",
+                f"The model `{name}` does not exist; this server has `{model.name}`",
                 code="model_not_found",
                 param="model",
             )
+        return model
 
-    def _description(self) -> dict[str, Any]:
-        return {
-            "id": self._model.name,
-            "object": "model",
-            "created": self._model.created,
-            "owned_by": "apprentice",
-            "max_model_len": self._model.max_positions,
-        }
+
+def _description(model: ServedModel) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "apprentice",
+        "max_model_len": model.max_positions,
+    }
+
+
+def _completing(
+    model: ServedModel, asked: CompletionRequest, requests: Sequence[Generation]
+) -> Callable[[Job[Event]], None]:
+    generator = model.generator
+    going_on = work(generator, requests, asked.logprobs)
+
+    def run(job: Job[Event]) -> None:
+        # The prompt with its log-probabilities is a piece of its own, in front of the others.
+        for index, request in enumerate(requests if asked.echo else []):
+            tokens: list[Watched] = []
+            if asked.logprobs is not None:
+                first = Watched(request.prompt_ids[0], replies.NOT_KNOWN, {})
+                tokens = [first, *given_tokens(generator, request.prompt_ids, asked.logprobs)]
+            job.give(Piece(index, model.tokenizer.decode(request.prompt_ids), tokens))
+        going_on(job)
+
+    return run
 
 
 async def _events(

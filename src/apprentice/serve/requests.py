@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from apprentice.serve.errors import ApiError, unsupported
+from apprentice.text import grammar
 
 MAX_STOPS = 4
 MAX_SAMPLES = 16
@@ -122,10 +123,23 @@ class ChatRequest(Shared, kw_only=True, forbid_unknown_fields=True):
                 raise unsupported(name, f"`{name}` is not supported by this server")
         if self.modalities not in (None, [], ["text"]):
             raise unsupported("modalities", "this server answers in text only")
-        if self.response_format not in (None, {"type": "text"}):
-            raise unsupported("response_format", "this server answers in plain text only; leave `response_format` out")
         if self.top_logprobs is not None and not self.logprobs:
             raise ApiError(400, "`top_logprobs` is only allowed when `logprobs` is on", param="top_logprobs")
+
+    def form(self) -> str | None:
+        """What the reply is held to (`text.grammar`). Raises: ApiError where `response_format` is none that OpenAI has."""
+        asked = self.response_format
+        kind = "text" if asked is None else asked.get("type") if isinstance(asked, dict) else None
+        if kind == "text":
+            return None
+        if kind == "json_object":
+            return grammar.of_schema(grammar.ANY_OBJECT)
+        described = asked.get("json_schema") if kind == "json_schema" else None
+        schema = described.get("schema") if isinstance(described, dict) else None
+        if not isinstance(schema, dict):
+            wanted = "`text`, `json_object` or `json_schema` with a `json_schema.schema`"
+            raise ApiError(400, f"`response_format` must be of type {wanted}", param="response_format")
+        return grammar.of_schema(schema)
 
     def conversation(self) -> list[dict[str, str]]:
         """Role and text of each message."""

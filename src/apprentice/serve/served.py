@@ -13,13 +13,17 @@ from apprentice.serve.errors import ApiError
 from apprentice.serve.requests import ChatRequest, CompletionRequest, Shared
 from apprentice.text import chat
 from apprentice.text.edits import split_lines
+from apprentice.text.grammar import Grammar
 from apprentice.text.healing import heal
+from apprentice.text.lookup import PromptLookup
 from apprentice.text.tokenizer import Tokenizer
 
 DEFAULT_CHAT_TOKENS = 1024
 DEFAULT_COMPLETION_TOKENS = 16
 """OpenAI's."""
 UNNAMED_PATH = "untitled"
+ALIAS = "apprentice"
+"""A name for whatever is served."""
 
 MakeMixture = Callable[[Place, str, Sequence[int], str], Mixture | None]
 """(place, what stands on the cursor's line in front of it, healed prompt, what the output must start with)."""
@@ -45,6 +49,23 @@ class ServedModel:
     prompt: PromptConfig = PromptConfig()  # noqa: RUF009 - frozen
 
 
+class Slot:
+    """What is served now. It may be replaced at any time: a request ends with the model that it began with."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self.model = model
+        self._names = {ALIAS, model.name}
+
+    def replace(self, model: ServedModel) -> None:
+        """From now on this one. The earlier one is freed with its last request."""
+        self._names.add(model.name)
+        self.model = model
+
+    def answers_to(self, name: str) -> bool:
+        """Names that were served before go on: editors are set up once."""
+        return name in self._names
+
+
 def chat_requests(model: ServedModel, asked: ChatRequest) -> list[Request]:
     """Raises: ApiError."""
     try:
@@ -53,7 +74,22 @@ def chat_requests(model: ServedModel, asked: ChatRequest) -> list[Request]:
         raise ApiError(400, error.message, param="messages") from None
     limit = asked.max_completion_tokens or asked.max_tokens
     room = _room(model, len(rendered.token_ids), limit or 1, "messages")
-    return _requests(model, asked, [Plan(rendered.token_ids, limit or min(DEFAULT_CHAT_TOKENS, room))])
+    form = _held_to_form(model, asked)
+    plan = Plan(
+        rendered.token_ids, limit or min(DEFAULT_CHAT_TOKENS, room), make_mixture=lambda: PromptLookup(rendered.token_ids, form())
+    )  # fmt: skip
+    try:
+        return _requests(model, asked, [plan])
+    except InputError as error:
+        raise ApiError(400, error.message, param="response_format") from None
+
+
+def _held_to_form(model: ServedModel, asked: ChatRequest) -> Callable[[], Mixture | None]:
+    try:
+        form = asked.form()
+    except InputError as error:
+        raise ApiError(400, error.message, param="response_format") from None
+    return (lambda: None) if form is None else functools.partial(Grammar, model.tokenizer, form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +111,8 @@ def completion_requests(model: ServedModel, asked: CompletionRequest) -> list[Re
         if asked.suffix is not None and isinstance(prompt, str):
             plan = _fill_in(model, prompt, asked.suffix, asked.path or UNNAMED_PATH, limit, healed=asked.logprobs is None)
         else:
-            plan = Plan(_token_ids(model, prompt), limit)
+            token_ids = _token_ids(model, prompt)
+            plan = Plan(token_ids, limit, make_mixture=functools.partial(PromptLookup, token_ids))
         _room(model, len(plan.token_ids), limit, "prompt")
         plans.append(plan)
     return _requests(model, asked, plans)

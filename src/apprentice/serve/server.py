@@ -15,7 +15,7 @@ import uvicorn
 from apprentice.core.errors import ConfigError, InputError
 from apprentice.serve.app import MAX_WAITING, create_app
 from apprentice.serve.guard import GuardConfig, is_loopback
-from apprentice.serve.served import ServedModel
+from apprentice.serve.served import Slot
 
 DEFAULT_PORT = 8311
 
@@ -47,12 +47,12 @@ class ServeConfig:
             )
 
 
-def serve(model: ServedModel, config: ServeConfig, *, on_ready: Callable[[str], None] = lambda url: None) -> None:
+def serve(slot: Slot, config: ServeConfig, *, on_ready: Callable[[str], None] = lambda url: None) -> None:
     """Serves until interrupted. `on_ready` gets the base URL (up to and with `/v1`) once requests are answered.
 
     Raises: InputError where the address cannot be taken."""
     with listening(config) as taken:
-        server = Server(model, config, taken, on_ready)
+        server = Server(slot, config, taken, on_ready)
         # Being interrupted is how a server ends well; uvicorn passes the signal on after its clean-up.
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[taken])
@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
     """uvicorn with our application. `should_exit = True` ends it."""
 
     def __init__(
-        self, model: ServedModel, config: ServeConfig, taken: socket.socket, on_ready: Callable[[str], None], *,
+        self, slot: Slot, config: ServeConfig, taken: socket.socket, on_ready: Callable[[str], None], *,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self._url, self._on_ready = base_url(taken), on_ready
@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
         guard = replace(guard, allowed_hosts=(*guard.allowed_hosts, config.host, *config.allowed_hosts))
         super().__init__(
             uvicorn.Config(
-                create_app(model, guard, max_waiting=max_waiting), log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+                create_app(slot, guard, max_waiting=max_waiting), log_level="warning", access_log=False, server_header=False, proxy_headers=False,
                 http="h11", ws="none", lifespan="on", timeout_keep_alive=15, limit_concurrency=512,
                 h11_max_incomplete_event_size=64 * 1024, timeout_graceful_shutdown=5,
             )
