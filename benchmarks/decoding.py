@@ -1,12 +1,13 @@
 """How fast does a whole model read prompts and generate, ours and llama.cpp, the same weights side by side?
 
     benchmarks/run decoding --quantized FOLDER --base FOLDER [--llama PYTHON --gguf FILE [--converter SCRIPT]]
-                            [--cells 'batch*'] [--threads 2]
+                            [--vllm PYTHON] [--cells 'batch*'] [--threads 2]
 
 Arms: `nvfp4` is the quantized folder on the native engine, `bf16` and `float32` the base on the same engine (its weights
 stored so), `numpy` the reference. With `--llama`, a Python that has llama-cpp-python, also llama.cpp with the GGUF file
 brought to each of KINDS by its own quantizer (`peers/llama.py`), and with `--converter`, its convert_hf_to_gguf.py, the
-quantized folder itself as `llama_nvfp4`: the same codes and scales as `nvfp4`. All arms stay open; they take turns within a repeat, and a
+quantized folder itself as `llama_nvfp4`: the same codes and scales as `nvfp4`. With `--vllm`, a Python that has vLLM's CPU build,
+the base in BF16 and in float32 there (`peers/vllm.py`). All arms stay open; they take turns within a repeat, and a
 figure is the median over repeats, beside its spread. A cell is one batch, context or prompt: prompts of random tokens, then
 steps that each answer with all log-probabilities. Ratios are of medians of the same cell. `neighbour` is one sequence beside
 a process that keeps one core busy: the share of its own speed that each arm keeps. With as many threads as cores, three
@@ -38,7 +39,7 @@ from benchmarks.harness import Benchmark, Row
 
 KINDS = {"llama_f32": 0, "llama_bf16": 32, "llama_q4_0": 2, "llama_q4_1": 3, "llama_q8_0": 7}
 """`llama_ftype` of llama.h."""
-PEER = Path(__file__).parent / "peers" / "llama.py"
+PEERS = Path(__file__).parent / "peers"
 BATCHES = (1, 2, 4, 8, 16)
 SHORT, LONG = 128, 1000
 PROMPTS = (128, 512, 1024, 4096)
@@ -80,16 +81,17 @@ class Ours:
         return time.perf_counter() - started
 
 
-class Llama:
-    """A GGUF file on llama.cpp, in a process of its own."""
+class Peer:
+    """A model on another engine, in a process of its own."""
 
-    def __init__(self, python: Path, gguf: Path, threads: int) -> None:
+    def __init__(self, python: Path, script: str, path: Path, threads: int, **more: object) -> None:
         # As it is started by hand: that our process lets threads sleep while they wait costs llama.cpp two thirds.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
         self._process = subprocess.Popen(
-            [python, PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [python, PEERS / script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        opened = self.ask(do="open", path=str(gguf), threads=threads, sequences=max(BATCHES), context=max(PROMPTS) // 4)
+        sizes = {"sequences": max(BATCHES), "context": max(PROMPTS) // 4}
+        opened = self.ask(do="open", path=str(path), threads=threads, **sizes, **more)
         self.version = opened["version"]
 
     def ask(self, **question: object) -> dict[str, Any]:
@@ -185,6 +187,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--llama", type=Path, help="a Python with llama-cpp-python")
     parser.add_argument("--gguf", type=Path, help="the base as GGUF")
+    parser.add_argument("--vllm", type=Path, help="a Python with vLLM's CPU build")
     parser.add_argument("--cells", default="*")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=machine.cores())
@@ -201,11 +204,13 @@ def main(arguments: list[str]) -> int:
             gguf = files.make_folder(benchmark.work) / f"{name}.gguf"
             if not gguf.is_file():
                 question = json.dumps({"do": "quantize", "source": str(options.gguf), "target": str(gguf), "kind": kind})
-                subprocess.run([options.llama, PEER], input=question + "\n", text=True, check=True, capture_output=True)
-            arms[name] = Llama(options.llama, gguf, options.threads)
+                subprocess.run([options.llama, PEERS / "llama.py"], input=question + "\n", text=True, check=True, capture_output=True)
+            arms[name] = Peer(options.llama, "llama.py", gguf, options.threads)
         if options.converter:
             gguf = converted(options.converter, options.quantized, benchmark.work / "llama_nvfp4.gguf")
-            arms["llama_nvfp4"] = Llama(options.llama, gguf, options.threads)
+            arms["llama_nvfp4"] = Peer(options.llama, "llama.py", gguf, options.threads)
+    for dtype in ("bfloat16", "float32") if options.vllm else ():
+        arms[f"vllm_{dtype}"] = Peer(options.vllm, "vllm.py", options.base, options.threads, dtype=dtype)
     for name, work in cells(arms, options.repeats).items():
         if not fnmatch.fnmatch(name, options.cells):
             continue

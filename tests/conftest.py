@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,27 +82,35 @@ def repository_at() -> type[GitRepository]:
     return GitRepository
 
 
-@pytest.fixture
-def make_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Makes random checkpoints of the debug shape, or another, with the debug tokenizer. Biases and norms are not left
-    at 0 and 1, so that a model which forgets one is found out."""
+@pytest.fixture(scope="session")
+def folder_at() -> Callable[..., Path]:
+    """Makes random checkpoints of the debug shape, or another, with the debug tokenizer: `folder_at(path)`. Biases and norms
+    are not left at 0 and 1, so that a model which forgets one is found out."""
     torch = pytest.importorskip("torch")
     from apprentice.model import presets, weights
     from apprentice.model.config import ModelConfig
     from apprentice.model.transformer import Transformer
     from apprentice.text.tokenizer import Tokenizer
 
-    def make(
-        config: ModelConfig | None = None, *, name: str = "model", dtype: weights.Dtype = "float32", seed: int = 0
-    ) -> Path:
+    def make(path: Path, config: ModelConfig | None = None, *, dtype: weights.Dtype = "float32", seed: int = 0) -> Path:
         model = Transformer(presets.debug() if config is None else config).initialize(seed, std=0.08)
         random = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim == 1:
                     parameter += 0.2 * torch.randn(parameter.shape, generator=random)
-        weights.save(model, tmp_path / name, dtype=dtype)
-        Tokenizer.byte_level().save(tmp_path / name)
-        return tmp_path / name
+        weights.save(model, path, dtype=dtype)
+        Tokenizer.byte_level().save(path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path, folder_at: Callable[..., Path]) -> Callable[..., Path]:
+    """The same in the test's own folder."""
+
+    def make(config: Any = None, *, name: str = "model", **settings: Any) -> Path:
+        return folder_at(tmp_path / name, config, **settings)
 
     return make

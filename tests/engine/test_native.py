@@ -77,6 +77,25 @@ def quantized(make_folder: MakeFolder, tmp_path: Path) -> Path:
     return tmp_path / "quantized"
 
 
+def test_a_cache_in_8_bits_is_half_as_large_and_changes_little(quantized: Path, library: Library) -> None:
+    ids = tokens(200)
+    halves = NativeModel.load(quantized, library, EngineConfig(threads=2, cache_mib=8, prefix_cache_mib=0))
+    eighths = NativeModel.load(quantized, library, EngineConfig(threads=2, cache_mib=8, prefix_cache_mib=0, cache_bits=8))
+    # Heads of 16 values: a scale of 4 bytes beside each 16.
+    assert eighths.available_pages == 1.6 * halves.available_pages // 1
+    expected = halves.forward([Feed(ids, 200)])[0].log_probs_TV
+    found = eighths.forward([Feed(ids, 200)])[0].log_probs_TV
+    assert 0 < np.sqrt(np.mean((found - expected) ** 2)) < 0.04 * expected.std()
+    # However it is cut, bit for bit.
+    np.testing.assert_array_equal(fed(eighths, ids, [100, 100]), fed(eighths, ids, [70, 60, 70]))
+    whole = eighths.new_cache(200)
+    eighths.forward([Feed(ids[:100], 1, whole)])
+    steps = [eighths.forward([Feed([token], 1, whole)])[0].log_probs_TV[0] for token in ids[100:110]]
+    other = eighths.new_cache(200)
+    eighths.forward([Feed(ids[:100], 1, other)])
+    np.testing.assert_array_equal(eighths.forward([Feed(ids[100:110], 10, other)])[0].log_probs_TV, np.array(steps))
+
+
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, make_folder: MakeFolder, tmp_path: Path) -> Path:
     """float32 or NVFP4, by the parameter."""

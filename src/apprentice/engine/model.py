@@ -59,6 +59,8 @@ class EngineConfig:
     cache_mib: int = 0
     """Memory for keys and values of the native backend, 0 to 1048576 MiB, beside `prefix_cache_mib`; 0 = for `max_sequences`
     sequences of the longest kind, at most half of the free memory. It is taken as it is needed."""
+    cache_bits: Literal[16, 8] = 16
+    """Of keys and values in the native backend: with 8 and a scale for each token and key head, half of the memory."""
     backend: Literal["auto", "native", "numpy"] = "auto"
     """What computes: `auto` takes the native operators where they are compiled, else numpy."""
     activations: Literal["own", "nvfp4"] = "own"
@@ -73,6 +75,8 @@ class EngineConfig:
             raise ValueError("threads must be 0 to 1024")
         if not 0 <= self.cache_mib <= 1048576:
             raise ValueError("cache_mib must be 0 to 1048576")
+        if self.cache_bits not in (16, 8):
+            raise ValueError("cache_bits must be 16 or 8")
         if self.backend not in ("auto", "native", "numpy"):
             raise ValueError("backend must be auto, native or numpy")
         if self.activations not in ("own", "nvfp4") or (self.activations == "nvfp4" and self.backend != "numpy"):

@@ -3,7 +3,7 @@
     Checkpoint --engine.packing--> tiles --kernels/native/decoder.cpp: forward--> log-probabilities
 
 Four bits a weight are read where numpy reads 32, activations are rounded to 8 bits in front of matrices of 4 and 8
-bits, keys and values are kept as halves. The three kinds of work are those of `engine.model`, with the same promises:
+bits, keys and values are kept as halves, or in 8 bits (`cache_bits`). The three kinds of work are those of `engine.model`, with the same promises:
 in a step a row's numbers do not depend on the others, so a draft or a neighbour changes no answer, bit for bit; and
 here they do not in prompts and scoring either, nor do they depend on where a prompt is cut.
 
@@ -89,7 +89,7 @@ class NativeModel:
     ) -> None:
         """`variant`: of the operators; empty = the library's choice."""
         self.config = checkpoint.config
-        packed = packing.pack(library, checkpoint, memory_bytes=memory_bytes)
+        packed = packing.pack(library, checkpoint, cache_bits=config.cache_bits, memory_bytes=memory_bytes)
         self.num_bytes = packed.num_bytes
         self._decoder = _Decoder(library, packed, config, variant or library.variant, self.config)
         self._scheduler: Scheduler[_Fed] = Scheduler(self._decoder.forward, lambda fed: fed[0].num_outputs)

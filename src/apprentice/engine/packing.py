@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_int64, c_void_p, cast
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class CModel(Structure):
 
     _fields_ = [
         ("hidden", c_int64), ("heads", c_int64), ("kv_heads", c_int64), ("head_size", c_int64), ("inner", c_int64),
-        ("vocab", c_int64), ("max_positions", c_int64), ("num_layers", c_int64),
+        ("vocab", c_int64), ("max_positions", c_int64), ("num_layers", c_int64), ("cache_bits", c_int64),
         ("epsilon", c_float), ("rope_factor", c_float), ("frequencies", c_void_p), ("embedding", CMatrix),
         ("layers", POINTER(CLayer)), ("norm", c_void_p), ("head", CMatrix),
     ]  # fmt: skip
@@ -110,10 +110,12 @@ class _Plan:
             first += LANES if self.is_woven else len(rows)
 
 
-def pack(library: Library, checkpoint: Checkpoint, *, memory_bytes: int | None = None) -> PackedModel:
-    """Raises: InputError naming file and tensor, or what memory it would take (`memory_bytes`: that may be used; None =
+def pack(
+    library: Library, checkpoint: Checkpoint, *, cache_bits: Literal[16, 8] = 16, memory_bytes: int | None = None
+) -> PackedModel:
+    """`cache_bits`: of keys and values. Raises: InputError naming file and tensor, or what memory it would take (`memory_bytes`: that may be used; None =
     that is free)."""
-    return _Packer(library, checkpoint).pack(memory_bytes)
+    return _Packer(library, checkpoint).pack(cache_bits, memory_bytes)
 
 
 class _Packer:
@@ -123,7 +125,7 @@ class _Packer:
         self._functions, self._checkpoint = library.bind(SIGNATURES), checkpoint
         self._kept: list[Any] = []
 
-    def pack(self, memory_bytes: int | None) -> PackedModel:
+    def pack(self, cache_bits: int, memory_bytes: int | None) -> PackedModel:
         config = self._checkpoint.config
         plans = [plan for index in range(config.num_layers) for plan in self._layer_plans(index)]
         is_quantized = any(plan.kind == NVFP4 for plan in plans)
@@ -144,7 +146,7 @@ class _Packer:
         model = CModel(
             hidden=config.hidden_size, heads=config.num_heads, kv_heads=config.num_kv_heads, head_size=config.head_size,
             inner=config.intermediate_size, vocab=config.vocab_size, max_positions=config.max_positions,
-            num_layers=config.num_layers, epsilon=config.norm_epsilon, rope_factor=factor,
+            num_layers=config.num_layers, cache_bits=cache_bits, epsilon=config.norm_epsilon, rope_factor=factor,
             frequencies=self._floats(radians),
             embedding=matrices[-1] if is_quantized else self._rows(), layers=cast(layers, POINTER(CLayer)),
             norm=self._vector("model.norm.weight"), head=matrices[4 * config.num_layers],

@@ -39,6 +39,7 @@ bool is_right(const ApprenticeModel& m) {
   for (int64_t size : {m.hidden, m.heads, m.kv_heads, m.head_size, m.inner, m.vocab, m.max_positions, m.num_layers}) {
     if (!is_size(size)) return false;
   }
+  if (m.cache_bits != 16 && m.cache_bits != 8) return false;
   if (m.heads > 65536 || m.num_layers > 65536 || m.heads % m.kv_heads != 0) return false;
   if (m.head_size % 2 != 0 || m.head_size > kMaxHead) return false;
   if (m.frequencies == nullptr || m.layers == nullptr || m.norm == nullptr) return false;
@@ -92,6 +93,7 @@ Model made_of(const ApprenticeModel& m) {
   model.layers.assign(m.layers, m.layers + m.num_layers);
   model.norm = m.norm;
   model.head = m.head;
+  model.cache_in_bytes = m.cache_bits == 8;
   return model;
 }
 

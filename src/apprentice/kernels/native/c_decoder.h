@@ -8,6 +8,7 @@
 // The C form of `Model`. Mirrored by ctypes: every change changes APPRENTICE_ABI.
 struct ApprenticeModel {
   int64_t hidden, heads, kv_heads, head_size, inner, vocab, max_positions, num_layers;
+  int64_t cache_bits;  // 16 or 8
   float epsilon, rope_factor;
   const float* frequencies;
   apprentice::Matrix embedding;

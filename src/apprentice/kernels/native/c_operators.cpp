@@ -44,20 +44,22 @@ int apprentice_operator_log_softmax(const char* variant, const float* x, int64_t
   });
 }
 
-int apprentice_operator_remember(const char* variant, const float* key, const float* value, int64_t head_size, int64_t slot,
-                                 uint16_t* keys, uint16_t* values) {
-  return with(variant, [=](const Operators& o) { o.remember(key, value, head_size, slot, keys, values); });
+int apprentice_operator_remember(const char* variant, int in_bytes, const float* key, const float* value, int64_t head_size,
+                                 int64_t slot, uint16_t* keys, uint16_t* values) {
+  return with(variant, [=](const Operators& o) {
+    (in_bytes ? o.remember_bytes : o.remember)(key, value, head_size, slot, keys, values);
+  });
 }
 
-int apprentice_operator_attend(const char* variant, const float* q, int64_t rows, int64_t group, int64_t head_size,
+int apprentice_operator_attend(const char* variant, int in_bytes, const float* q, int64_t rows, int64_t group, int64_t head_size,
                                int64_t position, int64_t from, int64_t to, const uint16_t* pages, int64_t count, float* y,
                                float* most, float* sum) {
-  const int64_t block = (head_size + 15) / 16 * 16 * kPage, width = group * head_size;
+  const int64_t block = page_block(head_size, in_bytes != 0), width = group * head_size;
   std::vector<const uint16_t*> table;
   for (int64_t i = 0; i < count; ++i) table.push_back(pages + i * 2 * block);
   const Attention attention{q, width, rows, group, head_size, position, from, to, table.data(), 0, block,
                             y, width, most, sum, group};
-  return with(variant, [&](const Operators& o) { o.attend(attention); });
+  return with(variant, [&](const Operators& o) { (in_bytes ? o.attend_bytes : o.attend)(attention); });
 }
 
 void* apprentice_pages_new(int64_t limit, int64_t keep_limit) { return new Pages(kPage, limit, keep_limit); }

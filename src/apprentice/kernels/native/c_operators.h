@@ -10,11 +10,11 @@ APPRENTICE_API int apprentice_operator_rotate(const char* variant, float* x, con
 APPRENTICE_API int apprentice_operator_gate(const char* variant, const float* gate, const float* up, int64_t k, float* y);
 APPRENTICE_API int apprentice_operator_add(const char* variant, float* x, const float* y, int64_t k);
 APPRENTICE_API int apprentice_operator_log_softmax(const char* variant, const float* x, int64_t k, double* log_sum, float* y);
-APPRENTICE_API int apprentice_operator_remember(const char* variant, const float* key, const float* value, int64_t head_size,
-                                                int64_t slot, uint16_t* keys, uint16_t* values);
-// One key head whose pages [count, 2, E rounded up to 16, 64] hold keys, then values. q and y [rows, group, E], most
-// and sum [rows, group].
-APPRENTICE_API int apprentice_operator_attend(const char* variant, const float* q, int64_t rows, int64_t group,
+APPRENTICE_API int apprentice_operator_remember(const char* variant, int in_bytes, const float* key, const float* value,
+                                                int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values);
+// One key head whose pages [count, 2, page_block] hold keys, then values. q and y [rows, group, E], most and sum
+// [rows, group].
+APPRENTICE_API int apprentice_operator_attend(const char* variant, int in_bytes, const float* q, int64_t rows, int64_t group,
                                               int64_t head_size, int64_t position, int64_t from, int64_t to,
                                               const uint16_t* pages, int64_t count, float* y, float* most, float* sum);
 

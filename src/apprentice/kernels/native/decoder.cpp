@@ -161,7 +161,7 @@ void Decoder::place(const Pass& pass, int64_t index, int64_t row) {
   for (int64_t head = 0; head < model_.kv_heads; ++head, key += size, value += size, to += 2 * block) {
     if (layer.k_norm) operators_.norm(key, layer.k_norm, model_.epsilon, size, key);
     operators_.rotate(key, cos, sin, size);
-    operators_.remember(key, value, size, position % kPage, to, to + block);
+    (model_.cache_in_bytes ? operators_.remember_bytes : operators_.remember)(key, value, size, position % kPage, to, to + block);
   }
 }
 
@@ -187,7 +187,7 @@ void Decoder::attend(const Pass& pass, int64_t index, int64_t number) {
   attention.most = buffers_.most + at * model_.heads + first_head;
   attention.sum = buffers_.sum + at * model_.heads + first_head;
   attention.most_stride = model_.heads;
-  operators_.attend(attention);
+  (model_.cache_in_bytes ? operators_.attend_bytes : operators_.attend)(attention);
 }
 
 // One result out of the parts of the past that a row sees.

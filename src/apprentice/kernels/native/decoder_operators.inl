@@ -44,50 +44,80 @@ constexpr int tiles_for(int queries) {   // as many tiles at once as the registe
   return queries * 4 <= kRoom ? 4 : queries * 2 <= kRoom ? 2 : 1;
 }
 
+// What keys and values are stored as. Bytes have a scale for each token, behind the codes: it goes to the score of a key,
+// and to the weight of a value, so that nothing is multiplied by it element by element.
+struct Halves {
+  using Value = uint16_t;
+  static constexpr bool kHasScales = false;
+  static Lanes read(const Value* x) { return load_half(x); }
+};
+struct Bytes {
+  using Value = int8_t;
+  static constexpr bool kHasScales = true;
+  static Lanes read(const Value* x) { return load_bytes(x); }
+};
+
+template <typename Cell>
+const typename Cell::Value* codes(const uint16_t* block) {
+  return reinterpret_cast<const typename Cell::Value*>(block);
+}
+
+// [kPage], behind the codes of keys or values. A page is made of whole cache lines.
+inline const float* scales_of(const uint16_t* block, int64_t head_size) {
+  return reinterpret_cast<const float*>(reinterpret_cast<const int8_t*>(block) + (head_size + 15) / 16 * 16 * kPage);
+}
+
 // Asks for the `bytes` of memory from `next + at` on: what is read a page later lies elsewhere, where the processor
 // does not expect it. Into the second-level cache, for which more lines can be under way than for the first.
-inline void ask_for(const uint16_t* next, int64_t at, int bytes) {
-  for (int line = 0; line < bytes; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(next) + at + line, 0, 2);
+inline void ask_for(const void* next, int64_t at, int bytes) {
+  for (int line = 0; line < bytes; line += 64) __builtin_prefetch(static_cast<const char*>(next) + at + line, 0, 2);
 }
 
 // Scores of Q queries with one page. q [E, kQueries] -> scores [Q, kPage].
-template <int Q>
-void score_page(const float* q, int64_t head_size, const uint16_t* keys, int num_tiles, const uint16_t* next, float* scores) {
-  constexpr int T = tiles_for(Q);
+template <typename Cell, int Q>
+void score_page(const float* q, int64_t head_size, const uint16_t* block, int num_tiles, const uint16_t* next, float* scores) {
+  constexpr int T = tiles_for(Q), kWidth = 16 * sizeof(typename Cell::Value);
+  const auto* keys = codes<Cell>(block);
   for (int tile = 0; tile < num_tiles; tile += T) {
-    const uint16_t* from = keys + tile * head_size * 16;
+    const auto* from = keys + tile * head_size * 16;
     Lanes sums[T][Q];
     for (int t = 0; t < T; ++t) {
       for (int i = 0; i < Q; ++i) sums[t][i] = splat(0);
     }
     for (int64_t e = 0; e < head_size; ++e) {
-      ask_for(next, (tile * head_size + e * T) * 32, T * 32);
+      ask_for(next, (tile * head_size + e * T) * kWidth, T * kWidth);
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) {
-        const Lanes key = load_half(from + (t * head_size + e) * 16);
+        const Lanes key = Cell::read(from + (t * head_size + e) * 16);
 #pragma GCC unroll 8
         for (int i = 0; i < Q; ++i) sums[t][i] = multiply_add(splat(q[e * kQueries + i]), key, sums[t][i]);
       }
     }
     for (int t = 0; t < T; ++t) {
-      for (int i = 0; i < Q; ++i) store(sums[t][i], scores + i * kPage + (tile + t) * 16);
+      const int64_t token = (tile + t) * 16;
+      if constexpr (Cell::kHasScales) {
+        const Lanes scale = load(scales_of(block, head_size) + token);
+        for (int i = 0; i < Q; ++i) sums[t][i] = sums[t][i] * scale;
+      }
+      for (int i = 0; i < Q; ++i) store(sums[t][i], scores + i * kPage + token);
     }
   }
 }
 
 // sums [Q, E rounded up] times `factors`, plus weights [Q, kPage] x the values of the tokens [first, last).
-template <int Q, int T>
-inline void weigh_strips(const float* weights, const float* factors, const uint16_t* values, int64_t first, int64_t last,
-                         const uint16_t* next, float* sums, int64_t stride) {
+template <typename Cell, int Q, int T>
+inline void weigh_strips(const float* weights, const float* factors, const typename Cell::Value* values, int64_t first,
+                         int64_t last, const typename Cell::Value* next, float* sums, int64_t stride) {
+  constexpr int kWidth = 16 * sizeof(typename Cell::Value);
   Lanes total[T][Q];
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < Q; ++i) total[t][i] = load(sums + i * stride + t * 16) * splat(factors[i]);
   }
   for (int64_t token = first; token < last; ++token) {
-    ask_for(next, token * T * 32, T * 32);
+    ask_for(next, token * T * kWidth, T * kWidth);
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) {
-      const Lanes value = load_half(values + (t * kPage + token) * 16);
+      const Lanes value = Cell::read(values + (t * kPage + token) * 16);
 #pragma GCC unroll 8
       for (int i = 0; i < Q; ++i) total[t][i] = multiply_add(splat(weights[i * kPage + token]), value, total[t][i]);
     }
@@ -97,23 +127,24 @@ inline void weigh_strips(const float* weights, const float* factors, const uint1
   }
 }
 
-template <int Q>
-void weigh_page(const float* weights, const float* factors, const uint16_t* values, int64_t strips, int64_t first,
-                int64_t last, const uint16_t* next, float* sums, int64_t stride) {
+template <typename Cell, int Q>
+void weigh_page(const float* weights, const float* factors, const uint16_t* block, int64_t strips, int64_t first,
+                int64_t last, const uint16_t* next_block, float* sums, int64_t stride) {
   constexpr int T = tiles_for(Q);
+  const auto *values = codes<Cell>(block), *next = codes<Cell>(next_block);
   int64_t strip = 0;
   for (; strip + T <= strips; strip += T) {
     const int64_t at = strip * kPage * 16;
-    weigh_strips<Q, T>(weights, factors, values + at, first, last, next + at, sums + strip * 16, stride);
+    weigh_strips<Cell, Q, T>(weights, factors, values + at, first, last, next + at, sums + strip * 16, stride);
   }
   for (; strip < strips; ++strip) {
     const int64_t at = strip * kPage * 16;
-    weigh_strips<Q, 1>(weights, factors, values + at, first, last, next + at, sums + strip * 16, stride);
+    weigh_strips<Cell, Q, 1>(weights, factors, values + at, first, last, next + at, sums + strip * 16, stride);
   }
 }
 
 // Q queries from number `first` of rows * group on.
-template <int Q>
+template <typename Cell, int Q>
 void attend_queries(const Attention& a, int64_t first) {
   alignas(64) float q[kMaxHead * kQueries];
   alignas(64) float sums[kQueries * kMaxHead];
@@ -139,7 +170,7 @@ void attend_queries(const Attention& a, int64_t first) {
     const uint16_t* page = a.pages[start / kPage];
     const int64_t longest = all_seen - start < kPage ? all_seen - start : kPage;
     const uint16_t* next = start + kPage < all_seen ? a.pages[start / kPage + 1] + a.keys : page + a.keys;
-    score_page<Q>(q, a.head_size, page + a.keys, int(longest + 15) / 16, page + a.values, scores);
+    score_page<Cell, Q>(q, a.head_size, page + a.keys, int(longest + 15) / 16, page + a.values, scores);
     int64_t count[Q], common = kPage;
     for (int i = 0; i < Q; ++i) {
       const int64_t left = seen[i] - start;
@@ -163,15 +194,19 @@ void attend_queries(const Attention& a, int64_t first) {
       weight_sums[i] = weight_sums[i] * splat(factors[i]);
       for (int64_t at = 0; at < count[i]; at += 16) {
         const Lanes weight = exponential(load(row + at) - splat(most[i]));
-        store(weight, row + at);
         weight_sums[i] = weight_sums[i] + weight;
+        if constexpr (Cell::kHasScales) {
+          store(weight * load(scales_of(page + a.values, a.head_size) + at), row + at);
+        } else {
+          store(weight, row + at);
+        }
       }
     }
-    weigh_page<Q>(scores, factors, page + a.values, strips, 0, common, next, sums, stride);
+    weigh_page<Cell, Q>(scores, factors, page + a.values, strips, 0, common, next, sums, stride);
     // Not weight zero for keys that a query does not see: zero times infinity is no number.
     for (int i = 0; i < Q; ++i) {
       if (count[i] > common) {
-        weigh_page<1>(scores + i * kPage, ones, page + a.values, strips, common, count[i], next, sums + i * stride,
+        weigh_page<Cell, 1>(scores + i * kPage, ones, page + a.values, strips, common, count[i], next, sums + i * stride,
                       stride);
       }
     }
@@ -186,13 +221,31 @@ void attend_queries(const Attention& a, int64_t first) {
 }
 
 // Q queries at a time, then the rest Q - 1, Q - 2 ... at a time.
-template <int Q>
+template <typename Cell, int Q>
 void attend_from(const Attention& a, int64_t first) {
   const int64_t all = a.rows * a.group;
-  for (; first + Q <= all; first += Q) attend_queries<Q>(a, first);
+  for (; first + Q <= all; first += Q) attend_queries<Cell, Q>(a, first);
   if constexpr (Q > 1) {
-    if (first < all) attend_from<Q - 1>(a, first);
+    if (first < all) attend_from<Cell, Q - 1>(a, first);
   }
+}
+
+// Codes of E values, each where `place(e)` says, and their scale: the largest is 127. With a value that is not
+// finite all codes are 0 and the scale is NaN.
+template <typename Place>
+float to_bytes(const float* x, int64_t head_size, Place place) {
+  float most = 0;
+  bool is_finite = true;
+  for (int64_t e = 0; e < head_size; ++e) {
+    const float size = __builtin_fabsf(x[e]);
+    is_finite = is_finite && size <= 3.402823466e38f;
+    most = size > most ? size : most;
+  }
+  const float inverse = is_finite && most > 0 ? 127 / most : 0;
+  // The inverse of the smallest numbers is infinite: they are nothing.
+  const bool is_some = inverse > 0 && inverse <= 3.402823466e38f;
+  for (int64_t e = 0; e < head_size; ++e) *place(e) = is_some ? int8_t(__builtin_nearbyintf(x[e] * inverse)) : int8_t(0);
+  return !is_finite ? __builtin_nanf("") : is_some ? most / 127 : 0;
 }
 
 }  // namespace
@@ -242,7 +295,17 @@ void remember(const float* key, const float* value, int64_t head_size, int64_t s
   });
 }
 
-void attend(const Attention& attention) { attend_from<kQueries>(attention, 0); }
+void remember_bytes(const float* key, const float* value, int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values) {
+  auto* column = reinterpret_cast<int8_t*>(keys) + slot / 16 * head_size * 16 + slot % 16;
+  auto* row = reinterpret_cast<int8_t*>(values) + slot * 16;
+  const_cast<float*>(scales_of(keys, head_size))[slot] = to_bytes(key, head_size, [=](int64_t e) { return column + e * 16; });
+  const_cast<float*>(scales_of(values, head_size))[slot] =
+      to_bytes(value, head_size, [=](int64_t e) { return row + e / 16 * kPage * 16 + e % 16; });
+}
+
+void attend(const Attention& attention) { attend_from<Halves, kQueries>(attention, 0); }
+
+void attend_bytes(const Attention& attention) { attend_from<Bytes, kQueries>(attention, 0); }
 
 double log_sum_exp(const float* x, int64_t k) {
   Lanes most = splat(-__builtin_inff());

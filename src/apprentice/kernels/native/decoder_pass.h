@@ -45,9 +45,10 @@ struct Model {
   std::vector<Layer> layers;
   const float* norm;         // [D]
   Matrix head;
+  bool cache_in_bytes;
 
   // Halves of a page: [layer, key head, keys and values, 64 tokens of them].
-  int64_t head_page() const { return (head_size + 15) / 16 * 16 * kPage; }
+  int64_t head_page() const { return page_block(head_size, cache_in_bytes); }
   int64_t page_halves() const { return int64_t(layers.size()) * 2 * kv_heads * head_page(); }
 };
 

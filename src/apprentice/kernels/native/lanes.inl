@@ -20,6 +20,9 @@ inline void store_first(Lanes a, float* x, int n) { _mm512_mask_storeu_ps(x, __m
 inline Lanes load_half(const uint16_t* x) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)))};
 }
+inline Lanes load_bytes(const int8_t* x) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))))};
+}
 inline void store_half(Lanes a, uint16_t* x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(x), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
@@ -63,6 +66,12 @@ inline void store_first(Lanes a, float* x, int n) {
 inline Lanes load_half(const uint16_t* x) {
   const __m128i* halves = reinterpret_cast<const __m128i*>(x);
   return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
+}
+inline Lanes load_bytes(const int8_t* x) {
+  const auto widened = [](const int8_t* from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+  };
+  return {widened(x), widened(x + 8)};
 }
 inline void store_half(Lanes a, uint16_t* x) {
   __m128i* halves = reinterpret_cast<__m128i*>(x);
@@ -123,6 +132,12 @@ inline void store_first(const Lanes& a, float* x, int n) {
   store(a, all);
   __builtin_memcpy(x, all, size_t(n) * sizeof(float));
 }
+inline int32x4_t four_bytes(const int8_t* x) {
+  int32_t word;
+  __builtin_memcpy(&word, x, 4);
+  return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word)))));
+}
+inline Lanes load_bytes(const int8_t* x) { APPRENTICE_EACH(vcvtq_f32_s32(four_bytes(x + 4 * q))); }
 inline Lanes load_half(const uint16_t* x) { APPRENTICE_EACH(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x + 4 * q)))); }
 inline void store_half(const Lanes& a, uint16_t* x) {
   for (int q = 0; q < 4; ++q) vst1_u16(x + 4 * q, vreinterpret_u16_f16(vcvt_f16_f32(a.v[q])));
@@ -201,6 +216,7 @@ inline void store_first(const Lanes& a, float* x, int n) {
   for (int l = 0; l < n; ++l) x[l] = a.v[l];
 }
 inline Lanes load_half(const uint16_t* x) { APPRENTICE_EACH(widened(x[l])); }
+inline Lanes load_bytes(const int8_t* x) { APPRENTICE_EACH(float(x[l])); }
 inline void store_half(const Lanes& a, uint16_t* x) {
   for (int l = 0; l < 16; ++l) x[l] = narrowed(a.v[l]);
 }

@@ -19,6 +19,12 @@ constexpr int kInt8Tile = 1088;   // bytes: 16 x 64 weights, then 16 float scale
 constexpr int kPage = 64;         // tokens of a page of the KV cache
 constexpr int kMaxHead = 1024;    // most values of a head
 
+// Halves that a page's keys, or values, of one key head take: E values a token in 16 bits, or in 8 with a float scale.
+constexpr int64_t page_block(int64_t head_size, bool in_bytes) {
+  const int64_t values = (head_size + 15) / 16 * 16 * kPage;
+  return in_bytes ? values / 2 + 2 * kPage : values;
+}
+
 // 64 activations of one row in 8 bits. What belongs together lies together, so that a kernel needs one address for all
 // rows of a group. With a value that is not finite all values are 0 and the scale is NaN.
 struct Activations {
@@ -91,6 +97,9 @@ struct Operators {
   void (*remember)(const float* key, const float* value, int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values);
   // A row's result does not depend on the others of the call, nor on what stands behind its last key.
   void (*attend)(const Attention& attention);
+  // The same in bytes: codes in the same order, then a float scale for each token of the page.
+  void (*remember_bytes)(const float* key, const float* value, int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values);
+  void (*attend_bytes)(const Attention& attention);
   // log(sum(exp(x))), for a head computed in pieces, and y = x - by.
   double (*log_sum_exp)(const float* x, int64_t k);
   void (*subtract)(const float* x, double by, int64_t k, float* y);
