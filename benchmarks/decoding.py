@@ -7,7 +7,7 @@ Arms: `nvfp4` is the quantized folder on the native engine, `bf16` and `float32`
 stored so), `numpy` the reference. With `--llama`, a Python that has llama-cpp-python, also llama.cpp with the GGUF file
 brought to each of KINDS by its own quantizer (`peers/llama.py`), and with `--converter`, its convert_hf_to_gguf.py, the
 quantized folder itself as `llama_nvfp4`: the same codes and scales as `nvfp4`. With `--vllm`, a Python that has vLLM's CPU build,
-the base in BF16 and in float32 there (`peers/vllm.py`). All arms stay open; they take turns within a repeat, and a
+the base in BF16 and in float32 there (`peers/vllm_cpu.py`). All arms stay open; they take turns within a repeat, and a
 figure is the median over repeats, beside its spread. A cell is one batch, context or prompt: prompts of random tokens, then
 steps that each answer with all log-probabilities. Ratios are of medians of the same cell. `neighbour` is one sequence beside
 a process that keeps one core busy: the share of its own speed that each arm keeps. With as many threads as cores, three
@@ -210,7 +210,7 @@ def main(arguments: list[str]) -> int:
             gguf = converted(options.converter, options.quantized, benchmark.work / "llama_nvfp4.gguf")
             arms["llama_nvfp4"] = Peer(options.llama, "llama.py", gguf, options.threads)
     for dtype in ("bfloat16", "float32") if options.vllm else ():
-        arms[f"vllm_{dtype}"] = Peer(options.vllm, "vllm.py", options.base, options.threads, dtype=dtype)
+        arms[f"vllm_{dtype}"] = Peer(options.vllm, "vllm_cpu.py", options.base, options.threads, dtype=dtype)
     for name, work in cells(arms, options.repeats).items():
         if not fnmatch.fnmatch(name, options.cells):
             continue
