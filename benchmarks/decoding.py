@@ -12,6 +12,8 @@ figure is the median over repeats, beside its spread. A cell is one batch, conte
 steps that each answer with all log-probabilities. Ratios are of medians of the same cell. `neighbour` is one sequence beside
 a process that keeps one core busy: the share of its own speed that each arm keeps. With as many threads as cores, three
 runnable threads on two cores leave each two thirds of one: 0.67 is the fair share there.
+
+`APPRENTICE_NATIVE=avx2` makes our arms run on those operators; its cells are called `batch-8-avx2` and so on.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from typing import Any, Protocol
 from apprentice.core import files, machine
 from apprentice.engine.engine import Engine
 from apprentice.engine.model import EngineConfig
+from apprentice.kernels import native
 from apprentice.model import weights
 from apprentice.text.decoding import Feed
 from benchmarks.harness import Benchmark, Row
@@ -211,7 +214,9 @@ def main(arguments: list[str]) -> int:
             arms["llama_nvfp4"] = Peer(options.llama, "llama.py", gguf, options.threads)
     for dtype in ("bfloat16", "float32") if options.vllm else ():
         arms[f"vllm_{dtype}"] = Peer(options.vllm, "vllm_cpu.py", options.base, options.threads, dtype=dtype)
-    for name, work in cells(arms, options.repeats).items():
+    variant = os.environ.get(native.SWITCH)
+    for plain, work in cells(arms, options.repeats).items():
+        name = f"{plain}-{variant}" if variant else plain
         if not fnmatch.fnmatch(name, options.cells):
             continue
         result = benchmark.cell(name, work)

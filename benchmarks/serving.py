@@ -7,6 +7,7 @@ with the whole file around the cursor, at most 24 tokens, and the clock runs fro
 server shows its model about 320 tokens above and 180 below, without latest edits. The first request at a place has little in
 common with the one before it: `first` counts those, `typing` the others.
 `context`: prompts of 1,000 random tokens, the last four of them new in each request, and 24 tokens that a limit ends.
+`half-billion`: the same as `context` with random weights in the shape of Qwen2.5-Coder-0.5B, in NVFP4.
 `clients-N`: N clients that each send one chat after another and read all of it; tokens of all replies a second, and the
 time to a reply's first piece.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import fnmatch
 import http.client
 import inspect
@@ -33,6 +35,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+
+from apprentice.core import files
+from apprentice.model import base, presets, tensor_files
+from apprentice.model.config import parameter_shapes, to_hugging_face
+from apprentice.model.tensor_files import to_bfloat16
+from apprentice.quantize.convert import QuantizeConfig, convert
+from apprentice.text.tokenizer import Tokenizer
 from benchmarks.harness import Benchmark, Row
 
 CLIENTS = (1, 2, 4, 8, 16)
@@ -125,6 +135,24 @@ def context(client: Client, name: str) -> tuple[list[Row], dict[str, Any]]:
     return rows, {"seconds": took, "tokens": tokens}
 
 
+def half_billion(work: Path) -> tuple[list[Row], dict[str, Any]]:
+    """`context` for a model four times as large, whose weights say nothing."""
+    folder = work / "half-billion"
+    if not (folder / "config.json").is_file():
+        shape = presets.known_bases()["Qwen/Qwen2.5-Coder-0.5B"]
+        plain, chance = files.make_folder(work / "half-billion-plain"), np.random.default_rng(0)
+        shapes = parameter_shapes(shape)
+        arrays = (to_bfloat16((0.02 * chance.standard_normal(size)).astype(np.float32)) for size in shapes.values())
+        tensor_files.write(plain / "model.safetensors", {name: ("BF16", size) for name, size in shapes.items()}, arrays)
+        files.write_json(plain / "config.json", to_hugging_face(shape))
+        Tokenizer.load(base.resolve(None)).save(plain)
+        convert(plain, folder, QuantizeConfig(search=False))
+    with running(folder) as url:
+        client = Client(url)
+        rows, details = context(client, client.ask("GET", "/models")["data"][0]["id"])
+    return [dataclasses.replace(row, arm="half-billion") for row in rows], details
+
+
 def clients(url: str, name: str, count: int, repeats: int) -> tuple[list[Row], dict[str, Any]]:
     """Replies of `count` clients at a time."""
     rates: list[float] = []
@@ -197,6 +225,7 @@ def main(arguments: list[str]) -> int:
         cells: dict[str, Callable[[], tuple[list[Row], dict[str, Any]]]] = {
             "typing": lambda: typing(client, name),
             "context": lambda: context(client, name),
+            "half-billion": lambda: half_billion(benchmark.work),
         }
         for count in CLIENTS:
             cells[f"clients-{count}"] = lambda count=count: clients(url, name, count, options.repeats)

@@ -171,6 +171,45 @@ def test_a_schema_that_is_too_long_or_too_deep_is_refused() -> None:
             grammar.of_schema(schema)
 
 
+def chain(length: int, key: str) -> dict[str, Any]:
+    """Definitions that lead from one to the next."""
+    def link(number: int) -> dict[str, Any]:
+        reference = {"$ref": f"#/$defs/a{number + 1}"}
+        return reference if key == "$ref" else {key: {"x": reference}} if key == "properties" else {key: [reference]}
+
+    return {"$defs": {**{f"a{i}": link(i) for i in range(length)}, f"a{length}": {"type": "null"}}, "$ref": "#/$defs/a0"}
+
+
+@pytest.mark.parametrize("key", ["$ref", "allOf", "anyOf", "properties"])
+def test_long_chains_of_references_are_refused_before_they_are_followed(key: str) -> None:
+    with pytest.raises(InputError, match="levels deep"):
+        grammar.of_schema(chain(2000, key))
+    Grammar(TOKENIZER, grammar.of_schema(chain(20, key)))
+
+
+def test_a_schema_that_refers_to_itself_is_followed_once() -> None:
+    tree = {"type": "object", "properties": {"left": {"$ref": "#"}, "next": {"$ref": "#/$defs/list"}},
+            "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}}, "additionalProperties": False}  # fmt: skip
+    Grammar(TOKENIZER, grammar.of_schema(tree))
+
+
+@pytest.mark.parametrize("multiple", [100_003, 1e300, 1.000003, 10**30])
+def test_multiples_of_many_steps_are_refused(multiple: float) -> None:
+    with pytest.raises(InputError, match="steps"):
+        grammar.of_schema({"type": "integer", "multipleOf": multiple})
+    Grammar(TOKENIZER, grammar.of_schema({"type": "number", "multipleOf": 0.01}))
+
+
+def test_a_form_is_compiled_once_for_several_replies() -> None:
+    first = Grammar(TOKENIZER, grammar.of_regex("[ab]{3}"))
+    second = first.again()
+    for token_id in TOKENIZER.encode("aba"):
+        second.advance(token_id)
+    log_probs_V = np.full(TOKENIZER.vocab_size, -5.0, np.float32)
+    assert np.isfinite(first.mix(log_probs_V)).sum() == 2
+    assert np.isfinite(second.mix(log_probs_V)).sum() == len(TOKENIZER.eos_ids)
+
+
 @pytest.mark.parametrize("content", [None, b"{", b"[]", b"\xff"])
 def test_a_file_that_holds_no_schema_is_named(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:

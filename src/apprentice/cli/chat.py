@@ -13,6 +13,7 @@ def chat(
     /,
     *,
     model: Path | None = None,
+    adapter: Path | None = None,
     out: Path | None = None,
     max_tokens: int = 256,
     temperature: float = 0.0,
@@ -28,6 +29,8 @@ def chat(
         What to say; without it, lines are read from the terminal.
     model
         Folder of a model, in place of the one that was learned here.
+    adapter
+        Folder of a LoRA adapter in PEFT's layout, to be used beside the weights of `--model`.
     out
         Folder of the runs, in place of `.apprentice` here or above.
     max_tokens
@@ -46,7 +49,7 @@ def chat(
     from apprentice.text import grammar
     from apprentice.text.lookup import PromptLookup
 
-    loaded = loading.load(model, out, memory=False)
+    loaded = loading.load(model, out, memory=False, adapter=adapter)
     messages: list[dict[str, str]] = []
     form = None if schema is None else grammar.of_schema_file(schema)
 

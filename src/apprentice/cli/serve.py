@@ -13,6 +13,7 @@ KEY_VARIABLE = "APPRENTICE_API_KEY"
 def serve(
     *,
     model: Path | None = None,
+    adapter: Path | None = None,
     out: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8311,
@@ -28,6 +29,8 @@ def serve(
     ----------
     model
         Folder of a model, in place of the one that was learned here.
+    adapter
+        Folder of a LoRA adapter in PEFT's layout, to be used beside the weights of `--model`.
     out
         Folder of the runs, in place of `.apprentice` here or above.
     host
@@ -51,7 +54,7 @@ def serve(
         host=host, port=port, api_key=os.environ.get(KEY_VARIABLE) or None, allowed_hosts=allow_host, allowed_origins=allow_origin
     )
     engine = EngineConfig(cache_bits=cache_bits)
-    slot = Slot(loading.load(model, out, config=engine).served())
+    slot = Slot(loading.load(model, out, config=engine, adapter=adapter).served())
     if model is None:
         loading.follow(slot, out, config=engine, say=lambda message: print(terminal_safe(message), file=sys.stderr, flush=True))
     server.serve(slot, config, on_ready=lambda url: print(f"serving {slot.model.name} at {url}", file=sys.stderr, flush=True))

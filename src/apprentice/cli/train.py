@@ -53,7 +53,7 @@ def sft(
     from apprentice.examples import store
     from apprentice.learn.config import parse_budget
     from apprentice.learn.opening import weights_hash
-    from apprentice.learn.stages import answers
+    from apprentice.learn.stages import rehearsal
     from apprentice.model import base as bases
     from apprentice.text.tokenizer import Tokenizer
     from apprentice.train import sft as stage
@@ -69,13 +69,13 @@ def sft(
     manifest = artifacts.read(examples, kind=store.KIND)
     with Progress() as progress:
         folder = bases.resolve(None if base == "default" else base, progress=progress)
-        tokenizer, base_hash, said = Tokenizer.load(folder), weights_hash(folder), out.with_name(f"{out.name}-answers")
-        asked = answers.write(said, folder, base_hash, tokenizer, progress=progress) if resolved.rehearsal else None
+        tokenizer, base_hash = Tokenizer.load(folder), weights_hash(folder)
+        said = rehearsal.of(folder, base_hash, tokenizer, progress=progress) if resolved.rehearsal else None
         made = stage.train(
             folder, list(store.read(examples, "train")), list(store.read(examples, "valid")), tokenizer, out,
             sft=resolved, progress=progress, steps=steps, budget_s=budget_s,
-            parents={"base": base_hash, "examples": manifest.hash, **({"answers": asked.hash} if asked else {})},
-            answers=answers.read(said, tokenizer) if asked else (),
+            parents={"base": base_hash, "examples": manifest.hash, **({"answers": said.hash} if said else {})},
+            answers=said.conversations if said else (),
         )  # fmt: skip
     value = {"counts": made.counts, **made.extra}
     print_result(value, json_output=json, text=lambda: "\n".join(f"{name}: {part}" for name, part in value.items()))

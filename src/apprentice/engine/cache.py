@@ -77,6 +77,12 @@ class PrefixStore:
         self._bytes = 0
         self._lock = threading.Lock()
 
+    def clear(self) -> None:
+        """Forget them all."""
+        with self._lock:
+            self._chunks.clear()
+            self._bytes = 0
+
     def restore(self, token_ids: Sequence[int], cache: Cache) -> int:
         """Fills an empty cache with the chunks known of this prompt; how many tokens that were."""
         for key in self._keys(token_ids):

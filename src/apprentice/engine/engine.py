@@ -16,7 +16,9 @@ from apprentice.core.protocols import Mixture, Request, Sample, Score
 from apprentice.engine.loader import Checkpoint, load_weights
 from apprentice.engine.model import DEFAULTS, EngineConfig, NumpyModel
 from apprentice.engine.native import NativeModel
+from apprentice.engine.scheduler import Passage
 from apprentice.kernels import native
+from apprentice.model import adapter_files
 from apprentice.text import decoding
 from apprentice.text.tokenizer import Tokenizer
 
@@ -29,6 +31,7 @@ class Engine:
 
     def __init__(self, model: NativeModel | NumpyModel, tokenizer: Tokenizer, config: EngineConfig = DEFAULTS) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
+        self._passage = Passage()
 
     @classmethod
     def load(cls, folder: Path, config: EngineConfig = DEFAULTS, *, memory_bytes: int | None = None) -> Engine:
@@ -45,7 +48,8 @@ class Engine:
     def generate(
         self, requests: Sequence[Request], *, on_token: Callable[[int, int, str], bool] | None = None
     ) -> list[Sample]:
-        with self.model.admitted([self._length(request) for request in requests]) as count:
+        lengths = [self._length(request) for request in requests]
+        with self._passage.shared(), self.model.admitted(lengths) as count:
             return decoding.generate(
                 self.model, self.tokenizer, requests, on_token=on_token,
                 max_sequences=min(count, self.config.max_sequences),
@@ -55,7 +59,15 @@ class Engine:
         self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *,
         mixtures: Sequence[Mixture | None] | None = None,
     ) -> list[Score]:
-        return decoding.score(self.model, prompts, targets, mixtures=mixtures, tokens_per_forward=SCORED_TOKENS)
+        with self._passage.shared():
+            return decoding.score(self.model, prompts, targets, mixtures=mixtures, tokens_per_forward=SCORED_TOKENS)
+
+    def adapt(self, folder: Path | None) -> None:
+        """From now on with the LoRA of a folder in PEFT's layout, in place of any before; None: the weights alone. Waits for
+        requests in work, and those that come later wait for it. Raises: InputError naming what does not fit; then nothing has changed."""
+        corrections = {} if folder is None else adapter_files.read(folder, self.model.config)
+        with self._passage.alone():
+            self.model.adapt(corrections)
 
     @property
     def max_threads(self) -> int:

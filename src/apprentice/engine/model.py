@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,6 +36,8 @@ from apprentice.engine.loader import Layer, Weights
 from apprentice.kernels import nvfp4
 from apprentice.kernels.products import Workers, product, use_one_blas_thread
 from apprentice.model import rope
+from apprentice.model.adapter_files import LowRank
+from apprentice.model.config import parameter_shapes
 from apprentice.text.decoding import MAX_DRAFT, Feed, Output
 
 STEP_TOKENS = 1 + MAX_DRAFT
@@ -110,11 +112,24 @@ class NumpyModel:
             hint = "quantize it with `apprentice model quantize --activations --calibrate EXAMPLES`"
             raise InputError("the checkpoint has no scales of activations", hint=hint)
         self.observer: Observer | None = None
+        self._unadapted: list[Layer] | None = None
         use_one_blas_thread()
         self._workers = Workers(config.threads or machine.cores())
         weakref.finalize(self, self._workers.close)
         self._prefixes = PrefixStore(config.prefix_cache_mib * 2**20, CHUNK_TOKENS)
         self._cos_sin = rope.cos_sin(self.config, min(1024, self.config.max_positions))
+
+    def adapt(self, corrections: Mapping[str, LowRank]) -> None:
+        """Adds these corrections to the weights, in place of any before; none: the weights alone. Nobody may be generating."""
+        if self._unadapted is not None:
+            self.weights.layers[:] = self._unadapted
+            self._unadapted = None
+        if corrections:
+            self._unadapted = list(self.weights.layers)
+            rows = {name.removesuffix(".weight"): shape[0] for name, shape in parameter_shapes(self.config).items()}
+            for index, layer in enumerate(self.weights.layers):
+                self.weights.layers[index] = _adapted(layer, f"model.layers.{index}.", corrections, rows)
+        self._prefixes.clear()
 
     @property
     def max_positions(self) -> int:
@@ -337,6 +352,23 @@ def _attend(
         y_KME = np.matmul(scores_KMS, v_KSE[:, :seen])
         y_KGNE = y_KME.reshape(num_kv_heads, group, n, size)
         out_THE[start:end] = y_KGNE.transpose(2, 0, 1, 3).reshape(n, num_heads, size)
+
+
+def _adapted(layer: Layer, at: str, corrections: Mapping[str, LowRank], rows: Mapping[str, int]) -> Layer:
+    """The layer with the corrections added to a copy of those matrices that have some. `rows`: of each module."""
+    stacks = {
+        "qkv_OD": [f"{at}self_attn.{name}_proj" for name in "qkv"], "output_DQ": [f"{at}self_attn.o_proj"],
+        "gate_up_FD": [f"{at}mlp.{name}_proj" for name in ("gate", "up")], "down_DF": [f"{at}mlp.down_proj"],
+    }  # fmt: skip
+    changed: dict[str, np.ndarray] = {}
+    for field, modules in stacks.items():
+        if any(module in corrections for module in modules):
+            changed[field] = getattr(layer, field).copy()
+            parts = np.split(changed[field], np.cumsum([rows[module] for module in modules])[:-1])
+            for module, part_OI in zip(modules, parts, strict=True):
+                if module in corrections:
+                    part_OI += corrections[module].b_OR @ corrections[module].a_RI
+    return replace(layer, **changed)
 
 
 def _own(cache: object) -> Cache | None:

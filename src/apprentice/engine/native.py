@@ -11,6 +11,8 @@ All sequences share one bounded stock of pages (`kernels/native/pages.h`). Promp
 its whole pages of 64 tokens and compute the rest: the same bits, less work. How long that takes tells what was asked
 before, so a process must not be shared by people who may not know what the others ask.
 
+Low-rank corrections (LoRA) stand beside the weights, in float32, and can be changed between requests (`adapt`).
+
 Several threads may call: their steps are computed together, a prompt in chunks between which the others get their turn
 (`engine.scheduler`). Python's lock is free meanwhile.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from apprentice.engine.loader import Checkpoint
 from apprentice.engine.model import CHUNK_TOKENS, DEFAULTS, STEP_TOKENS, EngineConfig
 from apprentice.engine.scheduler import Room, Scheduler
 from apprentice.kernels.native import Library, Signatures
+from apprentice.model.adapter_files import LowRank
 from apprentice.model.config import ModelConfig
 from apprentice.text.decoding import MAX_DRAFT, Feed, Output
 
@@ -45,6 +48,7 @@ SIGNATURES: Signatures = {
     "apprentice_decoder_new": (c_void_p, POINTER(packing.CModel), c_char_p, c_int, c_int64, c_int64),
     "apprentice_decoder_free": (None, c_void_p),
     "apprentice_decoder_threads": (c_int, c_void_p),
+    "apprentice_decoder_adapt": (c_int, c_void_p, c_void_p, c_int64),
     "apprentice_decoder_forward": (c_int, c_void_p, c_int64, *[c_void_p] * 4, c_int, c_void_p),
     "apprentice_decoder_open": (c_int64, c_void_p),
     "apprentice_decoder_close": (c_int, c_void_p, c_int64),
@@ -88,7 +92,7 @@ class NativeModel:
         memory_bytes: int | None = None,
     ) -> None:
         """`variant`: of the operators; empty = the library's choice."""
-        self.config = checkpoint.config
+        self.config, self._library = checkpoint.config, library
         packed = packing.pack(library, checkpoint, cache_bits=config.cache_bits, memory_bytes=memory_bytes)
         self.num_bytes = packed.num_bytes
         self._decoder = _Decoder(library, packed, config, variant or library.variant, self.config)
@@ -99,6 +103,11 @@ class NativeModel:
     def load(cls, folder: Path, library: Library, config: EngineConfig = DEFAULTS, *, variant: str = "") -> NativeModel:
         """Raises: InputError naming the file that cannot be used."""
         return cls(Checkpoint(folder), library, config, variant=variant)
+
+    def adapt(self, corrections: Mapping[str, LowRank]) -> None:
+        """From now on with these corrections beside the weights, in place of any before; none: the weights alone. Nobody may be
+        generating."""
+        self._decoder.adapt(packing.pack_adapter(self._library, self.config, corrections) if corrections else None)
 
     @property
     def max_positions(self) -> int:
@@ -192,6 +201,7 @@ class _Decoder:
         assert page_bytes > 0, "a model of wrong sizes"
         kept = config.prefix_cache_mib * 2**20 // page_bytes
         self.max_pages = _num_pages(config, shape, page_bytes) + kept
+        self._adapter: packing.PackedAdapter | None = None
         handle = self._functions.apprentice_decoder_new(
             byref(packed.model), variant.encode(), config.threads or machine.cores(), self.max_pages, kept
         )
@@ -201,6 +211,16 @@ class _Decoder:
         finalizer = weakref.finalize(self, self._functions.apprentice_decoder_free, self._handle)
         # At the end of the process a thread may still be computing.
         finalizer.atexit = False  # pyrefly: ignore
+
+    def adapt(self, packed: packing.PackedAdapter | None) -> None:
+        """None: the weights alone."""
+        adapters, count = (None, 0) if packed is None else (packed.adapters, len(packed.adapters))
+        failed = self._functions.apprentice_decoder_adapt(self._handle, adapters, count)
+        if failed == _MEMORY:
+            raise MemoryError("no memory for an adapter")
+        assert not failed
+        # Not before nobody reads it any more.
+        self._adapter = packed
 
     def open(self) -> int:
         sequence = self._functions.apprentice_decoder_open(self._handle)

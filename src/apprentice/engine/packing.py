@@ -17,7 +17,8 @@ Letters: V vocabulary, D residual width, F width of the MLP, E head size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_int64, c_void_p, cast
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,8 @@ from apprentice.kernels import mxfp4, nvfp4, tiles
 from apprentice.kernels.formats import Packed
 from apprentice.kernels.native import Library, Signatures
 from apprentice.model import rope
+from apprentice.model.adapter_files import LowRank
+from apprentice.model.config import ModelConfig
 
 NVFP4, INT8, BF16, FLOAT = 0, 2, 3, 4
 LANES = tiles.LANES
@@ -56,6 +59,12 @@ class CMatrix(Structure):
         ("kind", c_int32), ("outputs", c_int64), ("inputs", c_int64), ("data", c_void_p), ("factor", c_float),
         ("factors", c_void_p), ("bias", c_void_p),
     ]  # fmt: skip
+
+
+class CAdapter(Structure):
+    """`Adapter` of decoder_pass.h."""
+
+    _fields_ = [("rank", c_int64), ("narrow", c_void_p), ("wide", c_void_p)]  # noqa: RUF012 - of ctypes
 
 
 class CLayer(Structure):
@@ -87,6 +96,15 @@ class PackedModel:
     """Of all matrices."""
     kept: list[Any] = field(default_factory=list)
     """Everything that must outlive the decoder."""
+
+
+@dataclass(slots=True)
+class PackedAdapter:
+    """What `apprentice_decoder_adapt` takes, and the memory that it points to."""
+
+    adapters: Any
+    """CAdapter, four for each layer."""
+    kept: list[np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +279,48 @@ class _Packer:
     def _keep(self, kept: _T) -> _T:
         self._kept.append(kept)
         return kept
+
+
+def pack_adapter(library: Library, config: ModelConfig, corrections: Mapping[str, LowRank]) -> PackedAdapter:
+    """Corrections as they stand beside the stacked matrices: of q, k and v one of three times the rank, in which each reads
+    its own part."""
+    functions, kept = library.bind(SIGNATURES), []
+    adapters = (CAdapter * (4 * config.num_layers))()
+    for index in range(config.num_layers):
+        for number, (names, rows) in enumerate(_stacks(config, index)):
+            parts = [(corrections[name], outputs) for name, outputs in zip(names, rows, strict=True) if name in corrections]
+            if not parts:
+                continue
+            a_RI = np.ascontiguousarray(np.concatenate([part.a_RI for part, _ in parts]), np.float32)
+            rank, inputs = a_RI.shape
+            num_outputs = -(-(1 + max(int(outputs.max()) for outputs in rows)) // LANES) * LANES
+            wide_RO = np.zeros((rank, num_outputs), np.float32)
+            at = 0
+            for part, outputs in parts:
+                wide_RO[at : at + len(part.a_RI), outputs] = part.b_OR.T
+                at += len(part.a_RI)
+            narrow = tiles.aligned(functions.apprentice_decoder_matrix_bytes(FLOAT, rank, inputs))
+            place = c_void_p(narrow.ctypes.data)
+            functions.apprentice_decoder_matrix_clear(FLOAT, rank, inputs, place)
+            failed = functions.apprentice_decoder_matrix_fill(FLOAT, rank, inputs, a_RI.ctypes.data, None, rank, 0, False, place)
+            assert not failed
+            kept += [narrow, wide_RO]
+            adapters[4 * index + number] = CAdapter(rank=rank, narrow=place, wide=wide_RO.ctypes.data)
+    return PackedAdapter(adapters, kept)
+
+
+def _stacks(config: ModelConfig, index: int) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+    """Modules of each stacked matrix of a layer, and which outputs are each one's."""
+    at = f"model.layers.{index}."
+    queries, keys = config.num_heads * config.head_size, config.num_kv_heads * config.head_size
+    ends = np.cumsum([0, queries, keys, keys])
+    yield [f"{at}self_attn.{name}_proj" for name in "qkv"], [np.arange(a, b) for a, b in itertools.pairwise(ends.tolist())]
+    yield [f"{at}self_attn.o_proj"], [np.arange(config.hidden_size)]
+    rows = np.arange(config.intermediate_size)
+    woven = rows // LANES * 2 * LANES + rows % LANES
+    # The last 16 of `up` may be fewer: the matrix is as large as if they were not.
+    yield [f"{at}mlp.gate_proj", f"{at}mlp.up_proj"], [woven, woven + LANES]
+    yield [f"{at}mlp.down_proj"], [np.arange(config.hidden_size)]
 
 
 def _in_tiles(packed: Packed) -> nvfp4.Packed:

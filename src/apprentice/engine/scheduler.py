@@ -180,6 +180,40 @@ class Scheduler(Generic[T]):
                     work.wake.set()
 
 
+class Passage:
+    """Many may pass at a time; who wants it alone waits for them, and they wait for him. A thread that passes must not ask
+    again: somebody who waits to be alone would stand between."""
+
+    def __init__(self) -> None:
+        self._passing, self._waiting = 0, 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[None]:
+        """With others."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting)
+            self._passing += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._passing -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """With nobody."""
+        with self._changed:
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self._passing)
+                yield
+            finally:
+                self._waiting -= 1
+                self._changed.notify_all()
+
+
 class Room:
     """A stock that is promised in parts; who does not fit waits in line, so nobody is overtaken for ever."""
 

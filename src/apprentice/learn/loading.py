@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from apprentice.core.errors import InputError, UserError
+from apprentice.core.errors import InputError
 from apprentice.core.protocols import Mixture
 from apprentice.engine.engine import Engine
 from apprentice.engine.model import DEFAULTS, EngineConfig
@@ -62,12 +62,20 @@ def find_home(start: Path, out: Path | None) -> Home:
     return Home(start / HOME)
 
 
-def load(model: Path | None, out: Path | None, *, memory: bool = True, config: EngineConfig = DEFAULTS) -> Loaded:
-    """The model that won last, or the folder named `model` (quantized or plain), which has no memory."""
+def load(
+    model: Path | None, out: Path | None, *, memory: bool = True, config: EngineConfig = DEFAULTS, adapter: Path | None = None
+) -> Loaded:
+    """The model that won last, or the folder named `model` (quantized or plain), which has no memory. `adapter`: a LoRA
+    beside that folder's weights."""
     if model is not None:
         if not model.is_dir():
             raise InputError(f"`{model}` is no folder of a model", hint="name a quantized folder or a checkpoint")
-        return Loaded(model.name, Engine.load(model, config), None, None, model.name)
+        engine = Engine.load(model, config)
+        if adapter is not None:
+            engine.adapt(adapter)
+        return Loaded(model.name if adapter is None else adapter.name, engine, None, None, model.name)
+    if adapter is not None:
+        raise InputError("an adapter needs the model that it belongs to", hint="name its folder with `--model`")
     current = Current.load(find_home(Path.cwd(), out))
     engine = Engine.load(current.quantized, config)
     remembered = store.load(current.memory, engine.tokenizer) if memory else None
@@ -81,19 +89,22 @@ def follow(
     home = find_home(Path.cwd(), out)
 
     def look() -> None:
-        seen = None
+        seen = failed = None
         while True:
             time.sleep(every_s)
             if (now := _stamp(home.folder / CURRENT)) in (None, seen):
                 continue
-            seen = now
             try:
                 current = Current.find(home)
                 if current is not None and current.quantized_hash != slot.model.fingerprint:
                     slot.replace(load(None, home.folder, config=config).served())
                     say(f"serving {slot.model.name} from now on")
-            except (UserError, MemoryError, OSError) as error:
-                say(f"warning: the model that was learned cannot be loaded, the earlier one is served on: {error}")
+                seen = now
+            except Exception as error:  # noqa: BLE001 - the server goes on, whatever it is
+                # Tried again: while `learn` ends there may be too little memory for another model.
+                if now != failed:
+                    say(f"warning: the model that was learned cannot be loaded yet, the earlier one is served on: {error}")
+                failed = now
 
     thread = threading.Thread(target=look, name="apprentice-follow", daemon=True)
     thread.start()

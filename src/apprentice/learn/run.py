@@ -3,7 +3,6 @@
     .apprentice/
       .gitignore            the folder ignores itself
       sessions/             grows from run to run
-      answers/              of the base, for training to repeat
       runs/0001/            run.json (what was asked), clock.jsonl, examples/ checkpoint/ ... report/, result.json last
       current.json          what `chat`, `complete` and `serve` load
 

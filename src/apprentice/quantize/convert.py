@@ -62,6 +62,13 @@ class QuantizeConfig:
     search: bool = True
     """Try the neighbours of the usual scale for each block and keep the best; three times as slow. Fitted matrices have done so."""
 
+    def check(self, *, is_fitted: bool) -> None:
+        """Raises: ConfigError where these settings contradict each other."""
+        if self.activations and (self.format != "nvfp4" or not is_fitted):
+            raise ConfigError(
+                "activations in four bits are NVFP4, with scales taken from text", hint="give `--format nvfp4` and `--calibrate`"
+            )
+
 
 def convert(
     source: Path, target: Path, config: QuantizeConfig = QuantizeConfig(), *,
@@ -71,10 +78,7 @@ def convert(
     the model loses about a fifth of what it loses without.
 
     Raises: InputError naming file and tensor where the source cannot be used."""
-    if config.activations and (config.format != "nvfp4" or not fitted):
-        raise ConfigError(
-            "activations in four bits are NVFP4, with scales taken from text", hint="give `--format nvfp4` and `--calibrate`"
-        )
+    config.check(is_fitted=bool(fitted))
     hugging_face = read_json(source / "config.json")
     if hugging_face.get("quantization_config"):
         raise InputError(f"{source}: already quantized", hint="give the folder that it was made from")

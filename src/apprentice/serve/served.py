@@ -78,18 +78,15 @@ def chat_requests(model: ServedModel, asked: ChatRequest) -> list[Request]:
     plan = Plan(
         rendered.token_ids, limit or min(DEFAULT_CHAT_TOKENS, room), make_mixture=lambda: PromptLookup(rendered.token_ids, form())
     )  # fmt: skip
-    try:
-        return _requests(model, asked, [plan])
-    except InputError as error:
-        raise ApiError(400, error.message, param="response_format") from None
+    return _requests(model, asked, [plan])
 
 
 def _held_to_form(model: ServedModel, asked: ChatRequest) -> Callable[[], Mixture | None]:
     try:
         form = asked.form()
+        return (lambda: None) if form is None else Grammar(model.tokenizer, form).again
     except InputError as error:
         raise ApiError(400, error.message, param="response_format") from None
-    return (lambda: None) if form is None else functools.partial(Grammar, model.tokenizer, form)
 
 
 @dataclass(frozen=True, slots=True)

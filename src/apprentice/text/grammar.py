@@ -14,9 +14,11 @@ The work is done by llguidance, whose own limits stop forms that would take long
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,19 @@ from apprentice.text.tokenizer import Tokenizer
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 MAX_FORM_CHARS = 1 << 18
+MAX_DEPTH = 128
+"""Levels of JSON in a schema, those behind local references counted in: the compiler goes down them on the stack."""
+MAX_MULTIPLE = 10_000
+"""Of `multipleOf`, as a fraction: its automaton has as many states."""
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 def of_schema(schema: Mapping[str, Any]) -> str:
     """A form for `Grammar`. What of the schema cannot be held to is refused there."""
     try:
-        return _checked(llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_SPACING))
+        text = _checked(json.dumps(schema))
+        _check_schema(schema)
+        return _checked(llguidance.LLMatcher.grammar_from_json_schema(text, overrides=_SPACING))
     except (ValueError, RecursionError) as error:
         raise InputError(f"the schema cannot be used: {error}", hint="give a JSON schema, nested less deeply") from None
 
@@ -71,6 +79,12 @@ class Grammar:
         self._matcher = llguidance.LLMatcher(_prepared(tokenizer), form, log_level=0)
         self._inner = inner
         self._check()
+
+    def again(self) -> Grammar:
+        """The same form from its start, for another reply: not compiled anew. Only before the first token."""
+        other = copy.copy(self)
+        other._matcher = self._matcher.deep_copy()
+        return other
 
     def mix(self, log_probs_V: np.ndarray) -> np.ndarray:
         if self._inner is not None:
@@ -131,3 +145,43 @@ def _checked(form: str) -> str:
     if len(form) > MAX_FORM_CHARS:
         raise InputError("the form is too long", hint=f"{MAX_FORM_CHARS:,} characters at most")
     return form
+
+
+def _check_schema(schema: Mapping[str, Any]) -> None:
+    """Raises: ValueError for what would take the compiler too deep or too long."""
+    depths: dict[int, int] = {}
+    # A node is looked at twice: when it is come to, and when all below it have a depth. A circle counts as its once-around.
+    stack: list[tuple[Any, bool]] = [(schema, False)]
+    while stack:
+        node, is_done = stack.pop()
+        below = list(_below(node, schema))
+        if is_done:
+            depths[id(node)] = 1 + max((depths.get(id(one), 0) for one in below), default=0)
+            if depths[id(node)] > MAX_DEPTH:
+                raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep, its references counted in")
+        elif id(node) not in depths:
+            depths[id(node)] = 0
+            _check_multiple(node)
+            stack.append((node, True))
+            stack += [(one, False) for one in below]
+
+
+def _below(node: Any, schema: Mapping[str, Any]) -> Iterator[Any]:
+    """Objects and lists inside, and what a reference means."""
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    yield from (one for one in inside if isinstance(one, (dict, list)))
+    reference = node.get("$ref") if isinstance(node, dict) else None
+    if isinstance(reference, str) and reference.startswith("#/"):
+        found: Any = schema
+        for part in reference[2:].split("/"):
+            found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
+        if isinstance(found, (dict, list)):
+            yield found
+
+
+def _check_multiple(node: Any) -> None:
+    multiple = node.get("multipleOf") if isinstance(node, dict) else None
+    if isinstance(multiple, int | float) and not isinstance(multiple, bool):
+        fraction = Fraction(str(multiple)) if abs(multiple) <= MAX_MULTIPLE else None
+        if fraction is None or fraction.numerator > MAX_MULTIPLE or fraction.denominator > MAX_MULTIPLE:
+            raise ValueError(f"`multipleOf` {multiple} has more than {MAX_MULTIPLE:,} steps")

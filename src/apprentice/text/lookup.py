@@ -18,6 +18,10 @@ from apprentice.core.protocols import Mixture
 
 KEY = 3
 """Tokens that must be the same. With two, half of the drafts are wrong."""
+LAST_TOKENS = 8192
+"""Of a prompt that are looked at."""
+BITS = 24
+"""Of a token's id."""
 
 
 class PromptLookup:
@@ -26,11 +30,9 @@ class PromptLookup:
     def __init__(self, prompt_ids: Sequence[int], inner: Mixture | None = None) -> None:
         """`inner`: what mixes, and whose drafts go first."""
         self._inner = inner
-        self._ids: list[int] = list(prompt_ids)
-        # Where a text goes on behind the last place of a key, the end itself excepted.
-        self._behind: dict[tuple[int, ...], int] = {}
-        for end in range(KEY, len(self._ids)):
-            self._behind[tuple(self._ids[end - KEY : end])] = end
+        self._ids: list[int] = list(prompt_ids[-LAST_TOKENS:])
+        self._behind: dict[int, int] | None = None
+        """Where the text goes on behind the last place of a key. Made when first asked for: a request may wait for long."""
 
     def mix(self, log_probs_V: np.ndarray) -> np.ndarray:
         return log_probs_V if self._inner is None else self._inner.mix(log_probs_V)
@@ -38,12 +40,22 @@ class PromptLookup:
     def advance(self, token_id: int) -> None:
         if self._inner is not None:
             self._inner.advance(token_id)
-        if len(self._ids) >= KEY:
-            self._behind[tuple(self._ids[-KEY:])] = len(self._ids)
+        if self._behind is not None and len(self._ids) >= KEY:
+            self._behind[_key(self._ids, len(self._ids))] = len(self._ids)
         self._ids.append(token_id)
 
     def draft(self, max_tokens: int) -> list[int]:
         if self._inner is not None and (drafted := self._inner.draft(max_tokens)):
             return drafted
-        start = self._behind.get(tuple(self._ids[-KEY:]))
+        if self._behind is None:
+            self._behind = {_key(self._ids, end): end for end in range(KEY, len(self._ids))}
+        start = self._behind.get(_key(self._ids, len(self._ids)))
         return self._ids[start : start + max_tokens] if start is not None else []
+
+
+def _key(ids: Sequence[int], end: int) -> int:
+    """The KEY tokens in front of a place, as one number; fewer are no key."""
+    if end < KEY:
+        return -1
+    first, second, third = ids[end - KEY : end]
+    return first << 2 * BITS | second << BITS | third

@@ -23,6 +23,7 @@ struct Handle {
 };
 
 constexpr int64_t kMostSize = int64_t(1) << 26;
+constexpr int64_t kMostRank = 4096;
 
 bool is_size(int64_t value) { return value >= 1 && value <= kMostSize; }
 
@@ -169,6 +170,23 @@ void* apprentice_decoder_new(const ApprenticeModel* model, const char* variant, 
 void apprentice_decoder_free(void* decoder) { delete static_cast<Handle*>(decoder); }
 
 int apprentice_decoder_threads(void* decoder) { return static_cast<Handle*>(decoder)->decoder.threads(); }
+
+int apprentice_decoder_adapt(void* decoder, const Adapter* adapters, int64_t count) {
+  try {
+    Handle& handle = *static_cast<Handle*>(decoder);
+    std::vector<Adapter> copied(adapters, adapters + count);
+    for (const Adapter& adapter : copied) {
+      const bool is_whole = adapter.narrow != nullptr && adapter.wide != nullptr;
+      if (adapter.rank < 0 || adapter.rank > kMostRank || (adapter.rank > 0 && !is_whole)) return int(Status::wrong);
+    }
+    std::lock_guard<std::mutex> lock(handle.only_one);
+    if (count != 0 && count != 4 * int64_t(handle.decoder.model().layers.size())) return int(Status::wrong);
+    handle.decoder.adapt(std::move(copied));
+    return 0;
+  } catch (...) {
+    return int(Status::memory);
+  }
+}
 
 int apprentice_decoder_forward(void* decoder, int64_t num_feeds, const int64_t* sequences, const int64_t* counts,
                                const int64_t* outputs, const int32_t* tokens, int is_prompt, float* log_probs) {

@@ -35,6 +35,9 @@ APPRENTICE_API void* apprentice_decoder_new(const ApprenticeModel* model, const 
 APPRENTICE_API void apprentice_decoder_free(void* decoder);
 APPRENTICE_API int apprentice_decoder_threads(void* decoder);
 
+// `Adapter` of decoder_pass.h for each of qkv, output, gate_up and down of every layer, or none at all.
+APPRENTICE_API int apprentice_decoder_adapt(void* decoder, const apprentice::Adapter* adapters, int64_t count);
+
 // Appends counts[i] of `tokens` (one feed behind the other) to sequences[i], or to a new one that is not kept for -1.
 // log_probs: room for [sum of outputs, vocab]; outputs[i]: of the last tokens of a feed. Returns 0 or what is wrong;
 // then no sequence has changed.

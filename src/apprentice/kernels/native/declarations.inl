@@ -20,6 +20,7 @@ void norm(const float* x, const float* weight, float epsilon, int64_t k, float* 
 void rotate(float* x, const float* cos, const float* sin, int64_t head_size);
 void gate(const float* gate, const float* up, int64_t k, float* y);
 void add(float* x, const float* y, int64_t k);
+void add_rows(const float* factors, int64_t count, const float* rows, int64_t stride, int64_t k, float* y);
 void remember(const float* key, const float* value, int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values);
 void attend(const Attention& attention);
 void remember_bytes(const float* key, const float* value, int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <set>
+#include <utility>
 
 #include "shares.h"
 #include "tiles.h"
@@ -41,6 +42,11 @@ Decoder::Decoder(const Model& model, const Operators& operators, int threads, in
       pool_(threads),
       pages_(model.page_halves(), max_pages, max_kept_pages),
       buffers_(model, pool_.threads()) {}
+
+void Decoder::adapt(std::vector<Adapter> adapters) {
+  adapters_ = std::move(adapters);
+  pages_.forget();
+}
 
 Status Decoder::forward(const std::vector<Feed>& feeds, Work work, float* log_probs) {
   if (!is_right(feeds)) return Status::wrong;
@@ -98,18 +104,20 @@ void Decoder::layers(const Pass& pass) {
   each_row(pass.rows, [&](int64_t row) { embed(pass, row); });
   for (int64_t index = 0; index < int64_t(model_.layers.size()); ++index) {
     const Layer& layer = model_.layers[index];
+    const auto adapter = [&](int64_t matrix) { return adapters_.empty() ? nullptr : &adapters_[4 * index + matrix]; };
     each_row(pass.rows, [&](int64_t row) { normed(layer.qkv, layer.input_norm, normed_rows, row); });
+    narrow(normed_rows, layer.qkv, adapter(0));
     each_piece(layer.qkv, unit_of(layer.qkv), 0, [&](int64_t first, int64_t last, int) {
-      multiply(layer.qkv, normed_rows, pass.work, first, last, b.qkv, b.qkv_stride);
+      multiply(layer.qkv, normed_rows, adapter(0), pass.work, first, last, b.qkv, b.qkv_stride);
     });
     each_row(pass.rows, [&](int64_t row) { place(pass, index, row); });
     const auto attend_piece = [&](int64_t piece, int) { attend(pass, index, piece); };
     pool_.run(int64_t(pass.attention.size()), std::ref(attend_piece));
     each_row(pass.rows, [&](int64_t row) { merge(pass, layer.output, row); });
-    add_product(attended, layer.output, pass.work);
+    add_product(attended, layer.output, adapter(1), pass.work);
     each_row(pass.rows, [&](int64_t row) { normed(layer.gate_up, layer.mlp_norm, normed_rows, row); });
-    gate(normed_rows, layer.gate_up, pass.work, layer.down, gated);
-    add_product(gated, layer.down, pass.work);
+    gate(normed_rows, layer.gate_up, adapter(2), pass.work, layer.down, gated);
+    add_product(gated, layer.down, adapter(3), pass.work);
   }
 }
 
@@ -213,13 +221,15 @@ void Decoder::merge(const Pass& pass, const Matrix& reader, int64_t row) {
 
 // silu(gate) * up of `matrix`, for `reader`. A piece is a number of whole groups of 64, which are brought to 8 bits at
 // once.
-void Decoder::gate(const Source& from, const Matrix& matrix, Work work, const Matrix& reader, const Source& to) {
+void Decoder::gate(const Source& from, const Matrix& matrix, const Adapter* adapter, Work work, const Matrix& reader,
+                   const Source& to) {
+  narrow(from, matrix, adapter);
   float* inner = const_cast<float*>(to.x);
   each_piece(matrix, 2 * kGroup / kLanes, from.rows, [&](int64_t first, int64_t last, int worker) {
     const int64_t width = (last - first) * kLanes, start = first * kLanes / 2;
     const int64_t count = std::min(model_.inner - start, width / 2);
     float* both = buffers_.scratch[worker];
-    multiply(matrix, from, work, first, last, both - first * kLanes, width);
+    multiply(matrix, from, adapter, work, first, last, both - first * kLanes, width);
     for (int64_t row = 0; row < from.rows; ++row) {
       float* y = inner + row * to.stride + start;
       for (int64_t at = 0; at < width; at += 2 * kLanes) {
@@ -232,15 +242,28 @@ void Decoder::gate(const Source& from, const Matrix& matrix, Work work, const Ma
 }
 
 // x += matrix * from
-void Decoder::add_product(const Source& from, const Matrix& matrix, Work work) {
+void Decoder::add_product(const Source& from, const Matrix& matrix, const Adapter* adapter, Work work) {
+  narrow(from, matrix, adapter);
   each_piece(matrix, unit_of(matrix), from.rows, [&](int64_t first, int64_t last, int worker) {
     const int64_t width = (last - first) * kLanes, start = first * kLanes;
     float* y = buffers_.scratch[worker];
-    multiply(matrix, from, work, first, last, y - start, width);
+    multiply(matrix, from, adapter, work, first, last, y - start, width);
     for (int64_t row = 0; row < from.rows; ++row) {
       operators_.add(buffers_.x + row * buffers_.x_stride + start, y + row * width, std::min(width, matrix.outputs - start));
     }
   });
+}
+
+void Decoder::narrow(const Source& from, const Matrix& matrix, const Adapter* adapter) {
+  if (adapter == nullptr || adapter->rank == 0) return;
+  Buffers& b = buffers_;
+  b.resize_narrow(from.rows, adapter->rank);
+  const int64_t panels = round_up(adapter->rank, kLanes) / kLanes;
+  const auto piece = [&](int64_t pair, int) {
+    operators_.float_product(adapter->narrow, matrix.inputs, from.x, from.stride, from.rows, 2 * pair,
+                             std::min(2 * pair + 2, panels), b.narrow, b.narrow_stride);
+  };
+  pool_.run((panels + 1) / 2, std::ref(piece));
 }
 
 // Log-probabilities of the rows that are wanted; how many they are.
@@ -269,7 +292,7 @@ void Decoder::log_probabilities(const float* const* x, int64_t rows, float* log_
   const auto piece = [&](int64_t, int worker) {
     const int64_t number = shares.take(worker);
     const int64_t first = number * step, last = std::min(first + step, panels(matrix)), start = first * kLanes;
-    multiply(matrix, from, Work::step, first, last, b.logits, b.logits_stride);
+    multiply(matrix, from, nullptr, Work::step, first, last, b.logits, b.logits_stride);
     for (int64_t row = 0; row < rows; ++row) {
       const float* logits = b.logits + row * b.logits_stride + start;
       b.log_sums[row * count + number] = operators_.log_sum_exp(logits, std::min(last * kLanes, vocab) - start);
@@ -293,8 +316,8 @@ void Decoder::log_probabilities(const float* const* x, int64_t rows, float* log_
 }
 
 // Outputs [16 first, 16 last) of each row to y[row * y_stride + output].
-void Decoder::multiply(const Matrix& matrix, const Source& from, Work work, int64_t first, int64_t last, float* y,
-                       int64_t y_stride) {
+void Decoder::multiply(const Matrix& matrix, const Source& from, const Adapter* adapter, Work work, int64_t first,
+                       int64_t last, float* y, int64_t y_stride) {
   const Quantized x{from.records, groups(matrix), from.rows};
   const auto* tiles = static_cast<const uint8_t*>(matrix.data);
   const auto* halves = static_cast<const uint16_t*>(matrix.data);
@@ -315,7 +338,8 @@ void Decoder::multiply(const Matrix& matrix, const Source& from, Work work, int6
       o.float_product(floats, k, from.x, from.stride, rows, first, last, y, y_stride);
       break;
   }
-  if (!matrix.factors && !matrix.bias) return;
+  const bool is_adapted = adapter != nullptr && adapter->rank > 0;
+  if (!matrix.factors && !matrix.bias && !is_adapted) return;
   const int64_t start = first * kLanes, count = std::min(last * kLanes, matrix.outputs) - start;
   for (int64_t row = 0; row < rows; ++row) {
     float* of_row = y + row * y_stride + start;
@@ -323,6 +347,10 @@ void Decoder::multiply(const Matrix& matrix, const Source& from, Work work, int6
       for (int64_t i = 0; i < count; ++i) of_row[i] *= matrix.factors[start + i];
     }
     if (matrix.bias) operators_.add(of_row, matrix.bias + start, count);
+    if (is_adapted) {
+      operators_.add_rows(buffers_.narrow + row * buffers_.narrow_stride, adapter->rank, adapter->wide + start,
+                          panels(matrix) * kLanes, (last - first) * kLanes, of_row);
+    }
   }
 }
 

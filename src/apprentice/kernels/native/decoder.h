@@ -35,6 +35,9 @@ class Decoder {
  public:
   Decoder(const Model& model, const Operators& operators, int threads, int64_t max_pages, int64_t max_kept_pages);
 
+  // From the next call on with these corrections, of qkv, output, gate_up and down of every layer; none: as it was. Beginnings
+  // of prompts are forgotten. A sequence that is open goes on with what it has.
+  void adapt(std::vector<Adapter> adapters);
   // log_probs [sum of outputs, V]. Where it is not ok, no sequence has changed.
   Status forward(const std::vector<Feed>& feeds, Work work, float* log_probs);
 
@@ -59,13 +62,15 @@ class Decoder {
   void place(const Pass& pass, int64_t layer, int64_t row);
   void attend(const Pass& pass, int64_t layer, int64_t piece);
   void merge(const Pass& pass, const Matrix& reader, int64_t row);
-  void gate(const Source& from, const Matrix& matrix, Work work, const Matrix& reader, const Source& to);
-  void add_product(const Source& from, const Matrix& matrix, Work work);
+  void gate(const Source& from, const Matrix& matrix, const Adapter* adapter, Work work, const Matrix& reader, const Source& to);
+  void add_product(const Source& from, const Matrix& matrix, const Adapter* adapter, Work work);
+  // The first half of a correction, for `multiply`.
+  void narrow(const Source& from, const Matrix& matrix, const Adapter* adapter);
   int64_t head(const Pass& pass, float* log_probs);
   void log_probabilities(const float* const* x, int64_t rows, float* log_probs);
 
-  void multiply(const Matrix& matrix, const Source& from, Work work, int64_t first, int64_t last, float* y,
-                int64_t y_stride);
+  void multiply(const Matrix& matrix, const Source& from, const Adapter* adapter, Work work, int64_t first, int64_t last,
+                float* y, int64_t y_stride);
   template <typename Row>
   void each_row(int64_t rows, Row row);
   template <typename Piece>
@@ -76,6 +81,7 @@ class Decoder {
   Pool pool_;
   Pages pages_;
   Buffers buffers_;
+  std::vector<Adapter> adapters_;  // four of each layer, or none
 };
 
 }  // namespace apprentice

@@ -285,6 +285,14 @@ void add(float* x, const float* y, int64_t k) {
   in_lanes(k, [&](int64_t at, int n) { store_some(load_some(x + at, n) + load_some(y + at, n), x + at, n); });
 }
 
+void add_rows(const float* factors, int64_t count, const float* rows, int64_t stride, int64_t k, float* y) {
+  for (int64_t at = 0; at < k; at += 16) {
+    Lanes sum = load(y + at);
+    for (int64_t r = 0; r < count; ++r) sum = multiply_add(splat(factors[r]), load(rows + r * stride + at), sum);
+    store(sum, y + at);
+  }
+}
+
 void remember(const float* key, const float* value, int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values) {
   uint16_t* column = keys + slot / 16 * head_size * 16 + slot % 16;
   in_lanes(head_size, [&](int64_t at, int n) {

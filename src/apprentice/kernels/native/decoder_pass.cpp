@@ -71,6 +71,11 @@ void Buffers::resize(const Model& model, int64_t rows, int64_t num_parts) {
   inner_records = inner_records_.at(rows * inner_stride / kGroup);
 }
 
+void Buffers::resize_narrow(int64_t rows, int64_t rank) {
+  narrow_stride = (rank + 15) / 16 * 16;
+  narrow = narrow_.at(rows * narrow_stride);
+}
+
 void Buffers::resize_head(int64_t rows, int64_t pieces) {
   logits = logits_.at(rows * logits_stride);
   log_sums = log_sums_.at(rows * pieces);

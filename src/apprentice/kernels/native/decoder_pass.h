@@ -25,6 +25,13 @@ struct Matrix {
   const float* bias;     // [outputs] or null
 };
 
+// A correction of low rank beside a matrix: y += wide^T (narrow x). The caller keeps the data alive.
+struct Adapter {
+  int64_t rank;         // 0: none
+  const float* narrow;  // [rank, inputs] packed (`baseline.h`)
+  const float* wide;    // [rank, outputs rounded up to 16], in the order of the matrix's outputs; the scale is in it
+};
+
 struct Layer {
   const float* input_norm;  // [D]
   Matrix qkv;               // q above k above v
@@ -123,17 +130,19 @@ struct Buffers {
   explicit Buffers(const Model& model, int threads);
   void resize(const Model& model, int64_t rows, int64_t num_parts);
   void resize_head(int64_t rows, int64_t pieces);
+  void resize_narrow(int64_t rows, int64_t rank);
   // Of one thread; only larger from one call of the pool to the next.
   void resize_scratch(int64_t count);
 
   const int64_t x_stride, qkv_stride, y_stride, inner_stride, logits_stride;
-  float *x, *normed, *qkv, *y, *parts, *most, *sum, *inner, *cos, *sin, *logits;
+  float *x, *normed, *qkv, *y, *parts, *most, *sum, *inner, *cos, *sin, *logits, *narrow;
+  int64_t narrow_stride = 0;
   double* log_sums;
   Activations *records, *inner_records;
   std::vector<float*> scratch;
 
  private:
-  Buffer<float> x_, normed_, qkv_, y_, parts_, most_, sum_, inner_, cos_, sin_, logits_;
+  Buffer<float> x_, normed_, qkv_, y_, parts_, most_, sum_, inner_, cos_, sin_, logits_, narrow_;
   Buffer<double> log_sums_;
   Buffer<Activations> records_, inner_records_;
   std::vector<Buffer<float>> scratch_;

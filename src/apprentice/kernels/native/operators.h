@@ -92,6 +92,8 @@ struct Operators {
   void (*gate)(const float* gate, const float* up, int64_t k, float* y);
   // x += y
   void (*add)(float* x, const float* y, int64_t k);
+  // y[i] += sum over r of factors[r] * rows[r * stride + i], r by r; k a multiple of 16.
+  void (*add_rows)(const float* factors, int64_t count, const float* rows, int64_t stride, int64_t k, float* y);
   // One token's key and value [E] of one key head into place `slot` of a page, as halves: keys [kPage / 16, E, 16] with
   // the token as lane, values [E / 16 rounded up, kPage, 16] with the element as lane. `attend` reads both in order.
   void (*remember)(const float* key, const float* value, int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values);

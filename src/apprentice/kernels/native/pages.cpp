@@ -192,6 +192,10 @@ void Pages::resize(Sequence& sequence, int64_t num_pages) {
   }
 }
 
+void Pages::forget() {
+  while (!prefixes_.empty()) drop(prefixes_.begin());
+}
+
 void Pages::drop(Prefixes::iterator prefix) {
   release(prefix->second.page);
   by_use_.erase(prefix->second.used);

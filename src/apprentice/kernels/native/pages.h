@@ -56,6 +56,9 @@ class Pages {
   // Remembers the whole pages among a sequence's first `count` tokens, which are these.
   void keep(int64_t sequence, const int32_t* tokens, int64_t count);
 
+  // Forgets all prefixes; sequences keep their pages.
+  void forget();
+
   int64_t limit() const { return limit_; }
   // Pages that `reserve` could hand out: unused ones and those that only prefixes use.
   int64_t available() const;

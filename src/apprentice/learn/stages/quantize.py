@@ -37,6 +37,8 @@ def write(
     examples: Path | None = None,
 ) -> Manifest:  # fmt: skip
     """Quantize a checkpoint into an artifact; with examples each matrix is fitted to such text."""
+    # Before what lies in the target is removed.
+    config.check(is_fitted=examples is not None)
     described = _described(config, examples is not None)
     with artifacts.create(target, kind=KIND, version=VERSION, parents=parents, config=described) as artifact:
         fitted = None

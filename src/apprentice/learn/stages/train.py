@@ -8,7 +8,7 @@ from apprentice.core.artifacts import Manifest
 from apprentice.examples import store
 from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE
 from apprentice.learn.run import Run
-from apprentice.learn.stages import answers
+from apprentice.learn.stages.rehearsal import Answers
 from apprentice.model.config import ModelConfig, read_config
 
 FULL_PARAMETERS = 600_000_000
@@ -16,7 +16,7 @@ FULL_PARAMETERS = 600_000_000
 QUANTIZE_PARAMETERS_PER_S = 3_500_000
 
 
-def make(run: Run, examples_hash: str, answers_hash: str) -> Manifest:
+def make(run: Run, examples_hash: str, said: Answers) -> Manifest:
     """Train, go on with training, or find it done."""
     from apprentice.train import sft
 
@@ -30,9 +30,9 @@ def make(run: Run, examples_hash: str, answers_hash: str) -> Manifest:
         run.tokenizer,
         run.artifact("checkpoint"),
         sft=config,
-        parents={"base": run.base_hash, "examples": examples_hash, "answers": answers_hash},
+        parents={"base": run.base_hash, "examples": examples_hash, "answers": said.hash},
         progress=run.progress,
-        answers=answers.read(run.home.answers, run.tokenizer),
+        answers=said.conversations,
         steps=run.config.steps,
         budget_s=budget,
     )
