@@ -284,7 +284,8 @@ class _Packer:
 def pack_adapter(library: Library, config: ModelConfig, corrections: Mapping[str, LowRank]) -> PackedAdapter:
     """Corrections as they stand beside the stacked matrices: of q, k and v one of three times the rank, in which each reads
     its own part."""
-    functions, kept = library.bind(SIGNATURES), []
+    functions = library.bind(SIGNATURES)
+    kept: list[np.ndarray] = []
     adapters = (CAdapter * (4 * config.num_layers))()
     for index in range(config.num_layers):
         for number, (names, rows) in enumerate(_stacks(config, index)):
