@@ -154,15 +154,14 @@ class Study:
               rows: Callable[[list[Example]], list[Example]] = lambda rows: rows) -> Path:  # fmt: skip
         """A checkpoint, by time or with as many steps as another one; goes on where a killed run stopped."""
         train_rows, heldout = list(store.read(self.examples, "train")), list(store.read(self.examples, "valid"))
-        said = self.benchmark.work / "answers"
-        asked = answers.write(said, self.base, weights_hash(self.base), self.tokenizer, progress=self.progress)
+        said = answers.of(self.base, weights_hash(self.base), self.tokenizer, progress=self.progress)
         parents = {
-            "base": weights_hash(self.base), "examples": artifacts.read(self.examples).hash, "answers": asked.hash, "label": label,
+            "base": weights_hash(self.base), "examples": artifacts.read(self.examples).hash, "answers": said.hash, "label": label,
         }  # fmt: skip
         steps = self.benchmark.result(f"{self.name}-{steps_of}")["details"]["counts"]["steps"] if steps_of else None
         sft.train(
             self.base, rows(train_rows), heldout, self.tokenizer, self.model(label), sft=dataclasses.replace(self.recipe, seed=seed),
-            parents=parents, progress=self.progress, answers=answers.read(said, self.tokenizer), steps=steps,
+            parents=parents, progress=self.progress, answers=said.conversations, steps=steps,
             budget_s=None if minutes is None else 60 * minutes,
         )  # fmt: skip
         return self.model(label)

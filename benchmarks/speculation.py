@@ -34,6 +34,7 @@ from apprentice.learn.stages import memory as memory_stage
 from apprentice.learn.stages import quantize
 from apprentice.memory.gate import Gate
 from apprentice.memory.mixture import MemoryMixture
+from apprentice.memory.native import NativeMixture
 from apprentice.model import base
 from apprentice.quantize.convert import QuantizeConfig
 from apprentice.text.edits import UntilEndMark
@@ -77,13 +78,14 @@ def ask(generator: Generator, request: Request) -> tuple[Sample, float]:
     return sample, time.perf_counter() - (first[0] if first else started)
 
 
-def look(mixture: MemoryMixture, reply: list[int], vocabulary: int) -> tuple[float, float]:
+def look(mixture: MemoryMixture | NativeMixture, reply: list[int], vocabulary: int) -> tuple[float, float]:
     """Seconds of looking, and of mixing besides, over a whole reply."""
     log_probs_V = np.full(vocabulary, -np.log(vocabulary), np.float32)
     looking = mixing = 0.0
     for token_id in reply:
         start = time.perf_counter()
-        mixture.opinions()
+        # What both have done by the time that they mix: the reference keeps Python objects, native code its own.
+        mixture.look() if isinstance(mixture, NativeMixture) else mixture.opinions()
         middle = time.perf_counter()
         mixture.mix(log_probs_V)
         end = time.perf_counter()
@@ -119,7 +121,7 @@ def measure(study: Study, model: Path, commits: int) -> tuple[list[Row], dict[st
             tallies[name].take(*ask(generator, request))
         at_commits.append(view.moment.work.commit)
         mixture = arm.edit_mixture(view, arm.edit_prompt_ids(view))
-        assert isinstance(mixture, MemoryMixture)
+        assert isinstance(mixture, MemoryMixture | NativeMixture)
         reply = tallies["memory"].replies[-1]
         looks.append(look(mixture, reply, study.tokenizer.vocab_size))
         study.progress.advance()

@@ -185,7 +185,7 @@ CASES: dict[str, Harm] = {
         ("vocab_size", 2**40), ("vocab_size", 0), ("hidden_size", 2**31), ("hidden_size", -64), ("hidden_size", "64"),
         ("num_hidden_layers", 10**9), ("num_hidden_layers", 0), ("num_hidden_layers", 2.5), ("num_attention_heads", 0),
         ("num_attention_heads", 3), ("num_key_value_heads", 0), ("intermediate_size", 2**40), ("head_dim", 2**20),
-        ("max_position_embeddings", 0), ("rope_parameters", {"rope_theta": -5}), ("rope_parameters", {"rope_theta": "x"}),
+        ("max_position_embeddings", 0), ("rope_parameters", {"rope_theta": -5}), ("rope_parameters", {"rope_theta": 0}), ("rope_parameters", {"rope_theta": "x"}),
         ("rope_parameters", {"rope_type": "evil", "rope_theta": 1e4}), ("rms_norm_eps", "x"), ("model_type", "gpt_bigcode"), ("auto_map", {"AutoModel": "evil.Model"}),
         ("quantization_config", {"quant_method": "gptq"}), ("quantization_config", [1]), ("quantization_config", {"format": ["x"]}),
     )},

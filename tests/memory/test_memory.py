@@ -1,11 +1,12 @@
 """What a memory knows at a place, and what it must not know there."""
 
+from typing import Any
+
 import numpy as np
 
 from apprentice.core.fakes import ByteTokenizer
 from apprentice.memory.gate import SOURCES, Gate
 from apprentice.memory.memory import Memory
-from apprentice.memory.mixture import MemoryMixture
 from apprentice.text.edits import END_MARK, NEW_MARK, Edit
 
 TOKENIZER = ByteTokenizer()
@@ -18,7 +19,7 @@ def text(lines: list[str]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def says(mixture: MemoryMixture, source: str, typed: str = "") -> str:
+def says(mixture: Any, source: str, typed: str = "") -> str:
     """What the source would draft after `typed`, best token by best token."""
     for token in TOKENIZER.encode(typed):
         mixture.advance(token)
@@ -32,7 +33,7 @@ def says(mixture: MemoryMixture, source: str, typed: str = "") -> str:
     return TOKENIZER.decode(said)
 
 
-def at_line_4(memory: Memory, prompt_ids: list[int] = REPLACE, **options: str) -> MemoryMixture:
+def at_line_4(memory: Memory, prompt_ids: list[int] = REPLACE, **options: str) -> Any:
     return memory.mixture(path="shapes.py", lines=FILE, start_line=3, end_line=4, prompt_ids=prompt_ids, **options)
 
 

@@ -126,3 +126,33 @@ def test_a_batch_without_changed_tokens_says_so(debug_model, make_rows, tokenize
     batch = collate(pack(make_rows(1), tokenizer, PackingConfig()))
     batch.kinds_BT[batch.kinds_BT == CHANGED] = 0
     assert len(losses.changed_nll(debug_model, batch, matmul=torch.float32)[0]) == 0
+
+
+def _soft(count=300, width=24, words=500):
+    random = torch.Generator().manual_seed(3)
+    rows = torch.where(torch.rand(count, generator=random) < 0.4, torch.arange(count), -1)
+    rows[rows >= 0] = torch.arange(int((rows >= 0).sum()))
+    states = torch.randn(int((rows >= 0).sum()), width, generator=random)
+    return losses.Soft(rows, states, torch.randn(words, width, generator=random))
+
+
+def test_chunks_give_the_loss_and_gradients_where_another_model_is_meant():
+    x, head, targets, weights = _case()
+    soft = _soft()
+    reference = losses.reference_nll(head(x), targets, weights, soft)
+    reference.backward()
+    wanted = (_grad(x), _grad(head.weight))
+    value = losses.weighted_nll(x, head, targets, weights, soft=soft)
+    value.backward()
+    assert value.item() == pytest.approx(reference.item(), rel=1e-6)
+    assert value.item() != pytest.approx(losses.weighted_nll(x, head, targets, weights).item(), rel=1e-4)
+    torch.testing.assert_close(_grad(x), wanted[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(_grad(head.weight), wanted[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_that_says_what_is_meant_is_not_moved():
+    x, head, targets, weights = _case(count=40)
+    soft = losses.Soft(torch.arange(40), x.detach(), head.weight.detach())
+    losses.weighted_nll(x, head, targets, weights, soft=soft).backward()
+    assert _grad(x).abs().max() < 1e-5
+    assert _grad(head.weight).abs().max() < 1e-4

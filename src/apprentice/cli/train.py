@@ -53,7 +53,7 @@ def sft(
     from apprentice.examples import store
     from apprentice.learn.config import parse_budget
     from apprentice.learn.opening import weights_hash
-    from apprentice.learn.stages import rehearsal
+    from apprentice.learn.stages import answers
     from apprentice.model import base as bases
     from apprentice.text.tokenizer import Tokenizer
     from apprentice.train import sft as stage
@@ -70,7 +70,7 @@ def sft(
     with Progress() as progress:
         folder = bases.resolve(None if base == "default" else base, progress=progress)
         tokenizer, base_hash = Tokenizer.load(folder), weights_hash(folder)
-        said = rehearsal.of(folder, base_hash, tokenizer, progress=progress) if resolved.rehearsal else None
+        said = answers.of(folder, base_hash, tokenizer, progress=progress) if resolved.rehearsal else None
         made = stage.train(
             folder, list(store.read(examples, "train")), list(store.read(examples, "valid")), tokenizer, out,
             sft=resolved, progress=progress, steps=steps, budget_s=budget_s,

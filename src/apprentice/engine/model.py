@@ -367,7 +367,7 @@ def _adapted(layer: Layer, at: str, corrections: Mapping[str, LowRank], rows: Ma
             parts = np.split(changed[field], np.cumsum([rows[module] for module in modules])[:-1])
             for module, part_OI in zip(modules, parts, strict=True):
                 if module in corrections:
-                    part_OI += corrections[module].b_OR @ corrections[module].a_RI
+                    part_OI += corrections[module].product()
     return replace(layer, **changed)
 
 

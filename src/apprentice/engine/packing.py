@@ -298,7 +298,7 @@ def pack_adapter(library: Library, config: ModelConfig, corrections: Mapping[str
             wide_RO = np.zeros((rank, num_outputs), np.float32)
             at = 0
             for part, outputs in parts:
-                wide_RO[at : at + len(part.a_RI), outputs] = part.b_OR.T
+                wide_RO[at : at + len(part.a_RI), outputs] = np.float32(part.scale) * part.b_OR.T
                 at += len(part.a_RI)
             narrow = tiles.aligned(functions.apprentice_decoder_matrix_bytes(FLOAT, rank, inputs))
             place = c_void_p(narrow.ctypes.data)

@@ -30,7 +30,7 @@ from apprentice.learn.config import LearnConfig
 from apprentice.learn.current import Current
 from apprentice.learn.opening import open_model
 from apprentice.learn.run import CURRENT, RESULT, Home, Run, asked
-from apprentice.learn.stages import answers, base, evaluation, examples, memory, quantize, rehearsal, sessions, train
+from apprentice.learn.stages import answers, base, evaluation, examples, memory, quantize, sessions, train
 from apprentice.learn.stages.evaluation import Evaluated
 from apprentice.memory import store as memory_store
 from apprentice.sessions import store as sessions_store
@@ -110,7 +110,7 @@ def _work(run: Run, read: Sessions) -> Learned:
     if not made.counts.get("test_next_edit") or not made.counts.get("train_next_edit"):
         raise ConfigError("too few usable edits to learn from and to test on", hint="name a repository with more history")
     run.clock.enter("answers")
-    said = rehearsal.make(run)
+    said = answers.make(run)
     run.clock.enter("train")
     trained = train.make(run, made.hash, said)
     run.clock.enter("quantize")

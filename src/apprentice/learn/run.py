@@ -67,10 +67,6 @@ class Home:
     def sessions(self) -> Path:
         return self.folder / "sessions"
 
-    @property
-    def answers(self) -> Path:
-        return self.folder / "answers"
-
     def runs(self) -> list[Path]:
         """All runs, oldest first."""
         return sorted(path for path in (self.folder / "runs").glob("[0-9]*") if path.is_dir())

@@ -33,7 +33,7 @@ MAX_WINDOW = 4096
 SMALL = 2048
 """Places below which segments are always merged."""
 NO_GROUP = -1
-_REMOVED = -2
+REMOVED = -2
 _OFFSETS = np.arange(MAX_MATCH)
 
 
@@ -75,7 +75,7 @@ class Index:
     def __init__(self) -> None:
         self._documents: dict[int, Document] = {}
         self._segments: list[_Segment] = []
-        self._groups = np.full(64, _REMOVED, np.int32)
+        self._groups = np.full(64, REMOVED, np.int32)
         self._next_number = 0
         self._num_tokens = 0
 
@@ -114,7 +114,7 @@ class Index:
     def remove(self, number: int) -> None:
         """Raises: KeyError where there is no such document."""
         self._num_tokens -= len(self._documents.pop(number).tokens)
-        self._groups[number] = _REMOVED
+        self._groups[number] = REMOVED
 
     def copy(self) -> Index:
         """An index that grows apart from this one. Segments never change, so they are shared."""
@@ -132,7 +132,7 @@ class Index:
         number = self._next_number
         self._next_number += 1
         if number == len(self._groups):
-            self._groups = np.concatenate([self._groups, np.full(len(self._groups), _REMOVED, np.int32)])
+            self._groups = np.concatenate([self._groups, np.full(len(self._groups), REMOVED, np.int32)])
         self._documents[number] = document
         self._groups[number] = document.group
         self._num_tokens += len(document.tokens)
@@ -198,6 +198,11 @@ class _Segment:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What native code reads: the text backwards, keys, documents and places, all int32."""
+        return self._backwards, self.keys, self._documents, self._places
+
     def nearest(
         self, query: np.ndarray, count: int, groups: np.ndarray, without_group: int | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -230,7 +235,7 @@ class _Segment:
 
     def _allowed(self, rows: slice, groups: np.ndarray, without_group: int | None) -> np.ndarray:
         found = groups[self._documents[rows]]
-        return found != _REMOVED if without_group is None else (found != _REMOVED) & (found != without_group)
+        return found != REMOVED if without_group is None else (found != REMOVED) & (found != without_group)
 
 
 def _concatenate(documents: list[Document]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

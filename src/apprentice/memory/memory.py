@@ -1,7 +1,7 @@
 """What a repository and its edits say next, known a second after it was written and without training.
 
     files, edits --tokens--> two indexes --+
-    the file at hand, without the region --+--> MemoryMixture --> mixed probabilities, drafts for speculative decoding
+    the file at hand, without the region --+--> NativeMixture --> mixed probabilities, drafts for speculative decoding
     the region's own lines ----------------+--> Resemblances (`complete --why`)
 
 Four sources, each trusted as far as the gate says: the file at hand, the repository's other files, every earlier edit
@@ -24,10 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from apprentice.core.protocols import Tokenizer
+from apprentice.core.protocols import Mixture, Tokenizer
+from apprentice.kernels import native as kernels
 from apprentice.memory.gate import Gate
 from apprentice.memory.index import MAX_MATCH, Document, Index
 from apprentice.memory.mixture import MemoryMixture, Recorder, Source
+from apprentice.memory.native import MAX_SEGMENTS, NativeMixture
 from apprentice.memory.resemblance import Origin, Resemblance, resemblances
 from apprentice.text.edits import END_MARK, NEW_MARK, Edit
 
@@ -142,12 +144,16 @@ class Memory:
     def mixture(
         self, *, path: str, lines: Sequence[str], start_line: int, end_line: int, prompt_ids: Sequence[int],
         line_start: str = "",
-    ) -> MemoryMixture:  # fmt: skip
+    ) -> Mixture:  # fmt: skip
         """For a suggestion that replaces lines [start_line, end_line) of a file as it stands.
 
         `prompt_ids` ending in NEW_MARK ask for a whole replacement; all others for a completion, whose first line
         starts with `line_start` (what the healed prompt still shows of it)."""
-        return MemoryMixture(*self._at(path, lines, start_line, end_line, prompt_ids, line_start), self.gate)
+        sources, context = self._at(path, lines, start_line, end_line, prompt_ids, line_start)
+        library = kernels.load()
+        if library is not None and all(len(source.view.segments) <= MAX_SEGMENTS for source in sources if source is not None):
+            return NativeMixture(sources, context, self.gate, library)
+        return MemoryMixture(sources, context, self.gate)
 
     def recorder(
         self, *, path: str, lines: Sequence[str], start_line: int, end_line: int, prompt_ids: Sequence[int],

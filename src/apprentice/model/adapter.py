@@ -14,25 +14,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from apprentice.core import files
-from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError, InternalError
-from apprentice.model import tensor_files
-from apprentice.model.config import read_json
+from apprentice.core.errors import InternalError
+from apprentice.model import adapter_files, tensor_files
+from apprentice.model.adapter_files import CONFIG_FILE, MAX_RANK, WEIGHTS_FILE
 from apprentice.model.transformer import Transformer
 from apprentice.model.weights import folder_name
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-MAX_RANK = 1024
-CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 
 _PREFIX = "base_model.model."
 _PLAIN: dict[str, Any] = {
@@ -47,7 +44,6 @@ _PLAIN: dict[str, Any] = {
     "target_parameters": None,
 }
 """Settings of PEFT that change what is computed, at the only values that are computed here."""
-_STARTS_THAT_LEAVE_THE_BASE = (None, "gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,35 +134,20 @@ def save(model: Transformer, config: LoraConfig, folder: Path, *, base: str = ""
 
 def load(model: Transformer, folder: Path) -> LoraConfig:
     """Attaches the corrections of a folder in PEFT's layout. Raises: InputError naming what does not fit."""
-    path = folder / CONFIG_FILE
-    config = _read_settings(path, read_json(path))
-    weights = folder / WEIGHTS_FILE
-    if not weights.is_file() and list(folder.glob("*.bin")):
-        raise HostileInputError(
-            f"{folder}: only a pickled adapter; unpickling can run any code, so it is not read",
-            hint="save it as `adapter_model.safetensors`",
-        )
-    file = tensor_files.TensorFile(weights)
-    expected = {
-        f"{_PREFIX}{folder_name(name)}": (parent, leaf, linear) for name, parent, leaf, linear in _named_linears(model)
-    }
-    found = sorted({name.rsplit(".lora_", 1)[0] for name in file.tensors})
-    known = {f"{name}.{matrix}.weight" for name in found for matrix in ("lora_A", "lora_B")}
-    if surplus := sorted(file.tensors.keys() - known):
-        raise InputError(f"{weights}: tensor `{surplus[0]:.120}` is no part of a plain LoRA", hint="merge it with PEFT")
+    found = adapter_files.read(folder, model.config)
+    places = {folder_name(name): (parent, leaf, linear) for name, parent, leaf, linear in _named_linears(model)}
     model.requires_grad_(False)
-    for name in found:
-        if name not in expected:
-            raise InputError(
-                f"{weights}: `{name:.120}` has no place in this model", hint="is it made for another base?"
-            )
-        parent, leaf, linear = expected[name]
-        lora = LoraLinear(linear, config.rank, config.alpha / config.rank, config.dropout)
-        for matrix, parameter in (("lora_A", lora.lora_A), ("lora_B", lora.lora_B)):
-            _fill(parameter, file, f"{name}.{matrix}.weight")
+    for module, part in found.items():
+        parent, leaf, linear = places[module]
+        lora = LoraLinear(linear, len(part.a_RI), part.scale, 0.0)
+        with torch.no_grad():
+            lora.lora_A.copy_(torch.tensor(part.a_RI))
+            lora.lora_B.copy_(torch.tensor(part.b_OR))
         setattr(parent, leaf, lora)
-    leaves = {name.rsplit(".", 1)[-1] for name in found}
-    return replace(config, targets=tuple(leaf for leaf in ALL_LINEAR if leaf in leaves))
+    leaves = {module.rsplit(".", 1)[-1] for module in found}
+    part = next(iter(found.values()))
+    rank = len(part.a_RI)
+    return LoraConfig(rank=rank, alpha=part.scale * rank, targets=tuple(leaf for leaf in ALL_LINEAR if leaf in leaves))
 
 
 @torch.no_grad()
@@ -213,42 +194,3 @@ def _named_linears(model: Transformer) -> Iterator[tuple[str, nn.Module, str, nn
 
 def _loras(model: Transformer) -> Iterator[tuple[str, LoraLinear]]:
     return ((name, module) for name, module in model.named_modules() if isinstance(module, LoraLinear))
-
-
-def _read_settings(path: Path, settings: dict[str, Any]) -> LoraConfig:
-    if settings.get("peft_type") != "LORA":
-        raise InputError(
-            f"{path}: adapter type {settings.get('peft_type')!r:.40} is not supported, only LORA",
-            hint="merge it into its base with the tool that made it",
-        )
-    for name, plain in _PLAIN.items():
-        if (settings.get(name) or None) != (plain or None):
-            raise InputError(
-                f"{path}: `{name}` other than {plain!r} is not supported", hint="merge the adapter with PEFT"
-            )
-    start = settings.get("init_lora_weights", True)
-    if not isinstance(start, bool) and start not in _STARTS_THAT_LEAVE_THE_BASE:
-        raise InputError(f"{path}: `init_lora_weights` {start!r:.40} changes the base", hint="merge the adapter with PEFT")
-    rank, alpha, dropout = settings.get("r"), settings.get("lora_alpha"), settings.get("lora_dropout", 0.0)
-    numbers = (rank, alpha, dropout)
-    if isinstance(rank, float) or any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
-        raise InputError(f"{path}: `r`, `lora_alpha` or `lora_dropout` is no number", hint=DAMAGED_HINT)
-    assert isinstance(rank, int)
-    assert alpha is not None
-    try:
-        # Rank-stabilized LoRA scales by alpha / sqrt(rank): the same as a larger alpha.
-        stretch = math.sqrt(rank) if settings.get("use_rslora") and rank > 0 else 1.0
-        return LoraConfig(rank=rank, alpha=float(alpha) * stretch, dropout=float(dropout))
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{path}: {error}", hint=DAMAGED_HINT) from None
-
-
-@torch.no_grad()
-def _fill(parameter: nn.Parameter, file: tensor_files.TensorFile, name: str) -> None:
-    info = file.tensors.get(name)
-    if info is None or info.shape != tuple(parameter.shape):
-        found = "missing" if info is None else f"of shape {info.shape}"
-        raise HostileInputError(
-            f"{file.path}: tensor `{name:.120}` is {found}, {tuple(parameter.shape)} is needed", hint=DAMAGED_HINT
-        )
-    parameter.copy_(torch.from_numpy(np.array(tensor_files.to_float32(file.array(name), info.dtype))))

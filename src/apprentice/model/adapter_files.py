@@ -1,6 +1,6 @@
 """A LoRA folder in PEFT's layout, read without torch: which modules it corrects, and by what.
 
-    adapter_config.json, adapter_model.safetensors --read--> {module: LowRank}      W' = W + B A, the scale is in B
+    adapter_config.json, adapter_model.safetensors --read--> {module: LowRank}      W' = W + scale B A
 
 Everything is checked against the shapes of the model before it is read. What changes more than a plain LoRA does is refused.
 """
@@ -36,7 +36,11 @@ class LowRank:
 
     a_RI: np.ndarray
     b_OR: np.ndarray
-    """Scaled."""
+    scale: float
+
+    def product(self) -> np.ndarray:
+        """What is added to the weights, float32 [O, I]."""
+        return np.float32(self.scale) * (self.b_OR @ self.a_RI)
 
 
 def read(folder: Path, config: ModelConfig) -> dict[str, LowRank]:
@@ -56,7 +60,7 @@ def read(folder: Path, config: ModelConfig) -> dict[str, LowRank]:
         if not name.startswith(_PREFIX) or not module.endswith("_proj") or len(shape) != 2:
             raise InputError(f"{path}: `{name:.120}` has no place in this model", hint="is it made for another base?")
         a_RI = _matrix(file, f"{name}.lora_A.weight", (rank, shape[1]))
-        found[module] = LowRank(a_RI, _matrix(file, f"{name}.lora_B.weight", (shape[0], rank)) * np.float32(scale))
+        found[module] = LowRank(a_RI, _matrix(file, f"{name}.lora_B.weight", (shape[0], rank)), scale)
     known = {f"{_PREFIX}{module}.lora_{letter}.weight" for module in found for letter in "AB"}
     if surplus := sorted(file.tensors.keys() - known):
         raise InputError(f"{path}: tensor `{surplus[0]:.120}` is no part of a plain LoRA", hint="merge it with PEFT")
@@ -76,10 +80,11 @@ def _settings(path: Path) -> tuple[int, float]:
     if settings.get("init_lora_weights", True) not in _STARTS:
         changed.append("init_lora_weights")
     if changed:
-        raise InputError(f"{path}: `{changed[0]}` as it is set is not supported", hint="merge the adapter with PEFT")
+        value = str(settings[changed[0]])
+        raise InputError(f"{path}: `{changed[0]}` {value:.40} is not supported", hint="merge the adapter with PEFT")
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
     if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= MAX_RANK:
-        raise InputError(f"{path}: `r` is no whole number from 1 to {MAX_RANK}", hint=DAMAGED_HINT)
+        raise InputError(f"{path}: the rank `r` is no whole number from 1 to {MAX_RANK}", hint=DAMAGED_HINT)
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1e9:
         raise InputError(f"{path}: `lora_alpha` is no positive number", hint=DAMAGED_HINT)
     return rank, float(alpha) / (math.sqrt(rank) if settings.get("use_rslora") else rank)

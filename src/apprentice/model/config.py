@@ -290,7 +290,7 @@ def _rope(data: dict[str, Any]) -> tuple[float, RopeScaling | None]:
     """Both spellings: `rope_theta` + `rope_scaling`, and the newer `rope_parameters`."""
     newer, older = _get(data, "rope_parameters", dict, None), _get(data, "rope_scaling", dict, None)
     settings = newer or older or {}
-    theta = float(_get(settings, "rope_theta", (int, float), None) or _get(data, "rope_theta", (int, float), 10000.0))
+    theta = float(_get(settings, "rope_theta", (int, float), _get(data, "rope_theta", (int, float), 10000.0)))
     kind = settings.get("rope_type", settings.get("type", "default"))
     if kind not in _SETTINGS_OF_ROPE:
         raise InputError(f"rope type {kind!r} is not supported, only {', '.join(_SETTINGS_OF_ROPE)}")

@@ -107,12 +107,12 @@ class Trainer:
         self, model: Transformer, sequences: Sequence[PackedSequence], heldout: Sequence[PackedSequence], plan: Plan,
         weights_table: np.ndarray, folder: Path, *, config: LoopConfig, optimizer_config: OptimizerConfig,
         progress: ProgressSink, clock: Callable[[], float] = time.monotonic, already_s: float = 0.0,
-        flops_per_token: float | None = None,
+        flops_per_token: float | None = None, teacher: losses.Teacher | None = None,
     ) -> None:
         """`already_s`: seconds of the budget that this process has spent before, on calibration. `flops_per_token`: of
         forward and backward, for MFU; by default all weights are trained."""
         self._model, self._sequences, self._plan, self._table = model, sequences, plan, weights_table
-        self._heldout = [heldout[i] for i in plan.heldout]
+        self._heldout, self._teacher = [heldout[i] for i in plan.heldout], teacher
         self._folder, self._config, self._optimizer_config = folder, config, optimizer_config
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise InputError("no weight of the model is left to train", hint="choose other `weights`")
@@ -182,7 +182,8 @@ class Trainer:
             )
         loss = 0.0
         for batch in batches:
-            part = losses.batch_loss(self._model, batch, self._table, total, matmul=self._plan.numerics.matmul)
+            matmul = self._plan.numerics.matmul
+            part = losses.batch_loss(self._model, batch, self._table, total, matmul=matmul, teacher=self._teacher)
             part.backward()
             loss += float(part.detach())
         grad_norm = self._optimizer.step(lr)

@@ -138,6 +138,8 @@ class Batch:
     """None where every sequence is one segment: a causal mask is enough."""
     num_tokens: int
     """Without padding."""
+    sequences: tuple[PackedSequence, ...] = ()
+    """What stands in the rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,7 +175,7 @@ def collate(sequences: Sequence[PackedSequence]) -> Batch:
         token_ids_BT[i, :at], kinds_BT[i, :at] = sequence.token_ids_T, sequence.kinds_T
         segments_BT[i, :at], segments_BT[i, at:] = sequence.segments_T, sequence.segments_T[-1]
     whole = not segments_BT.any()
-    return Batch(token_ids_BT, kinds_BT, None if whole else segments_BT, sum(len(s) for s in sequences))
+    return Batch(token_ids_BT, kinds_BT, None if whole else segments_BT, sum(map(len, sequences)), tuple(sequences))
 
 
 def row_tokens(row: Row, tokenizer: Tokenizer, config: PackingConfig) -> Tokens:

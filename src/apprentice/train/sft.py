@@ -179,10 +179,12 @@ def train(
                 raise InputError(
                     f"`{folder}` belongs to a run on other examples", hint=f"remove `{out}` to train from the start"
                 )
+            with numerics.applied(plan.numerics):
+                teacher = rehearsal.Teacher(model, data.sequences, matmul=plan.numerics.matmul)
             trainer = Trainer(
                 model, data.sequences, data.heldout, plan, sft.loss.table(), folder, config=sft.loop,
                 optimizer_config=sft.rates(), progress=progress, clock=clock, already_s=clock() - started,
-                flops_per_token=_flops_per_token(model, sft),
+                flops_per_token=_flops_per_token(model, sft), teacher=teacher,
             )
             outcome = trainer.run()
             if trainer.load_best(outcome):
@@ -227,7 +229,8 @@ def prepare(
     measured = [row for row in heldout_rows if row.kind in sft.kinds and any(span[2] == "changed" for span in row.spans)]
     heldout = pack(one_kind_each(measured, sft), tokenizer, sft.packing)
     reasons = {"sequence without loss": len(packed) - len(sequences), "shown as another kind": len(train_rows) - len(rows)}
-    sequences = rehearsal.interleave(sequences, answers, share=sft.rehearsal, tokens=sft.packing.sequence_tokens)
+    share = sft.rehearsal if sft.loss.reply > 0 else 0.0
+    sequences = rehearsal.interleave(sequences, answers, share=share, tokens=sft.packing.sequence_tokens)
     return Data(rows, sequences, heldout, {reason: count for reason, count in reasons.items() if count})
 
 

@@ -26,6 +26,7 @@ void attend(const Attention& attention);
 void remember_bytes(const float* key, const float* value, int64_t head_size, int64_t slot, uint16_t* keys, uint16_t* values);
 void attend_bytes(const Attention& attention);
 double log_sum_exp(const float* x, int64_t k);
+double entropy(const float* x, int64_t k);
 void subtract(const float* x, double by, int64_t k, float* y);
 
 }  // namespace apprentice::APPRENTICE_VARIANT

@@ -331,6 +331,19 @@ double log_sum_exp(const float* x, int64_t k) {
   return double(largest) + __builtin_log(total);
 }
 
+double entropy(const float* x, int64_t k) {
+  double total = 0;
+  for (int64_t start = 0; start < k; start += kSumPart) {
+    Lanes sum = splat(0);
+    in_lanes(k - start < kSumPart ? k - start : kSumPart, [&](int64_t at, int n) {
+      const Lanes known = larger(load_some(x + start + at, n), splat(-60));
+      sum = sum + first_of(exponential(known) * known, splat(0), n);
+    });
+    total -= double(sum_of(sum));
+  }
+  return total;
+}
+
 void subtract(const float* x, double by, int64_t k, float* y) {
   // In two parts, so that a likely token's small number is not lost beside a large sum.
   const Lanes most = splat(float(by)), rest = splat(float(by - double(float(by))));

@@ -104,6 +104,8 @@ struct Operators {
   void (*attend_bytes)(const Attention& attention);
   // log(sum(exp(x))), for a head computed in pieces, and y = x - by.
   double (*log_sum_exp)(const float* x, int64_t k);
+  // -sum(exp(x) x) with x not below -60.
+  double (*entropy)(const float* x, int64_t k);
   void (*subtract)(const float* x, double by, int64_t k, float* y);
 };
 

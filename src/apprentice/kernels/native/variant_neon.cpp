@@ -7,7 +7,7 @@ const Operators& neon() {
   using namespace neon_ops;
   static const Operators table = {
       "neon", quantize, nvfp4_step, nvfp4_prompt, int8_product, bf16_product, float_product,
-      norm, rotate, gate, add, add_rows, remember, attend, remember_bytes, attend_bytes, log_sum_exp, subtract,
+      norm, rotate, gate, add, add_rows, remember, attend, remember_bytes, attend_bytes, log_sum_exp, entropy, subtract,
   };
   return table;
 }

@@ -1,14 +1,18 @@
-"""base -> answers/: its own answers to everyday questions, which training repeats between the edits.
+"""base -> its own answers to everyday questions, which training repeats between the edits.
 
     questions.txt, base --sample, keep what comes to an end--> answers.jsonl (`messages`)
 
-Made once for a base and kept beside the sessions, since every run starts from the same base.
+They depend on the base alone, so they are asked once on a machine and kept with the bases:
+
+    ~/.cache/apprentice/answers/HASH/        all questions
+    ~/.cache/apprentice/answers/HASH-30s/    those that were answered in that time: another budget asks again
 """
 
 from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,16 +23,16 @@ from apprentice.core.errors import InputError
 from apprentice.core.protocols import Generator, ProgressSink, Request
 from apprentice.learn.opening import open_model
 from apprentice.learn.run import Run
+from apprentice.model import base as bases
 from apprentice.text.chat import Rendered, render
 from apprentice.text.tokenizer import Tokenizer
 
 KIND = "answers"
-VERSION = 1
+VERSION = 2
 FILE = "answers.jsonl"
 QUESTIONS = Path(__file__).with_name("questions.txt")
-TEMPERATURE = 1.0
-"""What is repeated then has the frequencies that the base gives it. With 0.7 the model grew surer of itself: a hundred fixed
-replies cost 2.5% more bits."""
+TEMPERATURE, TOP_P = 0.7, 0.95
+"""Texts like those that it gives when it is used. Training repeats its distributions along them, not these draws."""
 MAX_TOKENS = 256
 FIRST = 16
 """Questions asked first: a base that comes to an end with none of them is asked no more."""
@@ -36,10 +40,29 @@ SHARE = 0.05
 """Of the budget, after which answers that are not done are given up."""
 
 
-def make(run: Run) -> Manifest:
-    """Ask the run's base, or find it asked."""
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a base said."""
+
+    hash: str
+    conversations: list[Rendered]
+
+
+def make(run: Run) -> Answers:
+    """Of the run's base, within its share of the budget."""
     limit_s = SHARE * run.config.budget_s if run.config.by_clock else None
-    return write(run.home.answers, run.base_folder, run.base_hash, run.tokenizer, progress=run.progress, limit_s=limit_s)
+    return of(run.base_folder, run.base_hash, run.tokenizer, progress=run.progress, limit_s=limit_s)
+
+
+def of(base: Path, base_hash: str, tokenizer: Tokenizer, *, progress: ProgressSink, limit_s: float | None = None) -> Answers:
+    """Asked now, or found: all of them, where they were ever asked without a limit."""
+    kept = files.make_folder(bases.cache_folder() / "answers")
+    folder = kept / base_hash[:16]
+    if limit_s is not None and not artifacts.is_finished(folder):
+        folder = kept / f"{base_hash[:16]}-{limit_s:.0f}s"
+    with files.lock(folder):
+        manifest = write(folder, base, base_hash, tokenizer, progress=progress, limit_s=limit_s)
+        return Answers(manifest.hash, read(folder, tokenizer))
 
 
 def write(
@@ -95,6 +118,6 @@ def _ask(
 def _request(tokenizer: Tokenizer, question: str, seed: int) -> Request:
     prompt = render(tokenizer, None, [{"role": "user", "content": question}], add_generation_prompt=True)
     return Request(
-        prompt_ids=prompt.token_ids, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, seed=seed,
+        prompt_ids=prompt.token_ids, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, top_p=TOP_P, seed=seed,
         stop_ids=tokenizer.eos_ids,
     )  # fmt: skip

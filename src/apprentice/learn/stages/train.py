@@ -8,7 +8,7 @@ from apprentice.core.artifacts import Manifest
 from apprentice.examples import store
 from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE
 from apprentice.learn.run import Run
-from apprentice.learn.stages.rehearsal import Answers
+from apprentice.learn.stages.answers import Answers
 from apprentice.model.config import ModelConfig, read_config
 
 FULL_PARAMETERS = 600_000_000
