@@ -22,7 +22,8 @@ def _loss(model):
 def test_the_measured_choice_is_the_fastest_that_was_tried(debug_model):
     chosen = numerics.measure(debug_model, _loss(debug_model), threads=1)
     assert chosen.seconds
-    assert min(chosen.seconds, key=lambda name: chosen.seconds[name]) == f"{chosen.arithmetic} x 1"
+    # Rounded to a ten-thousandth, two may be as fast.
+    assert chosen.seconds[f"{chosen.arithmetic} x 1"] == min(chosen.seconds.values())
     assert chosen.threads == 1
     assert chosen.peak_gflops > 0.1
     assert all(p.grad is None for p in debug_model.parameters())
