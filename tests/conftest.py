@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from apprentice.kernels import native
+from apprentice.kernels.native import Library
+
 
 class GitRepository:
     """A small repository in the making; each commit a minute after the one before."""
@@ -80,6 +83,15 @@ def new_repository(tmp_path: Path) -> Callable[..., GitRepository]:
 def repository_at() -> type[GitRepository]:
     """Makes repositories that several tests share: `repository_at(path)`."""
     return GitRepository
+
+
+@pytest.fixture(scope="session")
+def library() -> Library:
+    """The native operators, which ./test compiles: without a compiler, what needs them is skipped and says why."""
+    found = native.load()
+    if found is None:
+        pytest.skip(native.why_missing())
+    return found
 
 
 @pytest.fixture(scope="session")

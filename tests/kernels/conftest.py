@@ -2,19 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from apprentice.kernels import native
 from apprentice.kernels.native import Library, Pool
 
 VARIANTS = ("portable", "avx2", "avx512", "neon")
-
-
-@pytest.fixture(scope="session")
-def library() -> Library:
-    """The library, which ./test compiles: without a compiler, what needs it is skipped and says why."""
-    found = native.load()
-    if found is None:
-        pytest.skip(native.why_missing())
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apprentice.kernels import native as kernels
 from apprentice.kernels.native import Library
 from apprentice.memory.gate import SOURCES, Gate
 from apprentice.memory.index import Document, Index
@@ -18,14 +17,6 @@ from apprentice.memory.native import NativeMixture
 
 VOCABULARY = 9
 TEXT = st.lists(st.integers(0, VOCABULARY - 1), max_size=60)
-
-
-@pytest.fixture(scope="module")
-def library() -> Library:
-    found = kernels.load()
-    if found is None:
-        pytest.skip(kernels.why_missing())
-    return found
 
 
 def model(seed: int) -> np.ndarray:
