@@ -4,7 +4,8 @@
 
 A result holds its rows (arm, metric, value, low, high), commit, machine, load, package versions, seed, and the hash of
 every source file of the project that the run had imported: of its statements, without comments and docstrings. A figure
-holds until one of these changes: `--stale` lists what must run again. Work that outlives a kill (training, samples) lies under `.cache/benchmarks`, not here.
+holds until one of these changes: `--stale` lists what must run again. Code whose whole effect lies in files that a cell is made
+from can be left out, where the cell says what those files are (`inputs`): the next run looks whether they are the same. Work that outlives a kill (training, samples) lies under `.cache/benchmarks`, not here.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ class Benchmark:
 
     def cell(
         self, name: str, work: Callable[[], tuple[list[Row], dict[str, Any]]], *, seed: int | None = None,
-        ignoring: tuple[str, ...] = (),
+        ignoring: tuple[str, ...] = (), inputs: Callable[[], dict[str, str]] = dict,
     ) -> dict[str, Any]:  # fmt: skip
         """The result of a cell: read where it holds, made where it does not. `work` gives rows and details; `ignoring`: how
-        the paths of sources begin that it does not depend on."""
-        path = self.folder / f"{name}.json"
-        if path.is_file() and not changed_sources(result := self.result(name)):
+        the paths of sources begin that it does not depend on; `inputs`: name -> hash of what it is made from."""
+        path, made_from = self.folder / f"{name}.json", inputs()
+        if path.is_file() and not changed_sources(result := self.result(name)) and result.get("inputs", {}) == made_from:
             return result
         load, started = machine.look().load, time.monotonic()
         rows, details = work()
@@ -65,6 +66,7 @@ class Benchmark:
             "seed": seed,
             "rows": [asdict(row) for row in rows],
             "details": details,
+            "inputs": made_from,
             "seconds": round(time.monotonic() - started, 1),
             "load_before": load,
             "machine": machine.look().to_dict(),

@@ -18,6 +18,7 @@ import argparse
 import ast
 import dataclasses
 import fnmatch
+import hashlib
 import json
 import math
 import random
@@ -80,6 +81,16 @@ CHAT, QUESTIONS = DATA / "chat_replies.jsonl", DATA / "python_questions.txt"
 ANSWER_TOKENS = 320
 ENGINE = ("src/apprentice/engine/", "src/apprentice/kernels/")
 """What generates; its tests hold it to torch's probabilities, so its versions do not make these results stale."""
+READERS = tuple(
+    f"src/apprentice/{path}"
+    for path in (
+        "sessions/", "examples/kinds/", "examples/build.py", "examples/deduplicate.py", "examples/filters.py",
+        "examples/split.py", "examples/store.py", "learn/config.py", "learn/run.py", "learn/sources.py",
+        "learn/stages/sessions.py", "repository/git.py", "repository/process.py", "text/people.py", "text/redaction.py",
+        "text/secret_", "text/token_formats.py",
+    )
+)  # fmt: skip
+"""What makes examples of a repository: as long as it makes the same, results hold (`Study.inputs`)."""
 
 
 class Study:
@@ -120,6 +131,11 @@ class Study:
             works = works[: int(0.8 * len(works))]
         store.write(target, build.build(works, self.tokenizer, config), config, parents=parents)
         return target
+
+    def inputs(self) -> dict[str, str]:
+        """Hashes of what every cell is made from."""
+        data = {name: file.sha256 for name, file in artifacts.read(self.examples).files.items() if not file.volatile}
+        return {"examples": hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()}
 
     @cached_property
     def bench(self) -> TestBench:
@@ -248,8 +264,6 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 def files_hash(path: Path) -> str:
     """Short content hash of a file."""
-    import hashlib
-
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
@@ -312,9 +326,9 @@ def main(arguments: list[str]) -> int:
         studies = {
             name: Study(benchmark, options.folder, name, dev=options.dev, progress=progress, recipe=recipe) for name in names
         }
-        for name, work, seed in cells(studies, options.minutes, "".join(f"-{change}" for change in options.set)):
+        for name, study, work, seed in cells(studies, options.minutes, "".join(f"-{change}" for change in options.set)):
             if fnmatch.fnmatch(name, options.cells):
-                results.append(benchmark.cell(name, work, seed=seed, ignoring=ENGINE))
+                results.append(benchmark.cell(name, work, seed=seed, ignoring=ENGINE + READERS, inputs=study.inputs))
     for result in results:
         for row in result["rows"] if options.json else []:
             print(json.dumps({"cell": result["cell"], **row}))
@@ -326,9 +340,9 @@ def main(arguments: list[str]) -> int:
 
 def cells(
     studies: dict[str, Study], minutes: float, variant: str
-) -> list[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]]:
-    """(name, work, seed) of every cell, the most telling ones first."""
-    found: list[tuple[str, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]] = []
+) -> list[tuple[str, Study, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]]:
+    """(name, repository, work, seed) of every cell, the most telling ones first."""
+    found: list[tuple[str, Study, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]] = []
     names = list(studies)
 
     def tuned(study: Study, label: str, seed: int, **amount: Any) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
@@ -357,19 +371,20 @@ def cells(
 
     first = f"tuned-{minutes:g}m-s0{variant}"
     for study in studies.values():
-        found.append((f"{study.name}-base", lambda s=study: result_rows(s.evaluate("base", [s.contestant("base", s.base)])), None))
-        found.append((f"{study.name}-{first}", tuned(study, first, 0, minutes=minutes), 0))
+        alone = lambda s=study: result_rows(s.evaluate("base", [s.contestant("base", s.base)]))  # noqa: E731
+        found.append((f"{study.name}-base", study, alone, None))
+        found.append((f"{study.name}-{first}", study, tuned(study, first, 0, minutes=minutes), 0))
     for study in studies.values():
         other = studies[names[1 - names.index(study.name)]]
-        found.append((f"{study.name}-generated{variant}", generated(study, first), 0))
-        found.append((f"{study.name}-chat{variant}", lambda s=study: s.chat(first), 0))
-        found.append((f"{study.name}-tuned_other", control(study, "tuned_other", lambda o=other: o.model(first), first), 0))
-        found.append((f"{study.name}-tuned_shuffled", control(
+        found.append((f"{study.name}-generated{variant}", study, generated(study, first), 0))
+        found.append((f"{study.name}-chat{variant}", study, lambda s=study: s.chat(first), 0))
+        found.append((f"{study.name}-tuned_other", study, control(study, "tuned_other", lambda o=other: o.model(first), first), 0))
+        found.append((f"{study.name}-tuned_shuffled", study, control(
             study, "tuned_shuffled", lambda s=study: s.train("tuned_shuffled", 0, steps_of=first, rows=shuffled), first), 0))  # fmt: skip
     for study in studies.values():
         for seed in (1, 2):
             label = f"tuned-{minutes:g}m-s{seed}{variant}"
-            found.append((f"{study.name}-{label}", tuned(study, label, seed, steps_of=first), seed))
+            found.append((f"{study.name}-{label}", study, tuned(study, label, seed, steps_of=first), seed))
     long = f"tuned-{minutes * 2.25:g}m-s0{variant}"
-    found.append((f"{names[0]}-{long}", tuned(studies[names[0]], long, 0, minutes=minutes * 2.25), 0))
+    found.append((f"{names[0]}-{long}", studies[names[0]], tuned(studies[names[0]], long, 0, minutes=minutes * 2.25), 0))
     return found
