@@ -34,6 +34,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("learn", "apprentice.cli.learn:learn", "Learn from a repository's history: read, train, quantize, measure"),
     Command("sessions read", "apprentice.cli.sessions:read", "Read repositories and exported histories, without secrets"),
+    Command("sessions discover", "apprentice.cli.sessions:discover", "Show which sessions lie on this machine; read none"),
     Command("sessions show", "apprentice.cli.sessions:show", "Show the newest sessions as they will be learned from"),
     Command("sessions export", "apprentice.cli.sessions:export", "Write sessions as one file"),
     Command("examples show", "apprentice.cli.examples:show", "Show examples and what of them carries loss"),

@@ -11,12 +11,13 @@ SHOWN_LINES = 12
 
 
 def read(*paths: Path, out: Path = Path(".apprentice/sessions"), limit_commits: int = 3000, json: JsonFlag = False) -> None:
-    """Read repositories and exported histories; what is secret is taken out before it reaches the disk.
+    """Read repositories, session files of assistants and exported histories; what is secret is taken out before it reaches the disk.
 
     Parameters
     ----------
     paths
-        Git repositories and exported histories; the checkout at hand where none is named.
+        Git repositories, files or folders of sessions (Claude Code, SpecStory), exported histories; the checkout at hand where none
+        is named.
     out
         Where the sessions are kept; a second reading adds only what is new.
     limit_commits
@@ -41,6 +42,22 @@ def read(*paths: Path, out: Path = Path(".apprentice/sessions"), limit_commits: 
         print_next(f"apprentice sessions show {out}")
 
 
+def discover(*, home: Path = Path("~"), json: JsonFlag = False) -> None:
+    """Show which sessions of assistants and editors lie on this machine, and on what terms; none of them is read.
+
+    Parameters
+    ----------
+    home
+        Folder to look in, besides the project at hand.
+    """
+    from apprentice.learn import discovery
+
+    found = discovery.look(home.expanduser(), Path.cwd())
+    print_result({"found": [place.to_dict() for place in found]}, json_output=json, text=lambda: discovery.table(found))
+    if not json and (readable := next((place for place in found if place.readable), None)):
+        print_next(f"apprentice sessions read {readable.path}")
+
+
 def show(folder: Path = Path(".apprentice/sessions"), /, *, newest: int = 3, whole: bool = False, json: JsonFlag = False) -> None:
     """Show the newest sessions as they will be learned from.
 
@@ -53,13 +70,15 @@ def show(folder: Path = Path(".apprentice/sessions"), /, *, newest: int = 3, who
     whole
         Show whole edits.
     """
+    import heapq
     from collections import deque
 
     import msgspec
 
     from apprentice.sessions.store import Sessions
 
-    latest = list(deque(Sessions.open(folder).sessions(), maxlen=newest))
+    sessions = Sessions.open(folder)
+    latest = list(deque(heapq.merge(sessions.sessions(), sessions.talks(), key=lambda session: session.time), maxlen=newest))
     value = {"sessions": [msgspec.to_builtins(session) for session in latest]}
     print_result(value, json_output=json, text=lambda: "\n\n".join(_session(session, whole) for session in latest))
 
@@ -91,7 +110,7 @@ def export(
 
 
 def _is_repository(path: Path) -> bool:
-    return path.is_dir() and not (path / "manifest.json").is_file()
+    return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())
 
 
 def _summary(summary: dict[str, dict[str, dict[str, object]]]) -> str:
@@ -111,10 +130,59 @@ def _session(session: object, whole: bool) -> str:
 
     assert isinstance(session, Session)
     author = session.author
+    if session.commit is None:
+        lines = [f"{session.id}, {session.source}", *(line for event in session.events for line in _talk(event, whole))]
+        return "\n".join(terminal_safe(line) for line in lines)
     lines = [f"{session.id}, {author.kind} {author.person or author.agent}", f"  {session.intent.strip()}"]
     for event in session.edits:
-        for edit in event.hunks:
-            lines.append(f"  {edit.path}, line {edit.start_line + 1}")
-            body = [f"    - {line}" for line in edit.old] + [f"    + {line}" for line in edit.new]
-            lines += body if whole or len(body) <= SHOWN_LINES else [*body[:SHOWN_LINES], f"    ({len(body) - SHOWN_LINES} more lines)"]
+        lines += _edit(event, whole)
     return "\n".join(terminal_safe(line) for line in lines)
+
+
+def _edit(event: object, whole: bool) -> list[str]:
+    from apprentice.sessions.events import EditEvent
+
+    assert isinstance(event, EditEvent)
+    lines: list[str] = []
+    for edit in event.hunks:
+        lines.append(f"  {edit.path}, line {edit.start_line + 1}" if edit.start_line >= 0 else f"  {edit.path}")
+        lines += _cut([f"    - {line}" for line in edit.old] + [f"    + {line}" for line in edit.new], whole)
+    return lines or [f"  {event.path} was changed"]
+
+
+def _talk(event: object, whole: bool) -> list[str]:
+    """An event of a conversation."""
+    from apprentice.sessions import events
+
+    assert isinstance(event, events.Event)
+    who = event.author.person or event.author.agent or event.author.kind
+    match event:
+        case events.Prompt() | events.Note():
+            return _words(f"  {who}: ", event.text, whole)
+        case events.Reply():
+            called = [f"    [{call.name}]" for call in event.tool_calls]
+            return [*(_words(f"  {who}: ", event.text, whole) if event.text else []), *called]
+        case events.Command():
+            code = "" if event.exit_code is None else f" (exit code {event.exit_code})"
+            return [*_words(f"  {who} $ ", event.command, whole), *([f"   {code}"] if code else [])]
+        case events.TestRun():
+            return [*_words(f"  {who} $ ", event.command, whole), f"    {event.passed} passed, {event.failed} failed"]
+        case events.EditEvent():
+            return [f"  {who} edits", *_edit(event, whole)]
+        case events.Suggestion():
+            return [f"  {who} suggests at {event.edit.path}: {event.outcome}"]
+        case events.Feedback():
+            return _words(f"  {who} says of it: ", f"{event.vote or ''} {event.text}".strip(), whole)
+        case events.Navigation():
+            return [f"  {who} looks at {event.path}:{event.line + 1}"]
+        case _:
+            return []
+
+
+def _words(head: str, text: str, whole: bool) -> list[str]:
+    first, *rest = text.split("\n")
+    return _cut([head + first, *(f"    {line}" for line in rest)], whole)
+
+
+def _cut(lines: list[str], whole: bool) -> list[str]:
+    return lines if whole or len(lines) <= SHOWN_LINES else [*lines[:SHOWN_LINES], f"    ({len(lines) - SHOWN_LINES} more lines)"]

@@ -90,13 +90,14 @@ class EditEvent(Event, frozen=True, kw_only=True, tag="edit"):
 
     path: str
     before_id: str | None
-    """Text of the file before; None where there was no file."""
+    """Text of the file before; None where there was no file, or where only the lines of the hunks are known."""
     after_id: str | None
-    """Text of the file after; None where it was deleted."""
+    """Text of the file after; None where it was deleted, or where only the lines of the hunks are known."""
     renamed_from: str | None = None
     """The path that the file had before, where it had another."""
     hunks: tuple[Edit, ...] = ()
-    """Applied in order to the lines of the text before they give the lines of the text after."""
+    """Applied in order to the lines of the text before they give the lines of the text after. `start_line` is -1 where the
+    place is not known."""
 
 
 class Diagnostic(Event, frozen=True, kw_only=True, tag="diagnostic"):
@@ -137,7 +138,7 @@ class Navigation(Event, frozen=True, kw_only=True, tag="navigation"):
 class Note(Event, frozen=True, kw_only=True, tag="note"):
     """Words that go with work."""
 
-    kind: Literal["plan", "debugging", "commit_message", "review"]
+    kind: Literal["plan", "debugging", "commit_message", "review", "summary"]
     text: str
 
 

@@ -28,7 +28,17 @@ class Terms:
     """Date on which the terms were read, or empty where there are none."""
 
 
-TERMS = {"git": Terms(source="git", vendor="the repository's owner", link="the licence in the repository", read="")}
+TERMS = {
+    terms.source: terms
+    for terms in (
+        Terms(source="git", vendor="the repository's owner", link="the licence in the repository", read=""),
+        Terms(
+            source="claude_code", vendor="Anthropic",
+            link="https://support.claude.com/en/articles/12326764-can-i-use-my-outputs-to-train-an-ai-model", read="2026-11-28",
+        ),
+        Terms(source="specstory", vendor="that of the assistant that was recorded", link="", read=""),
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -79,6 +79,8 @@ class Stream(msgspec.Struct, kw_only=True):
     source: str
     repository: str
     events_file: str
+    talks: bool = False
+    """Conversations with assistants, not the history of a repository."""
     state: dict[str, Any] = {}
     """What the reader needs to go on from here."""
     files: int = 1
@@ -152,13 +154,13 @@ class SessionsWriter:
         names = (repository if number == 1 else f"{repository}-{number}" for number in itertools.count(1))
         return next(name for name in names if name not in taken)
 
-    def start_stream(self, source: str, repository: str) -> Stream:
-        """Begin a reading; what is added from now on belongs to it."""
+    def start_stream(self, source: str, repository: str, *, talks: bool = False) -> Stream:
+        """Begin a reading; what is added from now on belongs to it. `talks`: it is not the history of one repository."""
         self._end_stream()
         if not source.isidentifier():
             raise ValueError(f"{source!r} is no name of a source")
         name = f"events/{source}-{len(self._streams):04d}.parquet"
-        self._streams.append(Stream(source=source, repository=repository, events_file=name))
+        self._streams.append(Stream(source=source, repository=repository, events_file=name, talks=talks))
         sink = self._stack.enter_context(contextlib.ExitStack())
         stream = sink.enter_context(files.open_write(self._artifact.path(name)))
         self._events = sink.enter_context(pq.ParquetWriter(stream, _EVENT_SCHEMA, compression="zstd"))
@@ -299,16 +301,22 @@ class Sessions:
         return msgspec.convert(self.manifest.extra["streams"], list[Stream])
 
     def repositories(self) -> list[str]:
-        """Names of the repositories, each once."""
-        return list(dict.fromkeys(stream.repository for stream in self.streams() if stream.repository))
+        """Names of the repositories whose history is here, each once."""
+        return list(dict.fromkeys(stream.repository for stream in self.streams() if stream.repository and not stream.talks))
 
     def sessions(self, repository: str | None = None) -> Iterator[Session]:
-        """All sessions, or one repository's, oldest first; within a stream in the order in which they were stored."""
+        """Of all repositories' histories, or one's, oldest first; within a stream in the order in which they were stored."""
+        return self._merged([s for s in self.streams() if not s.talks and repository in (None, s.repository)])
+
+    def talks(self) -> Iterator[Session]:
+        """Conversations with assistants, oldest first."""
+        return self._merged([stream for stream in self.streams() if stream.talks])
+
+    def _merged(self, streams: list[Stream]) -> Iterator[Session]:
         chains: dict[str, list[Stream]] = {}
-        for stream in self.streams():
-            if repository is None or stream.repository == repository:
-                chains.setdefault(f"{stream.source}/{stream.repository}", []).append(stream)
-        yield from heapq.merge(*(self._chain(streams) for streams in chains.values()), key=lambda session: session.time)
+        for stream in streams:
+            chains.setdefault(f"{stream.source}/{stream.repository}", []).append(stream)
+        return heapq.merge(*(self._chain(chain) for chain in chains.values()), key=lambda session: session.time)
 
     def text(self, text_id: str) -> str:
         """Raises: KeyError for an id that is not here."""

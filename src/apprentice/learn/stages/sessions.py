@@ -1,4 +1,4 @@
-"""Repositories and exported histories -> sessions/, redacted. A later run reads only what is new.
+"""Repositories, session files of tools and exported histories -> sessions/, redacted. A later run reads only what is new.
 
 The artifact grows: a new one is written beside the old, takes its files over, and then stands in its place.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from apprentice.core import artifacts, files
+from apprentice.core.artifacts import MANIFEST
 from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink
 from apprentice.examples.filters import edit_reason, file_reason
@@ -28,6 +30,8 @@ from apprentice.sessions import git_history, git_window, store
 from apprentice.sessions.bundle import import_bundle, import_sessions
 from apprentice.sessions.git_history import GitHistoryConfig
 from apprentice.sessions.policy import Policy
+from apprentice.sessions.readers import files as readers
+from apprentice.sessions.readers.files import READERS, Found
 from apprentice.sessions.store import Sessions, SessionsWriter
 from apprentice.text.people import Known
 from apprentice.text.redaction import RedactionPolicy, Redactor, rescan
@@ -94,8 +98,10 @@ def read(
             for name, git in repositories.items():
                 git_history.read_history(git, writer, history, progress, repository=name)
             for source in chosen:
-                if source.kind != "git" and previous is None:
+                if source.kind != "git" and previous is None and _is_export(source.path):
                     _import(source.path, writer)
+            if previous is None:
+                readers.read(_talks(chosen), writer, progress)
             writer.finish(config=resolved, policy=policy)
     _look_again(beside, redactor, target if previous is not None else None, progress)
     _swap(beside, target)
@@ -127,13 +133,25 @@ def _open(chosen: Sequence[Source]) -> dict[str, Git]:
 
 def _config(chosen: Sequence[Source], repositories: dict[str, Git], config: LearnConfig) -> dict[str, Any]:
     """What decides the artifact besides the histories themselves."""
-    imported = {source.path.name: _digest(source.path) for source in chosen if source.kind != "git"}
+    imported: dict[str, str] = {}
+    for source in chosen:
+        if source.kind != "git":
+            names = (source.path.name if number == 1 else f"{source.path.name}-{number}" for number in itertools.count(1))
+            imported[next(name for name in names if name not in imported)] = _digest(source.path)
     return {"repositories": sorted(repositories), "imported": imported, "limit_commits": config.limit_commits}
 
 
 def _digest(path: Path) -> str:
-    if path.is_dir():
+    if (path / MANIFEST).is_file():
         return artifacts.read(path, kind=store.KIND).hash
+    if path.is_dir():
+        found = [file for files_of_tool in readers.find([path]).values() for file in files_of_tool]
+        digests = sorted((file.path.relative_to(path).as_posix(), _file_digest(file.path)) for file in found)
+        return hashlib.sha256(repr(digests).encode()).hexdigest()
+    return _file_digest(path)
+
+
+def _file_digest(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -154,6 +172,23 @@ def _previous(target: Path, resolved: dict[str, Any], repositories: dict[str, Gi
 def _news(previous: Sessions, repositories: dict[str, Git]) -> bool:
     heads = {name: git_window.git_streams(previous, name)[-1].state["head"] for name in repositories}
     return any(git.head() != heads[name] for name, git in repositories.items())
+
+
+def _is_export(path: Path) -> bool:
+    """Of ours: a folder of sessions, or one file; everything else is a tool's."""
+    return path.suffix == ".zst" or (path / MANIFEST).is_file()
+
+
+def _talks(chosen: Sequence[Source]) -> dict[str, list[Found]]:
+    """Session files of tools. Raises: InputError for a path without any."""
+    paths = [source.path for source in chosen if source.kind != "git" and not _is_export(source.path)]
+    for path in paths:
+        if not any(readers.find([path]).keys() - {""}):
+            raise InputError(
+                f"`{path}` holds no sessions that can be read: no file of {', '.join(reader().source for reader in READERS)}",
+                hint="name a git repository, a folder or file of sessions, or a file of `apprentice sessions export`",
+            )
+    return readers.find(paths)
 
 
 def _import(path: Path, writer: SessionsWriter) -> None:

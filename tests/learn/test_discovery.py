@@ -1,0 +1,44 @@
+"""What lies on a machine is told by names and sizes; nothing is opened."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from apprentice.learn import discovery
+
+
+def test_places_are_found_and_no_file_is_opened(tmp_path: Path) -> None:
+    home, project = tmp_path / "home", tmp_path / "project"
+    for path, size in (
+        (home / ".claude/projects/a/s.jsonl", 30), (home / ".claude/projects/a/notes.txt", 7), (home / ".claude/projects/b/t.jsonl", 12),
+        (home / ".codex/sessions/2026/r.jsonl", 5), (project / ".specstory/history/x.md", 9), (project / ".aider.chat.history.md", 4),
+    ):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * size)
+
+    opened: list[str] = []
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and str(arguments[0]).startswith(str(tmp_path)):
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(watch)
+    found = {place.source: place for place in discovery.look(home, project)}
+    assert opened == []
+    assert {name: (place.files, place.bytes) for name, place in found.items()} == {
+        "claude_code": (2, 42), "codex": (1, 5), "specstory": (1, 9), "aider": (1, 4),
+    }  # fmt: skip
+    assert found["claude_code"].readable
+    assert not found["codex"].readable
+    assert found["claude_code"].vendor == "Anthropic"
+    text = discovery.table(list(found.values()))
+    assert "Claude Code: 2 files" in text
+    assert "Codex CLI: 1 files, 0.0 MB, no reader yet" in text
+    assert "Nothing was read" in text
+
+
+def test_an_empty_machine(tmp_path: Path) -> None:
+    assert discovery.look(tmp_path, tmp_path) == []
+    assert "sessions read PATH" in discovery.table([])

@@ -1,0 +1,96 @@
+"""Session files found, told apart and read into the store; and over the real samples, where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.sessions.readers.conftest import Records
+from tests.sessions.readers.test_specstory import HEAD, agent, user
+
+from apprentice.core import artifacts
+from apprentice.core.errors import InputError
+from apprentice.core.progress import Silent
+from apprentice.sessions import store
+from apprentice.sessions.events import Prompt
+from apprentice.sessions.policy import Policy
+from apprentice.sessions.readers import files
+from apprentice.sessions.store import Sessions, SessionsWriter
+from apprentice.text.redaction import Redactor
+
+SAMPLES = Path(__file__).parents[4] / "shared" / "samples"
+
+
+def read(folder: Path, out: Path) -> Sessions:
+    with artifacts.create(out, kind=store.KIND, version=store.VERSION) as artifact, SessionsWriter(artifact, Redactor()) as writer:
+        files.read(files.find([folder]), writer, Silent())
+        writer.finish(config={}, policy=Policy())
+    return Sessions.open(out)
+
+
+def test_each_tool_has_a_stream_and_time_orders_the_sessions(records: Records, tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    (folder / "deep").mkdir(parents=True)
+    records.user("later")
+    records.write(folder / "deep" / "s.jsonl")
+    (folder / "a.md").write_text(HEAD + user("earlier", "2025-01-02 03:04:05Z"))
+    (folder / "README.md").write_text("# words")
+    (folder / "link.md").symlink_to(folder / "a.md")
+    sessions = read(folder, tmp_path / "out")
+    assert [(stream.source, stream.files, stream.sessions) for stream in sessions.streams()] == [("claude_code", 1, 1), ("specstory", 1, 1)]
+    assert [event.text for session in sessions.talks() for event in session.events if isinstance(event, Prompt)] == ["earlier", "later"]
+    assert list(sessions.sessions()) == []
+    assert sessions.repositories() == []
+
+
+def test_of_one_session_in_several_files_the_longest_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, rest in (("a", ""), ("b", agent("done") + user("and now")), ("c", agent("done"))):
+        (tmp_path / "in" / f"{name}.md").write_text(HEAD + user("go") + rest)
+    sessions = read(tmp_path / "in", tmp_path / "out")
+    (session,) = sessions.talks()
+    assert len(session.events) == 3
+    assert sessions.summary()["sources"]["specstory"]["dropped"] == {"files with a session that a longer file has": 2}
+
+
+def test_secrets_do_not_reach_the_disk(records: Records, tmp_path: Path) -> None:
+    key = "ghp_" + "a1B2c3D4e5" * 4
+    records.user(f"use {key[:40]}")
+    records.tool("Bash", {"command": f"curl -H 'Authorization: Bearer {key[:40]}' x"}, f"token={key[:40]}")
+    (tmp_path / "in").mkdir()
+    records.write(tmp_path / "in" / "s.jsonl")
+    sessions = read(tmp_path / "in", tmp_path / "out")
+    assert "ghp_" not in repr(list(sessions.talks()))
+    assert all(b"ghp_a1" not in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may open everything")
+    path = tmp_path / "s.jsonl"
+    path.write_text("{}")
+    path.chmod(0)
+    with pytest.raises(InputError, match=r"s\.jsonl"):
+        files.find([path])
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not here")
+def test_real_sessions(tmp_path: Path) -> None:
+    summary = read(SAMPLES, tmp_path / "out").summary()["sources"]
+    assert (summary["claude_code"]["files"], summary["specstory"]["files"]) == (4, 52)
+    assert summary["claude_code"]["kept_aside"] == {"no content": 1, "no message": 1, "no record": 4}
+    assert summary["specstory"]["kept_aside"] == {}
+    assert summary["specstory"]["events"]["prompt"] > 200
+    assert summary["specstory"]["events"]["edit"] > 400
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not here")
+def test_by_default_nobody_learns_from_an_assistant(tmp_path: Path) -> None:
+    sessions = read(SAMPLES, tmp_path / "out")
+    policy, named = Policy(), Policy(learn_from=("developer", "assistant:claude"))
+    learned = [event for session in sessions.talks() for event in session.events if policy.may_learn(event.author)]
+    assert learned
+    assert {event.author.kind for event in learned} == {"developer"}
+    agents = {event.author.agent for session in sessions.talks() for event in session.events if named.may_learn(event.author)}
+    assert agents == {"", "claude"}
