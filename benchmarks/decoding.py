@@ -38,6 +38,7 @@ from apprentice.engine.model import EngineConfig
 from apprentice.kernels import native
 from apprentice.model import weights
 from apprentice.text.decoding import Feed
+from benchmarks import roofline
 from benchmarks.harness import Benchmark, Row
 
 KINDS = {"llama_f32": 0, "llama_bf16": 32, "llama_q4_0": 2, "llama_q4_1": 3, "llama_q8_0": 7}
@@ -219,7 +220,7 @@ def main(arguments: list[str]) -> int:
         name = f"{plain}-{variant}" if variant else plain
         if not fnmatch.fnmatch(name, options.cells):
             continue
-        result = benchmark.cell(name, work)
+        result = benchmark.cell(name, work, inputs=roofline.native_inputs)
         for row in result["rows"]:
             print(json.dumps({"cell": name, **row}) if options.json else _line(name, row))
     return 0

@@ -83,15 +83,8 @@ def _run(options: argparse.Namespace, benchmark: Benchmark) -> int:
     )  # fmt: skip
     for name, work in kernels.cells():
         if fnmatch.fnmatch(name, options.cells):
-            _forget_other_kernels(benchmark.folder / f"{name}.json")
-            _show(benchmark.cell(name, work), as_json=options.json)
+            _show(benchmark.cell(name, work, inputs=roofline.native_inputs), as_json=options.json)
     return 0
-
-
-def _forget_other_kernels(path: Path) -> None:
-    """The harness looks at Python files; this cell depends on the native ones too."""
-    if path.is_file() and json.loads(path.read_text())["details"].get("native_sources") != roofline.native_hash():
-        path.unlink()
 
 
 def _show(result: dict[str, Any], *, as_json: bool) -> None:

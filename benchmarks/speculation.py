@@ -40,6 +40,7 @@ from apprentice.quantize.convert import QuantizeConfig
 from apprentice.text.edits import UntilEndMark
 from apprentice.text.lookup import PromptLookup
 from apprentice.train.sft import SftConfig
+from benchmarks import roofline
 from benchmarks.harness import Benchmark, Row
 from benchmarks.learning import Study
 
@@ -177,7 +178,7 @@ def main(arguments: list[str]) -> int:
         if options.model is None and not (model / "config.json").is_file():
             quantize.write(base.resolve(None), model, QuantizeConfig(), parents={}, progress=progress, examples=study.examples)
         cell = f"{REPOSITORY}-{model.name}"
-        result = benchmark.cell(cell, lambda: measure(study, model, options.commits))
+        result = benchmark.cell(cell, lambda: measure(study, model, options.commits), inputs=roofline.native_inputs)
     for row in result["rows"]:
         print(json.dumps({"cell": cell, **row}) if options.json else _line(row))
     print(json.dumps(result["details"]))
