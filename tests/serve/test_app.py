@@ -263,7 +263,7 @@ def test_a_suffix_asks_to_fill_in_and_the_memory_takes_part(start: Start) -> Non
         ("/chat/completions", {"max_completion_tokens": 100_000}, 400, "messages"),
         ("/chat/completions", {"seed": 2**64}, 400, "seed"),
         ("/chat/completions", {"seed": 1.5}, 400, "seed"),
-        ("/chat/completions", {"stop": ["a"] * 5}, 400, "stop"),
+        ("/chat/completions", {"stop": ["a"] * 17}, 400, "stop"),
         ("/chat/completions", {"stop": ""}, 400, "stop"),
         ("/chat/completions", {"top_logprobs": 3}, 400, "top_logprobs"),
         ("/chat/completions", {"logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),

@@ -2,7 +2,9 @@
 
     GET  /health, /v1/models, /v1/models/NAME
     POST /v1/chat/completions       messages through the checkpoint's own template
-    POST /v1/completions            a text goes on; with `suffix` a cursor between two texts is filled in
+    POST /v1/completions            a text goes on; with `suffix` a cursor between two texts is filled in; editors' own prompts
+                                    (`dialects`) are taken apart
+    POST /infill                    the same as llama.cpp's server has it
 
     request --Guard--> typed request --prompts (a helper thread)--> Line --pieces--> JSON, or server-sent events
 
@@ -30,13 +32,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from apprentice.core.protocols import Request as Generation
-from apprentice.serve import replies
+from apprentice.serve import infill, replies
 from apprentice.serve.errors import ApiError, from_exception
 from apprentice.serve.generation import Choice, Event, Piece, given_tokens, work
 from apprentice.serve.guard import Guard, GuardConfig
 from apprentice.serve.jobs import Job, Line
-from apprentice.serve.requests import ChatRequest, CompletionRequest, Shared, parse
-from apprentice.serve.served import ServedModel, Slot, chat_requests, completion_requests
+from apprentice.serve.requests import ChatRequest, CompletionRequest, InfillRequest, Shared, parse
+from apprentice.serve.served import Finish, ServedModel, Slot, chat_requests, completion_requests, infill_request
 from apprentice.serve.watching import Watched
 
 log = logging.getLogger("apprentice.serve")
@@ -68,6 +70,7 @@ def create_app(slot: Slot, guard: GuardConfig | None = None, *, max_waiting: int
         Route("/v1/models/{name:path}", api.model_by_name, methods=["GET"]),
         Route("/v1/chat/completions", _answering(api.chat), methods=["POST"]),
         Route("/v1/completions", _answering(api.complete), methods=["POST"]),
+        Route("/infill", _answering(api.infill), methods=["POST"]),
     ]
     handlers: Any = {HTTPException: _http_error, ApiError: _any_error, Exception: _any_error}
     return Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
@@ -100,10 +103,24 @@ class _Api:
     async def complete(self, request: Request) -> Response:
         asked = parse(await request.body(), CompletionRequest)
         model = self._asked_for(asked.model)
-        requests = await run_in_threadpool(completion_requests, model, asked)
-        job = self.line.submit(_completing(model, asked, requests))
+        requests, finishes = await run_in_threadpool(completion_requests, model, asked)
+        job = self.line.submit(_completing(model, asked, requests, finishes))
         reply = replies.Reply(model, chat=False, with_log_probs=asked.logprobs is not None)
         return await self._answer(request, asked, job, reply, requests)
+
+    async def infill(self, request: Request) -> Response:
+        asked = parse(await request.body(), InfillRequest)
+        if asked.n_predict == 0:
+            # llama.vim warms the cache with other files' text, which no prompt of ours shows.
+            return JSONResponse(infill.chosen({"content": "", "stop": True}, asked.response_fields))
+        model = self._slot.model
+        generation, finish = await run_in_threadpool(infill_request, model, asked)
+        job = self.line.submit(infill.work(model.generator, generation, finish))
+        answers = []
+        async with _listening(request, job):
+            async for answer in job.items():
+                answers.append(answer)
+        return JSONResponse(infill.chosen(answers[0], asked.response_fields))
 
     async def _answer(
         self, request: Request, asked: Shared, job: Job[Event], reply: replies.Reply, requests: Sequence[Generation]
@@ -144,10 +161,10 @@ def _description(model: ServedModel) -> dict[str, Any]:
 
 
 def _completing(
-    model: ServedModel, asked: CompletionRequest, requests: Sequence[Generation]
+    model: ServedModel, asked: CompletionRequest, requests: Sequence[Generation], finishes: Sequence[Finish | None]
 ) -> Callable[[Job[Event]], None]:
     generator = model.generator
-    going_on = work(generator, requests, asked.logprobs)
+    going_on = work(generator, requests, asked.logprobs, finishes=finishes)
 
     def run(job: Job[Event]) -> None:
         # The prompt with its log-probabilities is a piece of its own, in front of the others.
@@ -187,7 +204,7 @@ async def _events(
 
 
 @contextlib.asynccontextmanager
-async def _listening(request: Request, job: Job[Event]) -> AsyncIterator[None]:
+async def _listening(request: Request, job: Job[Any]) -> AsyncIterator[None]:
     """Cancels the job when the client goes away before its answer."""
 
     async def listen() -> None:

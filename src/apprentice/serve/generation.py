@@ -55,8 +55,12 @@ class Choice:
             self.reason, self.num_tokens = event.reason, event.num_tokens
 
 
-def work(generator: Generator, requests: Sequence[Request], num_top: int | None) -> Callable[[Job[Event]], None]:
-    """To be submitted to the line. `num_top`: alternatives for each token; None = no log-probabilities."""
+def work(
+    generator: Generator, requests: Sequence[Request], num_top: int | None, *, finishes: Sequence[Callable[[str, bool], str] | None] = ()
+) -> Callable[[Job[Event]], None]:
+    """To be submitted to the line. `num_top`: alternatives for each token; None = no log-probabilities. `finishes`: for each
+    request None, or what makes the answer of all that was said (and whether it came to an end), which is then given whole."""
+    finish_of = [*finishes, *[None] * (len(requests) - len(finishes))]
 
     def run(job: Job[Event]) -> None:
         watchers = [None if num_top is None else Watcher(num_top, request.mixture) for request in requests]
@@ -74,12 +78,14 @@ def work(generator: Generator, requests: Sequence[Request], num_top: int | None)
             return watcher.tokens[before:]
 
         def on_token(index: int, _: int, text: str) -> bool:
-            if text:
+            if text and finish_of[index] is None:
                 job.give(Piece(index, text, new_tokens(index)))
             return job.is_wanted
 
         for index, sample in enumerate(generator.generate(watched, on_token=on_token)):
             reason = "length" if sample.finish_reason == "length" else "stop"
+            if (finish := finish_of[index]) is not None:
+                job.give(Piece(index, finish(sample.text, reason == "stop"), new_tokens(index)))
             job.give(Finish(index, reason, len(sample.token_ids), new_tokens(index)))
 
     return run

@@ -8,7 +8,7 @@ There is no field for a chat template or its variables: templates are programs, 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +16,8 @@ from msgspec import Meta
 from apprentice.serve.errors import ApiError, unsupported
 from apprentice.text import grammar
 
-MAX_STOPS = 4
+MAX_STOPS = 16
+"""OpenAI takes 4; Continue sends 9."""
 MAX_SAMPLES = 16
 MAX_PROMPTS = 16
 
@@ -156,6 +157,8 @@ class CompletionRequest(Shared, kw_only=True, forbid_unknown_fields=True):
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     echo: bool | None = None
     best_of: Samples | None = None
+    environment: str | None = None
+    """Zed's own; says nothing about the reply."""
     path: Annotated[str, Meta(max_length=512)] | None = None
     """Ours: the file that `prompt` and `suffix` are the two sides of a cursor in."""
 
@@ -188,7 +191,34 @@ class CompletionRequest(Shared, kw_only=True, forbid_unknown_fields=True):
         return prompts
 
 
-T = TypeVar("T", bound=Shared)
+class InfillRequest(msgspec.Struct, kw_only=True):
+    """POST /infill, as llama.cpp's server has it and llama.vim asks it. What else llama.cpp knows is passed over."""
+
+    input_prefix: str = ""
+    input_suffix: str = ""
+    prompt: str = ""
+    """What stands on the cursor's line in front of it."""
+    n_predict: Annotated[int, Meta(ge=-1, le=2**20)] = -1
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    seed: Seed | None = None
+    stop: Stops = None
+    response_fields: Annotated[list[str], Meta(max_length=64)] | None = None
+    """Names of what is answered, parts of parts as `timings/prompt_ms`."""
+    stream: bool = False
+
+    def refuse_unsupported(self) -> None:
+        if self.stream:
+            raise unsupported("stream", "`/infill` does not stream; use `/v1/completions` with a `suffix`")
+
+
+class Refusing(Protocol):
+    """What is asked for, looked at once more."""
+
+    def refuse_unsupported(self) -> None: ...
+
+
+T = TypeVar("T", bound=Refusing)
 
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
 

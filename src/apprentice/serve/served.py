@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from apprentice.core.errors import InputError
 from apprentice.core.protocols import Generator, Mixture, Request
-from apprentice.repository.prompt import Place, PromptConfig, completion_prompt
+from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, completion_text, next_edit_prompt
+from apprentice.serve import dialects
 from apprentice.serve.errors import ApiError
-from apprentice.serve.requests import ChatRequest, CompletionRequest, Shared
+from apprentice.serve.requests import ChatRequest, CompletionRequest, InfillRequest, Shared
 from apprentice.text import chat
-from apprentice.text.edits import split_lines
+from apprentice.text.edits import END_MARK, contains_mark, split_lines
 from apprentice.text.grammar import Grammar
 from apprentice.text.healing import heal
 from apprentice.text.lookup import PromptLookup
@@ -21,6 +23,9 @@ from apprentice.text.tokenizer import Tokenizer
 DEFAULT_CHAT_TOKENS = 1024
 DEFAULT_COMPLETION_TOKENS = 16
 """OpenAI's."""
+INFILL_TOKENS = 64
+EDIT_TOKENS = 64
+"""That a rewritten region may have more than the region."""
 UNNAMED_PATH = "untitled"
 ALIAS = "apprentice"
 """A name for whatever is served."""
@@ -89,6 +94,10 @@ def _held_to_form(model: ServedModel, asked: ChatRequest) -> Callable[[], Mixtur
         raise ApiError(400, error.message, param="response_format") from None
 
 
+Finish = Callable[[str, bool], str]
+"""(text, whether it came to an end) -> what is answered, where that is known only once all was said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A prompt as the model gets it."""
@@ -98,21 +107,56 @@ class Plan:
     must_start_with: str = ""
     make_mixture: Callable[[], Mixture | None] = lambda: None
     """A new one for each sample: a mixture follows one text."""
+    temperature: float = 1.0
+    """Where the client gives none."""
+    stop_text: str = ""
+    """Besides the client's."""
+    finish: Finish | None = None
 
 
-def completion_requests(model: ServedModel, asked: CompletionRequest) -> list[Request]:
-    """`n` for each prompt, in order. Raises: ApiError."""
+def completion_requests(model: ServedModel, asked: CompletionRequest) -> tuple[list[Request], list[Finish | None]]:
+    """`n` for each prompt, in order, each with what makes the answer of what was said. Raises: ApiError."""
     limit = DEFAULT_COMPLETION_TOKENS if asked.max_tokens is None else asked.max_tokens
     plans: list[Plan] = []
     for prompt in asked.prompts():
+        said = dialects.read(prompt) if asked.suffix is None and isinstance(prompt, str) and not asked.echo else None
         if asked.suffix is not None and isinstance(prompt, str):
             plan = _fill_in(model, prompt, asked.suffix, asked.path or UNNAMED_PATH, limit, healed=asked.logprobs is None)
+        elif isinstance(said, dialects.Cursor):
+            plan = _go_on(model, said, limit, healed=asked.logprobs is None)
+        elif isinstance(said, dialects.Region):
+            plan = _rewrite(model, said, limit)
         else:
             token_ids = _token_ids(model, prompt)
             plan = Plan(token_ids, limit, make_mixture=functools.partial(PromptLookup, token_ids))
         _room(model, len(plan.token_ids), limit, "prompt")
         plans.append(plan)
-    return _requests(model, asked, plans)
+    return _requests(model, asked, plans), [plan.finish for plan in plans for _ in range(asked.n or 1)]
+
+
+def infill_request(model: ServedModel, asked: InfillRequest) -> tuple[Request, Finish]:
+    """Greedy unless the client says otherwise. Raises: ApiError."""
+    limit = INFILL_TOKENS if asked.n_predict < 0 else asked.n_predict
+    said = dialects.Cursor(before=asked.input_prefix + asked.prompt, after=asked.input_suffix)
+    plan = _go_on(model, said, limit, healed=True)
+    _room(model, len(plan.token_ids), limit, "prompt")
+    stops = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
+    request = Request(
+        prompt_ids=plan.token_ids, max_tokens=plan.max_tokens, temperature=asked.temperature or 0.0, top_p=asked.top_p or 1.0,
+        seed=None if asked.seed is None or asked.seed < 0 else asked.seed, stop_texts=(*stops, plan.stop_text),
+        must_start_with=plan.must_start_with, mixture=plan.make_mixture(),
+    )  # fmt: skip
+    assert plan.finish is not None
+    return request, plan.finish
+
+
+def _go_on(model: ServedModel, asked: dialects.Cursor, limit: int, *, healed: bool) -> Plan:
+    """How the cursor's line goes on: that is what the model was trained on and what was measured. Greedy."""
+    path, line_rest = asked.path or UNNAMED_PATH, asked.after.partition("\n")[0]
+    plan = _fill_in(model, asked.before, asked.after, path, limit, healed=healed)
+    return dataclasses.replace(
+        plan, temperature=0.0, stop_text="\n", finish=lambda text, _: completion_text(text, path, line_rest)
+    )
 
 
 def _fill_in(model: ServedModel, before: str, after: str, path: str, limit: int, *, healed: bool) -> Plan:
@@ -131,6 +175,28 @@ def _fill_in(model: ServedModel, before: str, after: str, path: str, limit: int,
         return Plan(token_ids, limit, must_start_with)
     make = functools.partial(model.make_mixture, place, line_start, token_ids, must_start_with)
     return Plan(token_ids, limit, must_start_with, make)
+
+
+def _rewrite(model: ServedModel, asked: dialects.Region, limit: int) -> Plan:
+    """A region, prompted as in training; the reply is the region as it should be."""
+    above, region, below = (split_lines(text) for text in (asked.above, asked.region, asked.below))
+    place = Place(asked.path, [*above, *region, *below], len(above), len(above) + len(region))
+    token_ids = model.tokenizer.encode(next_edit_prompt(model.tokenizer, place, asked.recent, model.prompt).text)
+    # A client's limit is meant for what its model would say; a region that is cut off is of no use.
+    limit = max(limit, len(model.tokenizer.encode(asked.region)) + EDIT_TOKENS)
+    # Half of a region must not replace the whole.
+    plan = Plan(
+        token_ids, limit, "\n", temperature=0.0, stop_text=END_MARK,
+        finish=lambda text, ended: text if ended and _is_whole(text) else asked.region,
+    )  # fmt: skip
+    if model.make_mixture is None:
+        return plan
+    return dataclasses.replace(plan, make_mixture=functools.partial(model.make_mixture, place, "", token_ids, ""))
+
+
+def _is_whole(text: str) -> bool:
+    """Whole lines, none of them a mark of the edit language."""
+    return (not text or text.endswith("\n")) and not contains_mark(split_lines(text))
 
 
 def _token_ids(model: ServedModel, prompt: str | list[int]) -> list[int]:
@@ -163,14 +229,14 @@ def _requests(model: ServedModel, asked: Shared, plans: Sequence[Plan]) -> list[
                 Request(
                     prompt_ids=plan.token_ids,
                     max_tokens=plan.max_tokens,
-                    temperature=1.0 if asked.temperature is None else asked.temperature,
+                    temperature=plan.temperature if asked.temperature is None else asked.temperature,
                     top_p=1.0 if asked.top_p is None else asked.top_p,
                     min_p=asked.min_p or 0.0,
                     presence_penalty=asked.presence_penalty or 0.0,
                     frequency_penalty=asked.frequency_penalty or 0.0,
                     # Each of several samples has a seed of its own; numpy takes no negative ones.
                     seed=None if asked.seed is None else (asked.seed % 2**64) + number,
-                    stop_texts=asked.stop_texts,
+                    stop_texts=(*asked.stop_texts, plan.stop_text) if plan.stop_text else asked.stop_texts,
                     must_start_with=plan.must_start_with,
                     mixture=plan.make_mixture(),
                 )

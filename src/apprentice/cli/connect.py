@@ -1,0 +1,50 @@
+"""`apprentice connect`: an editor's settings for our server, shown, written, and taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+
+from apprentice.cli.common import JsonFlag, print_next, print_result
+
+Flag = cyclopts.Parameter(negative="")
+
+
+def connect(
+    name: str, /, *, url: str = "http://127.0.0.1:8311", dry_run: Annotated[bool, Flag] = False, undo: Annotated[bool, Flag] = False,
+    home: Path = Path("~"), json: JsonFlag = False,
+) -> None:  # fmt: skip
+    """Set an editor up for suggestions of `apprentice serve`.
+
+    Parameters
+    ----------
+    name
+        `zed`, `continue` or `llama.vim`.
+    url
+        Where the server answers.
+    dry_run
+        Show what would be written, and write nothing.
+    undo
+        Put back what was there before.
+    home
+        Folder of the settings.
+    """
+    from apprentice.core.text_safety import terminal_safe
+    from apprentice.model.base import cache_folder
+    from apprentice.serve import clients
+
+    kept = cache_folder() / "connect"
+    if undo:
+        paths = [str(path) for path in clients.undo(name, kept)]
+        print_result({"restored": paths}, json_output=json, text=lambda: "\n".join(f"as before: {path}" for path in paths))
+        return
+    changes = clients.plan(name, home.expanduser(), url)
+    if not dry_run:
+        clients.write(name, changes, kept)
+    value = {"written": not dry_run, "files": [{"path": str(change.path), "diff": change.diff()} for change in changes]}
+    shown = "".join(change.diff() for change in changes) or f"{name} is connected to {url} already"
+    print_result(value, json_output=json, text=lambda: terminal_safe(shown).rstrip("\n"))
+    if not json:
+        print_next(f"apprentice connect {name}" if dry_run else "apprentice serve")

@@ -1,0 +1,144 @@
+"""Editors' settings: what is written into them, what stays, and the way back."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apprentice.core.errors import ConfigError, InputError
+from apprentice.serve import clients, jsonc
+
+URL = "http://127.0.0.1:8311"
+ZED = """// mine
+{
+  "theme": "One", // with a "}" in it
+  /* and { here */
+  "edit_predictions": {
+    "disabled_globs": ["**/.env*"],
+    "provider": "zed",
+  },
+  "vim_mode": true,
+}
+"""
+
+
+def plain(text: str) -> Any:
+    """JSON with comments and commas at the end, read another way."""
+    text = re.sub(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', lambda found: found[1] or "", text, flags=re.DOTALL)
+    return json.loads(re.sub(r",(\s*[}\]])", r"\1", text))
+
+
+def connect(name: str, home: Path) -> list[clients.Change]:
+    changes = clients.plan(name, home, URL)
+    clients.write(name, changes, home / "kept")
+    return changes
+
+
+def test_zed_keeps_comments_and_other_settings(tmp_path: Path) -> None:
+    path = tmp_path / ".config/zed/settings.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(ZED)
+    (change,) = connect("zed", tmp_path)
+    text = path.read_text()
+    settings = plain(text)
+    assert settings["edit_predictions"]["provider"] == "open_ai_compatible_api"
+    assert settings["edit_predictions"]["open_ai_compatible_api"]["api_url"] == URL + "/v1/completions"
+    assert settings["edit_predictions"]["disabled_globs"] == ["**/.env*"]
+    assert (settings["theme"], settings["vim_mode"]) == ("One", True)
+    assert '// with a "}" in it' in text
+    assert "/* and { here */" in text
+    assert '-    "provider": "zed",' in change.diff()
+    assert clients.plan("zed", tmp_path, URL) == []
+    assert clients.undo("zed", tmp_path / "kept") == [path]
+    assert path.read_text() == ZED
+
+
+@pytest.mark.parametrize("name", clients.CLIENTS)
+def test_where_nothing_was_there_is_nothing_again(tmp_path: Path, name: str) -> None:
+    changes = connect(name, tmp_path)
+    assert changes
+    assert all(URL in change.path.read_text() for change in changes)
+    clients.undo(name, tmp_path / "kept")
+    assert not any(change.path.exists() for change in changes)
+
+
+@pytest.mark.parametrize(
+    ("before", "indent"),
+    [("name: Mine\nmodels:\n  - name: A\n    provider: ollama\nrules: []\n", "  "), ("models:\n- name: A\n", ""), ("name: Mine\n", "  ")],
+)
+def test_continue_gets_one_more_model(tmp_path: Path, before: str, indent: str) -> None:
+    path = tmp_path / ".continue/config.yaml"
+    path.parent.mkdir()
+    path.write_text(before)
+    connect("continue", tmp_path)
+    text = path.read_text()
+    assert f"models:\n{indent}- name: Apprentice\n{indent}  provider: openai\n" in text
+    assert all(line in text for line in before.splitlines())
+    assert clients.plan("continue", tmp_path, URL) == []
+
+
+def test_llama_vim_is_set_up_for_the_editors_that_are_used(tmp_path: Path) -> None:
+    (tmp_path / ".config/nvim").mkdir(parents=True)
+    (change,) = connect("llama.vim", tmp_path)
+    assert change.path == tmp_path / ".config/nvim/plugin/apprentice.vim"
+    assert f"'endpoint': '{URL}/infill'" in change.after
+
+
+def test_a_file_that_was_changed_since_is_left_alone(tmp_path: Path) -> None:
+    connect("llama.vim", tmp_path)
+    path = tmp_path / ".vim/plugin/apprentice.vim"
+    path.write_text(path.read_text() + '" mine\n')
+    with pytest.raises(InputError, match="was changed since"):
+        clients.undo("llama.vim", tmp_path / "kept")
+    assert path.read_text().endswith('" mine\n')
+
+
+def test_undo_goes_back_to_before_the_first_time(tmp_path: Path) -> None:
+    connect("llama.vim", tmp_path)
+    clients.write("llama.vim", clients.plan("llama.vim", tmp_path, "http://other:1"), tmp_path / "kept")
+    clients.undo("llama.vim", tmp_path / "kept")
+    assert not (tmp_path / ".vim/plugin/apprentice.vim").exists()
+
+
+def test_bad_settings_and_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`emacs` is no client.*"):
+        clients.plan("emacs", tmp_path, URL)
+    with pytest.raises(InputError, match="not connected from here"):
+        clients.undo("zed", tmp_path)
+    path = tmp_path / ".config/zed/settings.json"
+    path.parent.mkdir(parents=True)
+    for text in ("[]", '{"a": ', '{"a" 1}', "{", '{"edit_predictions": 1}', "{1: 2}"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"settings\.json"):
+            clients.plan("zed", tmp_path, URL)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=9,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", 'c"{', "//d"]), VALUES, max_size=4), st.integers(0, 3), VALUES)
+def test_a_key_is_set_and_the_rest_stays(settings: dict[str, Any], indent: int, value: Any) -> None:
+    found = json.loads(jsonc.set_key(json.dumps(settings, indent=indent or None), ["a"], value))
+    assert found == settings | {"a": value}
+    if not isinstance(settings.get("b"), dict) and "b" in settings:
+        return
+    found = json.loads(jsonc.set_key(json.dumps(settings, indent=indent or None), ["b", "x"], value))
+    assert found == settings | {"b": settings.get("b", {}) | {"x": value}}
+
+
+@given(st.text(alphabet='{}[]",:/*\\ \nab1', max_size=30))
+def test_any_text_is_set_or_refused(text: str) -> None:
+    try:
+        jsonc.set_key(text, ["a", "b"], 1)
+    except InputError:
+        return

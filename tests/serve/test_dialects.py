@@ -1,0 +1,159 @@
+"""What editors send, built as their sources build it, and what they get."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from tests.serve.conftest import Running
+
+from apprentice.core.fakes import ScriptedGenerator
+from apprentice.core.protocols import Mixture
+from apprentice.engine.engine import Engine
+from apprentice.repository.prompt import Place
+from apprentice.serve import dialects
+from apprentice.serve.dialects import Cursor, Region
+from apprentice.text.edits import Edit
+
+Start = Callable[..., Running]
+
+BEFORE, AFTER = "import os\n\ndef f():\n    retu", "\n\nf()\n"
+FORMS = {
+    "qwen": "<|fim_prefix|>{before}<|fim_suffix|>{after}<|fim_middle|>",
+    "starcoder": "<fim_prefix>{before}<fim_suffix>{after}<fim_middle>",
+    "deepseek": "<｜fim▁begin｜>{before}<｜fim▁hole｜>{after}<｜fim▁end｜>",
+    "codellama": "<PRE> {before} <SUF>{after} <MID>",
+    "codestral": "[SUFFIX]{after}[PREFIX]{before}",
+    "glm": "<|code_prefix|>{before}<|code_suffix|>{after}<|code_middle|>",
+    "suffix first": "<|fim_suffix|>{after}<|fim_prefix|>{before}<|fim_middle|>",
+}
+HISTORY = "<|file_sep|>edit history\n--- a/src/a.py\n+++ b/src/a.py\n@@ -3,3 +3,3 @@\n def f():\n-    return x\n+    return y\n \n"
+ABOVE, REGION, BELOW = "import os\n\n", "def f():\n    re<|user_cursor|>turn x\n", "\nf()\n"
+ZETA = {
+    "0113": "<|file_sep|>src/a.py\n<|fim_prefix|>\n{above}<|fim_middle|>current\n{region}<|fim_suffix|>\n{below}<|fim_middle|>updated\n",
+    "0112": "<|file_sep|>src/a.py\n<|fim_prefix|>\n{above}<|fim_suffix|>\n{below}<|fim_middle|>current\n{region}<|fim_middle|>updated\n",
+    "0120": "<|file_sep|>src/a.py\n<|fim_prefix|>{above}<|fim_suffix|>{below}<|fim_middle|><<<<<<< CURRENT\n{region}=======\n",
+}
+
+
+def zeta(form: str) -> str:
+    return "<|file_sep|>other.py\nx = 1\n" + HISTORY + ZETA[form].format(above=ABOVE, region=REGION, below=BELOW)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_cursor_between_two_texts(form: str) -> None:
+    assert dialects.read(FORMS[form].format(before=BEFORE, after=AFTER)) == Cursor(before=BEFORE, after=AFTER)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "path"),
+    [
+        ("<|repo_name|>r\n<|file_sep|>b.py\nx\n<|file_sep|>src/a.py\n<|fim_prefix|>A<|fim_suffix|>B<|fim_middle|>", "src/a.py"),
+        ("<|fim_prefix|># Path: src/a.py\nA<|fim_suffix|>B<|fim_middle|>", "src/a.py"),
+        ("[SUFFIX]B[PREFIX]+++++ b.py\nx\n\n+++++ src/a.py\nA", "src/a.py"),
+        ("<|fim_prefix|>A<|fim_suffix|>B<|fim_middle|>", ""),
+    ],
+)
+def test_the_path_is_the_one_that_the_prompt_names(prompt: str, path: str) -> None:
+    found = dialects.read(prompt)
+    assert isinstance(found, Cursor)
+    assert (found.path, found.before[-1], found.after) == (path, "A", "B")
+
+
+@pytest.mark.parametrize("form", ZETA)
+def test_a_region_with_the_latest_edits(form: str) -> None:
+    edit = Edit("src/a.py", 3, ("    return x",), ("    return y",), ("def f():",), ("",))
+    region = REGION.replace("<|user_cursor|>", "")
+    assert dialects.read(zeta(form)) == Region(path="src/a.py", above=ABOVE, region=region, below=BELOW, recent=(edit,))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "def f():\n    retu", "", "<|fim_middle|>", "a<|fim_prefix|>b<|fim_middle|>", "[SUFFIX]x", "<|fim_prefix|>a<|fim_suffix|>b",
+        "<|file_sep|>a.py\n<|fim_prefix|>\n<|user_cursor|><|fim_middle|>updated\n", "<|file_sep|>\n<|fim_prefix|><|user_cursor|>",
+    ],
+)  # fmt: skip
+def test_other_texts_are_left_alone(prompt: str) -> None:
+    assert dialects.read(prompt) is None
+
+
+@pytest.mark.parametrize("piece", ["<|fim_middle|>", "<|file_sep|>", "[PREFIX]", "+++++ a", "@@ -1 +1 @@\n", "--- a/b\n+++ b/b\n", "<|fim_suffix|>"])
+def test_a_hostile_prompt_takes_no_time(piece: str) -> None:
+    start = time.process_time()
+    for end in ("", "<|fim_middle|>", "<|fim_middle|>updated\n", "=======\n"):
+        for begin in ("", "[SUFFIX]", "<|file_sep|>a\n<|fim_prefix|><|user_cursor|>", "<|file_sep|>edit history\n"):
+            dialects.read(begin + piece * 20_000 + end)
+    assert time.process_time() - start < 10
+
+
+def ask(url: str, body: dict[str, Any], path: str = "/completions") -> dict[str, Any]:
+    reply = httpx.post(url + path, json=body, timeout=60)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS])
+def test_zed_and_continue_get_what_a_suffix_would_get(start: Start, form: str) -> None:
+    asked: list[tuple[Place, str]] = []
+
+    def make_mixture(place: Place, line_start: str, prompt_ids: Sequence[int], must_start_with: str) -> Mixture | None:
+        asked.append((place, line_start))
+        return None
+
+    running = start(make_mixture=make_mixture)
+    meant = ask(running.url, {"model": "debug", "prompt": BEFORE, "suffix": AFTER, "max_tokens": 9, "temperature": 0, "stop": "\n"})
+    stops = ["<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>",
+             "<|im_start|>", "<|im_end|>"]  # fmt: skip
+    body = {"model": "debug", "prompt": FORMS[form].format(before=BEFORE, after=AFTER), "max_tokens": 9, "stop": stops, "environment": None}
+    found = ask(running.url, body)
+    # Greedy, though neither editor asks for it.
+    assert found["choices"][0]["text"] == meant["choices"][0]["text"]
+    assert asked[0] == asked[1]
+    assert found["choices"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("def f():\n    return y\n>>>>>>> after\nmore", "def f():\n    return y\n"),
+        (">>>>>>> after", ""),
+        ("def f():\n    return", None),
+        ("<<<<<<< before\n>>>>>>> after", None),
+    ],
+)
+def test_zeta_gets_the_region_or_its_own_lines(start: Start, engine: Engine, said: str, expected: str | None) -> None:
+    running = start(generator=ScriptedGenerator(engine.tokenizer, lambda request: said))
+    body = {"model": "debug", "prompt": zeta("0113"), "max_tokens": 64, "stop": [], "temperature": None}
+    choice = ask(running.url, body)["choices"][0]
+    assert choice["text"] == (REGION.replace("<|user_cursor|>", "") if expected is None else expected)
+
+
+def test_llama_vim_gets_the_fields_that_it_names(start: Start) -> None:
+    running = start()
+    meant = ask(running.url, {"model": "debug", "prompt": BEFORE, "suffix": AFTER, "max_tokens": 9, "temperature": 0, "stop": "\n"})
+    prefix, _, middle = BEFORE.rpartition("\n")
+    body = {
+        "input_prefix": prefix + "\n", "input_suffix": AFTER, "input_extra": [{"text": "x", "time": [1, 2], "filename": "b.py"}],
+        "prompt": middle, "n_predict": 9, "stop": [], "n_indent": 0, "top_k": 40, "top_p": 0.90, "stream": False,
+        "samplers": ["top_k", "top_p", "infill"], "cache_prompt": True, "t_max_prompt_ms": 500, "t_max_predict_ms": 60_000,
+        "response_fields": ["content", "timings/prompt_n", "timings/predicted_per_second", "truncated", "tokens_cached", "no/such"],
+    }  # fmt: skip
+    found = ask(running.url.removesuffix("/v1"), body, "/infill")
+    assert found.keys() == {"content", "timings/prompt_n", "timings/predicted_per_second", "truncated", "tokens_cached"}
+    assert found["content"] == meant["choices"][0]["text"]
+    whole = ask(running.url.removesuffix("/v1"), {**body, "response_fields": None}, "/infill")
+    assert whole["tokens_predicted"] == whole["timings"]["predicted_n"] > 0
+    warm = {**body, "prompt": "", "n_predict": 0, "response_fields": [""]}
+    assert ask(running.url.removesuffix("/v1"), warm, "/infill") == {}
+
+
+def test_one_line_is_suggested_without_what_stands_behind_the_cursor(start: Start, engine: Engine) -> None:
+    running = start(generator=ScriptedGenerator(engine.tokenizer, lambda request: "rn f(x)\n    y\n"))
+    body = {"input_prefix": BEFORE, "input_suffix": ")" + AFTER}
+    assert ask(running.url.removesuffix("/v1"), body, "/infill")["content"] == "rn f(x"
+    prompt = FORMS["qwen"].format(before=BEFORE, after=")" + AFTER)
+    assert ask(running.url, {"model": "debug", "prompt": prompt})["choices"][0]["text"] == "rn f(x"
