@@ -50,12 +50,13 @@ def discover(*, home: Path = Path("~"), json: JsonFlag = False) -> None:
     home
         Folder to look in, besides the project at hand.
     """
+    from apprentice.core.text_safety import terminal_safe
     from apprentice.learn import discovery
 
     found = discovery.look(home.expanduser(), Path.cwd())
     print_result({"found": [place.to_dict() for place in found]}, json_output=json, text=lambda: discovery.table(found))
     if not json and (readable := next((place for place in found if place.readable), None)):
-        print_next(f"apprentice sessions read {readable.path}")
+        print_next(terminal_safe(f"apprentice sessions read {readable.path}", single_line=True))
 
 
 def show(folder: Path = Path(".apprentice/sessions"), /, *, newest: int = 3, whole: bool = False, json: JsonFlag = False) -> None:
@@ -114,13 +115,15 @@ def _is_repository(path: Path) -> bool:
 
 
 def _summary(summary: dict[str, dict[str, dict[str, object]]]) -> str:
+    from apprentice.core.text_safety import terminal_safe
+
     lines: list[str] = []
     for name, source in summary["sources"].items():
         lines.append(f"{name}: {source['sessions']:,} sessions")
         for group in ("events", "dropped", "kept_aside"):
             counts = source[group]
             assert isinstance(counts, dict)
-            lines += [f"  {group.replace('_', ' ')}: {reason} {count:,}" for reason, count in sorted(counts.items())]
+            lines += [f"  {group.replace('_', ' ')}: {terminal_safe(reason, single_line=True)} {count:,}" for reason, count in sorted(counts.items())]
     return "\n".join(lines)
 
 
@@ -145,9 +148,9 @@ def _edit(event: object, whole: bool) -> list[str]:
     assert isinstance(event, EditEvent)
     lines: list[str] = []
     for edit in event.hunks:
-        lines.append(f"  {edit.path}, line {edit.start_line + 1}" if edit.start_line >= 0 else f"  {edit.path}")
+        lines.append(f"  {_name(edit.path)}, line {edit.start_line + 1}" if edit.start_line >= 0 else f"  {_name(edit.path)}")
         lines += _cut([f"    - {line}" for line in edit.old] + [f"    + {line}" for line in edit.new], whole)
-    return lines or [f"  {event.path} was changed"]
+    return lines or [f"  {_name(event.path)} was changed"]
 
 
 def _talk(event: object, whole: bool) -> list[str]:
@@ -155,12 +158,12 @@ def _talk(event: object, whole: bool) -> list[str]:
     from apprentice.sessions import events
 
     assert isinstance(event, events.Event)
-    who = event.author.person or event.author.agent or event.author.kind
+    who = _name(event.author.person or event.author.agent or event.author.kind)
     match event:
         case events.Prompt() | events.Note():
             return _words(f"  {who}: ", event.text, whole)
         case events.Reply():
-            called = [f"    [{call.name}]" for call in event.tool_calls]
+            called = [f"    [{_name(call.name)}]" for call in event.tool_calls]
             return [*(_words(f"  {who}: ", event.text, whole) if event.text else []), *called]
         case events.Command():
             code = "" if event.exit_code is None else f" (exit code {event.exit_code})"
@@ -170,13 +173,20 @@ def _talk(event: object, whole: bool) -> list[str]:
         case events.EditEvent():
             return [f"  {who} edits", *_edit(event, whole)]
         case events.Suggestion():
-            return [f"  {who} suggests at {event.edit.path}: {event.outcome}"]
+            return [f"  {who} suggests at {_name(event.edit.path)}: {event.outcome}"]
         case events.Feedback():
             return _words(f"  {who} says of it: ", f"{event.vote or ''} {event.text}".strip(), whole)
         case events.Navigation():
-            return [f"  {who} looks at {event.path}:{event.line + 1}"]
+            return [f"  {who} looks at {_name(event.path)}:{event.line + 1}"]
         case _:
             return []
+
+
+def _name(text: str) -> str:
+    """On one line: what a tool calls itself must not look like somebody's words."""
+    from apprentice.core.text_safety import shorten
+
+    return shorten(text, 200)
 
 
 def _words(head: str, text: str, whole: bool) -> list[str]:

@@ -85,15 +85,30 @@ def table(found: Sequence[Place]) -> str:
 
 
 def _sizes(path: Path, endings: tuple[str, ...]) -> Iterator[int]:
-    if path.is_file():
-        yield path.stat().st_size
-        return
+    """Of files at a place; a link leads elsewhere."""
     count = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            if name.endswith(endings) and count < MAX_FILES:
-                try:
-                    yield (Path(folder) / name).lstat().st_size
-                except OSError:
-                    continue
-                count += 1
+    for file in [path] if _is_plain_file(path) else _walk(path):
+        if file.name.endswith(endings):
+            try:
+                yield file.lstat().st_size
+            except OSError:
+                continue
+            count += 1
+            if count == MAX_FILES:
+                return
+
+
+def _is_plain_file(path: Path) -> bool:
+    try:
+        return path.is_file() and not path.is_symlink()
+    except OSError:
+        return False
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    try:
+        is_link = path.is_symlink()
+    except OSError:
+        return
+    for folder, _, names in [] if is_link else os.walk(path):
+        yield from (Path(folder) / name for name in names)

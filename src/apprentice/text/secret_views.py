@@ -208,7 +208,11 @@ def hex_views(data: bytes, blocks: list[tuple[int, int]]) -> Iterator[View]:
     places = _positions(blocks)
     for shift in range(2):
         usable = (len(text) - shift) // 2 * 2
-        decoded = bytes.fromhex(text[shift : shift + usable].decode("ascii"))
+        try:
+            decoded = bytes.fromhex(text[shift : shift + usable].decode("ascii"))
+        except ValueError:
+            # A short line behind the digits may be a word.
+            continue
         if _is_text(decoded):
             yield _coded_view(decoded, places, shift, digits=2, size=1)
             return

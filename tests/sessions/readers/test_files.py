@@ -54,6 +54,39 @@ def test_of_one_session_in_several_files_the_longest_is_read(tmp_path: Path) -> 
     assert sessions.summary()["sources"]["specstory"]["dropped"] == {"files with a session that a longer file has": 2}
 
 
+def test_one_hostile_file_does_not_end_the_reading(records: Records, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    # Half of a commit's name and a word: the search for secrets in hexadecimal digits once fell over it.
+    (tmp_path / "in" / "a.md").write_text(HEAD + user("6b86b273ff34fce19d6b804eff5a3f5747ada4ea\nx") + agent("fine"))
+    records.user("good")
+    records.write(tmp_path / "in" / "s.jsonl")
+    sessions = read(tmp_path / "in", tmp_path / "out")
+    assert len(list(sessions.talks())) == 2
+
+
+def test_sessions_are_in_the_order_of_time_and_each_is_there_once(records: Records, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    first = records.user("monday", timestamp="2026-01-05T10:00:00Z")
+    records.user("friday, left", timestamp="2026-01-09T10:00:00Z")
+    records.user("monday, kept", timestamp="2026-01-09T11:00:00Z", parent=first)
+    records.write(tmp_path / "in" / "id-1.jsonl")
+    (tmp_path / "in" / "b.md").write_text(HEAD + user("the same session, recorded"))
+    (tmp_path / "in" / "c.md").write_text(HEAD.replace("id-1", "id-2") + user("wednesday", "2026-01-07 10:00:00Z"))
+    sessions = read(tmp_path / "in", tmp_path / "out")
+    assert [session.id for session in sessions.talks()] == ["id-1", "id-2", "id-1/branch-1"]
+    assert sessions.summary()["sources"]["specstory"]["dropped"] == {"sessions that another file has": 1}
+
+
+def test_a_session_that_was_gone_on_with_keeps_its_beginning(records: Records, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    records.user("one", sessionId="ffff")
+    records.write(tmp_path / "in" / "ffff.jsonl")
+    records.user("two", sessionId="aaaa")
+    records.write(tmp_path / "in" / "aaaa.jsonl")
+    sessions = {session.id: [event.text for event in session.events] for session in read(tmp_path / "in", tmp_path / "out").talks()}  # pyrefly: ignore[missing-attribute]
+    assert sessions == {"ffff": ["one"], "aaaa": ["two"]}
+
+
 def test_secrets_do_not_reach_the_disk(records: Records, tmp_path: Path) -> None:
     key = "ghp_" + "a1B2c3D4e5" * 4
     records.user(f"use {key[:40]}")
@@ -79,7 +112,7 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 def test_real_sessions(tmp_path: Path) -> None:
     summary = read(SAMPLES, tmp_path / "out").summary()["sources"]
     assert (summary["claude_code"]["files"], summary["specstory"]["files"]) == (4, 52)
-    assert summary["claude_code"]["kept_aside"] == {"no content": 1, "no message": 1, "no record": 4}
+    assert summary["claude_code"]["kept_aside"] == {"no content": 2, "no message": 1, "no record": 4}
     assert summary["specstory"]["kept_aside"] == {}
     assert summary["specstory"]["events"]["prompt"] > 200
     assert summary["specstory"]["events"]["edit"] > 400

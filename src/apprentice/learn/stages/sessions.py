@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,11 +132,8 @@ def _open(chosen: Sequence[Source]) -> dict[str, Git]:
 
 def _config(chosen: Sequence[Source], repositories: dict[str, Git], config: LearnConfig) -> dict[str, Any]:
     """What decides the artifact besides the histories themselves."""
-    imported: dict[str, str] = {}
-    for source in chosen:
-        if source.kind != "git":
-            names = (source.path.name if number == 1 else f"{source.path.name}-{number}" for number in itertools.count(1))
-            imported[next(name for name in names if name not in imported)] = _digest(source.path)
+    # Without their names: folders of tools are named after the home folder.
+    imported = sorted(_digest(source.path) for source in chosen if source.kind != "git")
     return {"repositories": sorted(repositories), "imported": imported, "limit_commits": config.limit_commits}
 
 

@@ -1,15 +1,15 @@
 """Claude Code's session files: `~/.claude/projects/PROJECT/SESSION.jsonl`, one record a line.
 
-    {"type": "user" | "assistant" | "summary" | ..., "uuid", "parentUuid", "isSidechain", "timestamp", "cwd", "message": {...}, ...}
+    {"type": "user" | "assistant" | "attachment" | ..., "uuid", "parentUuid", "isSidechain", "timestamp", "cwd", "message": {...}, ...}
 
 Records form a tree by `parentUuid`; where the developer went back and asked differently, a prompt's parent already has others
 behind it. The way from the last record to the root is what the developer ended with: one session. Each part that was left, and
-each talk of a sub-agent (`isSidechain`), is a session of its own (`ID/branch-1`, `ID/sidechain-1`), so that nobody takes them for
+each talk of a sub-agent (`isSidechain`), is a session of its own (`ID/branch-1`, `ID/agent-1`), so that nobody takes them for
 what was kept. A compaction begins a new root and names the record before it (`logicalParentUuid`).
 
 A message of the assistant comes as several records with one `message.id`; its tools' results come as records of the user, with
-`toolUseResult` in the tool's own form. A file that goes on from another one begins with copies of its records: those are counted
-and not read again.
+`toolUseResult` in the tool's own form. What the developer typed meanwhile comes as an attachment (`queued_command`). A file that
+goes on from another one begins with copies of its records: those are counted and not read again.
 
 There is no specification. What is read here is what files of versions 1.0 to 2.1 have; other record types are counted.
 """
@@ -27,8 +27,9 @@ from typing import Any
 
 import msgspec
 
-from apprentice.sessions.conversation import DEVELOPER, UNKNOWN_LINE, Change, Conversation, Sink, Use
-from apprentice.sessions.events import Author, Provenance, Session
+from apprentice.core.errors import InputError
+from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Conversation, Sink, Use
+from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.lines import read_lines
 
 SOURCE = "claude_code"
@@ -38,14 +39,25 @@ PLACES = ("~/.claude/projects",)
 SUFFIX = ".jsonl"
 
 _TALK = ("user", "assistant")
+_KNOWN = ("attachment", "file-history-snapshot", "progress", "queue-operation", "summary", "system")
+"""Other types of records that are counted by their name."""
+_NO_RESULT: dict[str, Any] = {}
 _REJECTED = (
     "The user doesn't want to proceed with this tool use", "The user doesn't want to take this action right now",
     "User rejected tool use",
 )  # fmt: skip
-_USER_SAID = re.compile(r"To tell you how to proceed, the user said:\n(.*)", re.DOTALL)
+_REFUSED = ("<tool_use_error>", "Permission to use ", "Claude requested permissions")
+_USER_SAID = "To tell you how to proceed, the user said:\n"
+_NOTE = "\n\nNote: The user's next message"
 _EXIT_CODE = re.compile(r"\A(?:Error: )?(?:Command failed with )?[Ee]xit code:? (\d{1,3})\b")
-_NO_RESULT: dict[str, Any] = {}
 _EDIT_TOOLS = ("Edit", "MultiEdit", "Write", "NotebookEdit")
+_DETAILS = (
+    "type", "originalFile", "original_file", "updated_file", "content", "oldString", "newString", "structuredPatch", "userModified",
+    "interrupted", "backgroundTaskId", "returnCodeInterpretation", "answers",
+)  # fmt: skip
+"""What is kept of `toolUseResult`: the rest may be large."""
+MAX_FILE_BYTES = 512 << 20
+_UNPAIRED = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
 
 @dataclass(slots=True)
@@ -57,14 +69,20 @@ class _Record:
     type: str
     uuid: str
     parent: str
-    is_sidechain: bool
-    cwd: str
+    is_root: bool
+    """It says that it has no parent, and is no compaction."""
+    is_sidechain: bool = False
+    agent: str = ""
+    """Of a sub-agent."""
+    cwd: str = ""
     message_id: str = ""
     texts: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     uses: list[dict[str, Any]] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
-    tool_result: Any = None
+    details: Any = None
+    leaf: str = ""
+    """Of a summary: the record up to which it tells."""
     is_summary: bool = False
 
     @property
@@ -89,21 +107,24 @@ class ClaudeCode:
         """Its records are told apart one by one."""
         return ""
 
-    def started(self, beginning: bytes) -> float:
+    def started(self, path: Path, beginning: bytes) -> float:
         """When the session began, as far as the beginning of its file says; 0 where it does not."""
         found = re.search(rb'"timestamp":\s*"([^"]{10,40})"', beginning)
-        return _seconds(found[1].decode("ascii", "replace")) if found else 0.0
+        first = re.search(rb'"sessionId":\s*"([^"]{1,200})"', beginning)
+        goes_on = first is not None and first[1] != path.stem.encode()
+        return _seconds(found[1].decode("ascii", "replace")) + goes_on * 1e-3 if found else 0.0
 
     def read(self, path: Path, sink: Sink) -> Iterator[Session]:
         """The sessions of a file: the one that was kept first, then parts that were left and talks of sub-agents."""
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"`{path}` is larger than {MAX_FILE_BYTES:,} bytes", hint="leave it out")
         records = list(self._records(path, sink))
-        talk = [record for record in records if not record.is_sidechain]
-        name = _name(records, path)
         cwd = next((record.cwd for record in records if record.cwd), "")
         results = {str(result.get("tool_use_id")): (result, record) for record in records for result in record.results}
-        for session_id, part, developer in _parts(name, talk, [record for record in records if record.is_sidechain]):
+        for session_id, part, is_agent in _parts(path.stem, records):
             conversation = Conversation(
-                sink, source=SOURCE, file=path.name, session_id=session_id, agent=AGENT, repository=Path(cwd).name, developer=developer,
+                sink, source=SOURCE, file=path.name, session_id=session_id, agent=AGENT, repository=_last_part(cwd),
+                by_assistant=is_agent,
             )  # fmt: skip
             _tell(conversation, part, results, cwd)
             session = conversation.session()
@@ -112,11 +133,12 @@ class ClaudeCode:
 
     def _records(self, path: Path, sink: Sink) -> Iterator[_Record]:
         time = 0.0
+        copies: set[tuple[str, float, str]] = set()
         for line in read_lines(path, SOURCE, sink):
             where = Provenance(source=SOURCE, file=path.name, offset=line.offset)
             try:
-                data = msgspec.json.decode(line.data)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                data = _decoded(line.data)
+            except (ValueError, RecursionError) as error:
                 sink.keep_aside("not JSON", where, str(error)[:200])
                 continue
             if not isinstance(data, dict) or not isinstance(data.get("type"), str):
@@ -124,37 +146,78 @@ class ClaudeCode:
                 continue
             time = _seconds(data.get("timestamp")) or time
             record = self._record(data, time, line.offset, where, sink)
-            if record is not None:
-                yield record
+            if record is None:
+                continue
+            # A compaction writes its last messages again, with ids of their own.
+            copy = (record.parent, record.time, "\n".join(record.texts))
+            if record.is_prompt and record.parent and copy in copies:
+                sink.drop("records written again by a compaction")
+                continue
+            copies.add(copy)
+            yield record
 
     def _record(self, data: dict[str, Any], time: float, offset: int, where: Provenance, sink: Sink) -> _Record | None:
         kind = data["type"]
-        if kind == "summary" and isinstance(data.get("summary"), str):
-            return _Record(offset, time, kind, "", "", False, "", texts=[data["summary"]])
-        if kind == "system" and data.get("subtype") == "compact_boundary":
-            return _Record(offset, time, kind, *_links(data), False, "")
-        if kind not in _TALK:
-            sink.drop(f"records of type {kind[:40]}")
-            return None
         uuid, parent = _links(data)
+        agent = data["agentId"] if isinstance(data.get("agentId"), str) else ""
+        record = _Record(
+            offset, time, kind, uuid, parent, not parent and "parentUuid" in data and data.get("isCompactSummary") is not True,
+            data.get("isSidechain") is True, agent, data["cwd"] if isinstance(data.get("cwd"), str) else "",
+        )  # fmt: skip
+        if kind == "summary" and isinstance(data.get("summary"), str):
+            record.texts, record.leaf = [data["summary"]], str(data.get("leafUuid") or "")
+            return record
         if uuid and uuid in self._seen:
             sink.drop("records copied from an earlier file")
             return None
-        self._seen.add(uuid)
+        if kind in _TALK and not self._take_message(record, data, where, sink):
+            return None
+        if kind == "attachment" and (typed := _queued(data.get("attachment"))):
+            record.type, record.texts = "user", [typed]
+        elif kind not in _TALK:
+            sink.drop(f"records of type {kind}" if kind in _KNOWN else "records of other types")
+            record.type = "link"
+            if not uuid:
+                return None
+        if uuid:
+            self._seen.add(uuid)
+        return record
+
+    def _take_message(self, record: _Record, data: dict[str, Any], where: Provenance, sink: Sink) -> bool:
+        """Whether there was a message that is known."""
         message = data.get("message")
         if not isinstance(message, dict):
             sink.keep_aside("no message", where, f"`message` is {type(message).__name__}")
-            return None
-        cwd = data["cwd"] if isinstance(data.get("cwd"), str) else ""
-        record = _Record(offset, time, kind, uuid, parent, data.get("isSidechain") is True, cwd, tool_result=data.get("toolUseResult"))
-        record.message_id = str(message.get("id") or uuid)
+            return False
+        record.message_id = str(message.get("id") or record.uuid)
         record.is_summary = data.get("isCompactSummary") is True
-        if data.get("isMeta") is True:
+        details = data.get("toolUseResult")
+        record.details = {key: details[key] for key in _DETAILS if key in details} if isinstance(details, dict) else str(details)[:200]
+        if data.get("isMeta") is True or data.get("isApiErrorMessage") is True or message.get("model") == "<synthetic>":
             sink.drop("notices of the tool")
         elif not _take_content(record, message.get("content")):
             sink.keep_aside("no content", where, f"`message.content` is {type(message.get('content')).__name__}")
-            return None
-        return record
+            return False
+        return True
+
+
+def _decoded(line: bytes) -> Any:
+    """Raises: ValueError where it is no JSON. Half a character, where a tool cut a text, becomes a mark."""
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        mended = _UNPAIRED.sub(rb"\\ufffd", line) if len(line) < 4 << 20 else line
+        if mended == line:
+            raise
+        return msgspec.json.decode(mended)
+
+
+def _queued(attachment: Any) -> str:
+    """What the developer typed while the assistant worked."""
+    if not isinstance(attachment, dict) or attachment.get("type") != "queued_command" or attachment.get("commandMode") not in (None, "prompt"):
+        return ""
+    prompt = attachment.get("prompt")
+    return prompt if isinstance(prompt, str) else _result_text(prompt)
 
 
 def _links(data: Mapping[str, Any]) -> tuple[str, str]:
@@ -185,17 +248,16 @@ def _take_content(record: _Record, content: Any) -> bool:
     return known or not content
 
 
-def _name(records: Sequence[_Record], path: Path) -> str:
-    return path.stem if records else ""
-
-
-def _parts(
-    name: str, talk: Sequence[_Record], side: Sequence[_Record]
-) -> Iterator[tuple[str, list[_Record], Author]]:
-    """(id, records, who asks) of every session of a file."""
+def _parts(name: str, records: Sequence[_Record]) -> Iterator[tuple[str, list[_Record], bool]]:
+    """(id, records, whether it is a sub-agent's) of every session of a file."""
+    talk = [record for record in records if not record.is_sidechain]
+    known = {record.uuid for record in records}
+    # At the beginning of a file stand titles of other sessions.
+    talk = [record for record in talk if record.type != "summary" or not record.leaf or record.leaf in known]
     parents = _parents(talk)
     owners = _owners(talk, parents)
     kept = _way_back(talk, parents)
+    tops: dict[int, int] = {}
     left: dict[int, list[_Record]] = {}
     main: list[_Record] = []
     for number, record in enumerate(talk):
@@ -204,30 +266,40 @@ def _parts(
         if owner is None or owner in kept:
             main.append(record)
         else:
-            left.setdefault(_top(owner, owners, parents, kept), []).append(record)
-    yield name, main, DEVELOPER
+            tops[owner] = tops.get(owner) or _top(owner, owners, parents, kept, tops)
+            left.setdefault(tops[owner], []).append(record)
+    yield name, main, False
     for count, part in enumerate(left.values(), 1):
-        yield f"{name}/branch-{count}", part, DEVELOPER
-    for count, part in enumerate(_sidechains(side), 1):
-        # A sub-agent is asked by the assistant.
-        yield f"{name}/sidechain-{count}", part, Author(kind="assistant", agent=AGENT)
+        yield f"{name}/branch-{count}", part, False
+    for agent, part in _agents([record for record in records if record.is_sidechain]):
+        yield f"{name}/agent-{agent}", part, True
 
 
-def _top(prompt: int, owners: Sequence[int | None], parents: Sequence[int | None], kept: set[int]) -> int:
+def _top(
+    prompt: int, owners: Sequence[int | None], parents: Sequence[int | None], kept: set[int], known: Mapping[int, int]
+) -> int:
     """The first prompt of the part that was left."""
     while (parent := parents[prompt]) is not None and (above := owners[parent]) is not None and above not in kept:
+        if above in known:
+            return known[above]
         prompt = above
     return prompt
 
 
 def _parents(records: Sequence[_Record]) -> list[int | None]:
-    """Number of the record behind which each stands: its parent, or the one before it where that is not in the file."""
+    """Number of the record behind which each stands: its parent, or the one before it where that is not in the file. A prompt
+    without a parent begins anew, in a file whose records name each other at all."""
     numbers: dict[str, int] = {}
     parents: list[int | None] = []
+    known = {record.uuid for record in records}
+    is_tree = any(record.parent in known for record in records if record.parent)
     for number, record in enumerate(records):
         before = number - 1 if number else None
         # A parent comes first; one that claims to come later would make a circle.
-        parents.append(numbers.get(record.parent, before) if record.parent else before)
+        if record.parent:
+            parents.append(numbers.get(record.parent, before))
+        else:
+            parents.append(None if is_tree and record.is_root and record.is_prompt else before)
         if record.uuid:
             numbers[record.uuid] = number
     return parents
@@ -251,19 +323,16 @@ def _way_back(records: Sequence[_Record], parents: Sequence[int | None]) -> set[
     return kept
 
 
-def _sidechains(records: Sequence[_Record]) -> list[list[_Record]]:
-    """Each talk of a sub-agent: records that hang together."""
-    chains: list[list[_Record]] = []
-    chain_of: dict[str, int] = {}
+def _agents(records: Sequence[_Record]) -> list[tuple[str, list[_Record]]]:
+    """The talk of each sub-agent, by its id or, in older files, by what hangs together."""
+    chains: dict[str, list[_Record]] = {}
+    chain_of: dict[str, str] = {}
     for record in records:
-        chain = chain_of.get(record.parent) if record.parent else None
-        if chain is None:
-            chain = len(chains)
-            chains.append([])
-        chains[chain].append(record)
+        chain = record.agent or chain_of.get(record.parent, "") or str(len(chains) + 1)
+        chains.setdefault(chain, []).append(record)
         if record.uuid:
             chain_of[record.uuid] = chain
-    return chains
+    return list(chains.items())
 
 
 def _tell(
@@ -274,9 +343,9 @@ def _tell(
     waiting: dict[str, list[_Record]] = {}
     for record in records:
         if record.type == "summary":
-            conversation.noted("summary", record.texts[0], record.time, record.offset, by_developer=False)
+            conversation.noted("summary", record.texts[0], record.time, record.offset)
         elif record.type == "user" and record.is_summary:
-            conversation.noted("summary", "\n".join(record.texts), record.time, record.offset, by_developer=False)
+            conversation.noted("summary", "\n".join(record.texts), record.time, record.offset)
         elif record.type == "user":
             for text in record.texts:
                 conversation.said(text, record.time, record.offset)
@@ -294,15 +363,16 @@ def _reply(
     words: list[tuple[str, float, int]] = []
     for block in (block for part in parts for block in part.uses):
         result, record = results.get(str(block.get("id")), (_NO_RESULT, None))
-        uses.append(_use(block, result, record, cwd))
-        if record is not None and (said := _words_of_developer(block, result)):
+        use = _use(block, result, record, cwd)
+        uses.append(use)
+        if record is not None and (said := _words_of_developer(use, record)):
             words.append((said, record.time, record.offset))
     conversation.replied(
         "\n\n".join(text for part in parts for text in part.texts), parts[0].time, parts[0].offset,
         reasoning="\n\n".join(text for part in parts for text in part.reasoning), uses=uses,
     )  # fmt: skip
     for said, time, offset in words:
-        conversation.said(said, time, offset)
+        conversation.said(said, time, offset, by_developer=True)
 
 
 def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: _Record | None, cwd: str) -> Use:
@@ -311,24 +381,26 @@ def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: _Record | 
     arguments: dict[str, Any] = given if isinstance(given, dict) else {}
     text = _result_text(result.get("content"))
     # Several tools' results in one record share one `toolUseResult`: whose it is nobody can say.
-    own = record.tool_result if record is not None and len(record.results) == 1 else None
+    own = record.details if record is not None and len(record.results) == 1 else None
     details: dict[str, Any] = own if isinstance(own, dict) else {}
     failed = result.get("is_error") is True
     rejected = failed and (text.startswith(_REJECTED) or str(own).startswith(_REJECTED))
     common: dict[str, Any] = {
         "name": name, "arguments": json.dumps(given, ensure_ascii=False, default=str), "result": text,
-        "failed": failed or record is None, "rejected": rejected,
+        "failed": failed, "rejected": rejected, "refused": failed and text.startswith(_REFUSED),
     }  # fmt: skip
     if name == "Bash":
-        code = _EXIT_CODE.match(text)
-        exit_code = int(code[1]) if code else None if failed or record is None or details.get("interrupted") else 0
-        return Use(**common, kind="shell", command=_string(arguments, "command"), exit_code=exit_code)
+        return Use(**common, kind="shell", command=_string(arguments, "command"), exit_code=_exit_code(text, failed, record, details))
     if name in ("Read", "NotebookRead"):
         line = arguments.get("offset")
         return Use(**common, kind="read", path=_relative(_path_of(arguments), cwd), line=line - 1 if isinstance(line, int) and line > 0 else 0)
     if name in _EDIT_TOOLS:
-        changes = tuple(_changes(name, arguments, details, _relative(_path_of(arguments), cwd)))
-        return Use(**common, kind="edit", changes=changes, adjusted=details.get("userModified") is True and not failed)
+        path = _relative(_path_of(arguments), cwd)
+        offered = tuple(_offered(name, arguments, details, path))
+        adjusted = details.get("userModified") is True and not failed
+        written = tuple(_written(details, path)) if adjusted else ()
+        # Without a result nobody knows whether it was done.
+        return Use(**common | {"failed": failed or record is None}, kind="edit", changes=written or offered, offered=offered if adjusted else ())
     if name == "ExitPlanMode":
         return Use(**common, kind="plan", plan=_string(arguments, "plan"))
     if name == "TodoWrite":
@@ -336,49 +408,92 @@ def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: _Record | 
     return Use(**common)
 
 
-def _changes(name: str, arguments: Mapping[str, Any], details: Mapping[str, Any], path: str) -> Iterator[Change]:
-    """What an editing tool changes; where the tool kept the file as it was before, in place."""
+def _exit_code(text: str, failed: bool, record: _Record | None, details: Mapping[str, Any]) -> int | None:
+    """As far as it is known: a command may have been stopped, or still run."""
+    code = _EXIT_CODE.match(text) if failed else None
+    if code is not None:
+        return int(code[1])
+    unknown = failed or record is None or details.get("interrupted") or details.get("backgroundTaskId")
+    # `grep` that found nothing, `diff` that found something: told in words.
+    return None if unknown else 1 if details.get("returnCodeInterpretation") else 0
+
+
+def _offered(name: str, arguments: Mapping[str, Any], details: Mapping[str, Any], path: str) -> Iterator[Change]:
+    """What the assistant wants to write, in the file as it was where the tool kept that."""
     original = details.get("originalFile")
-    before = original if isinstance(original, str) else None
+    before = original if isinstance(original, str) and original else None
     if name == "Write":
-        creates = details.get("type") == "create" or (before is None and bool(details))
-        yield Change(path=path, old="" if before is None else before, new=_string(arguments, "content"), before=before, creates=creates)
+        creates = details.get("type") == "create"
+        content = _string(arguments, "content")
+        yield Change(path=path, old=before or "", new=content, before=before, creates=creates, line=0 if creates else UNKNOWN_LINE)
         return
-    if details.get("userModified") is True and (patched := list(_patched(details, path))):
-        yield from patched
+    if name == "NotebookEdit":
+        whole, updated = details.get("original_file"), details.get("updated_file")
+        if isinstance(whole, str) and isinstance(updated, str) and whole:
+            yield Change(path=path, old=whole, new=updated, before=whole)
+        else:
+            yield Change(path=path, old="", new=_string(arguments, "new_source"))
         return
+    lines = _places(details)
     edits = arguments.get("edits") if name == "MultiEdit" else [arguments]
-    if before is None and (patched := list(_patched(details, path))):
-        yield from patched
-        return
     for edit in edits if isinstance(edits, list) else []:
         if isinstance(edit, dict):
-            old, new = _string(edit, "old_string"), _string(edit, "new_string") or _string(edit, "new_source")
-            creates = not old and before is None
-            yield Change(path=path, old=old, new=new, before=before, creates=creates, everywhere=edit.get("replace_all") is True)
+            # Where quotes were mended, the tool says what it really looked for.
+            old = _string(details, "oldString") if name == "Edit" and "oldString" in details else _string(edit, "old_string")
+            new = _string(details, "newString") if name == "Edit" and "newString" in details else _string(edit, "new_string")
+            if details.get("userModified") is True:
+                old, new = _string(edit, "old_string"), _string(edit, "new_string")
+            creates = not old and not before
+            yield Change(
+                path=path, old=old, new=new, before=before, creates=creates, everywhere=edit.get("replace_all") is True,
+                line=0 if creates else _place_of(old, lines),
+            )  # fmt: skip
 
 
-def _patched(details: Mapping[str, Any], path: str) -> Iterator[Change]:
-    """Hunks of `structuredPatch`: what was really written."""
-    patch = details.get("structuredPatch")
-    for hunk in patch if isinstance(patch, list) else []:
-        lines = hunk.get("lines") if isinstance(hunk, dict) else None
-        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-            continue
-        old = [line[1:] for line in lines if line[:1] in ("-", " ")]
-        new = [line[1:] for line in lines if line[:1] in ("+", " ")]
-        start = hunk.get("newStart")
-        line = start - 1 if isinstance(start, int) and start > 0 else UNKNOWN_LINE
+def _written(details: Mapping[str, Any], path: str) -> Iterator[Change]:
+    """What the developer made of it."""
+    original, content = details.get("originalFile"), details.get("content")
+    if isinstance(content, str):
+        before = original if isinstance(original, str) and original else None
+        yield Change(path=path, old=before or "", new=content, before=before, creates=before is None)
+        return
+    for line, old, new in _hunks(details):
         yield Change(path=path, old="".join(one + "\n" for one in old), new="".join(one + "\n" for one in new), line=line)
 
 
-def _words_of_developer(block: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+def _hunks(details: Mapping[str, Any]) -> Iterator[tuple[int, list[str], list[str]]]:
+    """(0-based line, old, new) of `structuredPatch`, whose tabs in front of lines are blanks."""
+    patch = details.get("structuredPatch")
+    for hunk in patch if isinstance(patch, list) else []:
+        lines = hunk.get("lines") if isinstance(hunk, dict) else None
+        start = hunk.get("newStart") if isinstance(hunk, dict) else None
+        if isinstance(lines, list) and all(isinstance(line, str) for line in lines) and isinstance(start, int) and start > 0:
+            old = [line[1:] for line in lines if line[:1] in ("-", " ")]
+            yield start - 1, old, [line[1:] for line in lines if line[:1] in ("+", " ")]
+
+
+def _places(details: Mapping[str, Any]) -> dict[str, int]:
+    """Line of each old line of the patch, without the blanks in front; of those that stand there once."""
+    places: dict[str, int] = {}
+    for start, old, _ in _hunks(details):
+        for number, line in enumerate(old):
+            places[line.strip()] = UNKNOWN_LINE if line.strip() in places else start + number
+    return places
+
+
+def _place_of(old: str, lines: Mapping[str, int]) -> int:
+    return next((lines.get(line.strip(), UNKNOWN_LINE) for line in old.split("\n", 1)[:1]), UNKNOWN_LINE)
+
+
+def _words_of_developer(use: Use, record: _Record) -> str:
     """What the developer said in place of a result: why not, or an answer to a question."""
-    text = _result_text(result.get("content"))
-    if found := _USER_SAID.search(text):
-        return found[1].split("\n\nNote: The user's next message", 1)[0].strip()
-    if block.get("name") == "AskUserQuestion" and result.get("is_error") is not True:
-        return text.strip()
+    if use.rejected:
+        return use.result.partition(_USER_SAID)[2].partition(_NOTE)[0].strip()
+    if use.name == "AskUserQuestion" and not use.failed:
+        answers = record.details.get("answers") if isinstance(record.details, dict) else None
+        if isinstance(answers, dict):
+            return "\n".join(str(answer) for answer in answers.values())
+        return "\n".join(re.findall(r'"="([^"\n]{1,2000})"', use.result[:20_000]))
     return ""
 
 
@@ -405,7 +520,14 @@ def _path_of(arguments: Mapping[str, Any]) -> str:
 
 def _relative(path: str, cwd: str) -> str:
     """Within the folder that the developer worked in."""
-    return path[len(cwd) :].lstrip("/") if cwd and path.startswith(cwd.rstrip("/") + "/") else path
+    for separator in "/\\":
+        if cwd and path.startswith(cwd.rstrip("/\\") + separator):
+            return path[len(cwd.rstrip("/\\")) + 1 :].replace("\\", "/")
+    return path
+
+
+def _last_part(cwd: str) -> str:
+    return re.split(r"[/\\]", cwd.rstrip("/\\"))[-1]
 
 
 def _string(values: Mapping[str, Any], name: str) -> str:

@@ -3,18 +3,20 @@
     paths --find()--> files by tool, oldest first, copies left out --read()--> SessionsWriter
 
 Nothing outside the paths that were named is opened; links are not followed. One session may lie in several files (a tool that
-writes it anew under another name): the longest is read, the others are counted.
+writes it anew under another name, a recorder beside the tool's own file): one is read, the others are counted. One file that
+cannot be read is kept aside and does not end the reading.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from apprentice.core.errors import InputError
+from apprentice.core.errors import InputError, StorageError
 from apprentice.core.protocols import ProgressSink
 from apprentice.sessions.conversation import Sink
 from apprentice.sessions.events import Provenance, Session
@@ -25,6 +27,7 @@ from apprentice.sessions.store import SessionsWriter
 BEGINNING = 16 << 10
 """Bytes of a file that decide what it is."""
 MAX_FILES = 200_000
+SUFFIXES = (".jsonl", ".md")
 
 
 class Reader(Protocol):
@@ -37,8 +40,8 @@ class Reader(Protocol):
         """Of the session, where one session may lie in several files; else empty."""
         ...
 
-    def started(self, beginning: bytes) -> float:
-        """Seconds since 1970; 0 where it is not known."""
+    def started(self, path: Path, beginning: bytes) -> float:
+        """Seconds since 1970; 0 where it is not known. A file that goes on from another one comes behind it."""
         ...
 
     def read(self, path: Path, sink: Sink) -> Iterator[Session]: ...
@@ -58,23 +61,38 @@ class Found:
 
 
 def find(paths: Sequence[Path]) -> dict[str, list[Found]]:
-    """Source -> its files, oldest first; those that no reader recognizes are under an empty name.
+    """Source -> its files, oldest first; those that no reader recognizes, or nobody may open, are under an empty name.
 
-    Raises: InputError for a path that cannot be read."""
+    Raises: InputError for a path that was named and cannot be read."""
     readers = [reader() for reader in READERS]
     found: dict[str, list[Found]] = {}
-    for path in _files(paths):
-        beginning, size = _look(path)
+    seen: set[Path] = set()
+    for path, is_named in _files(paths):
+        resolved = path.resolve()
+        if resolved in seen:
+            continue
+        seen.add(resolved)
+        try:
+            with path.open("rb") as stream:
+                beginning, size = stream.read(BEGINNING), path.stat().st_size
+        except OSError as error:
+            if is_named:
+                raise InputError(f"`{path}` cannot be read: {error.strerror}", hint="check its permissions, or leave it out") from error
+            found.setdefault("", []).append(Found(path, 0, 0.0, ""))
+            continue
         reader = next((one for one in readers if one.recognizes(path, beginning)), None)
         if reader is None:
             found.setdefault("", []).append(Found(path, size, 0.0, ""))
-        else:
-            found.setdefault(reader.source, []).append(Found(path, size, reader.started(beginning), reader.identity(beginning)))
-    return {source: sorted(files, key=lambda file: (file.started, file.path)) for source, files in sorted(found.items())}
+            continue
+        one = Found(path, size, reader.started(path, beginning), reader.identity(beginning))
+        found.setdefault(reader.source, []).append(one)
+    order = {source: sorted(files, key=lambda file: (file.started, file.path)) for source, files in found.items()}
+    return dict(sorted(order.items()))
 
 
 def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: ProgressSink) -> None:
-    """Every file of every tool; one that cannot be read is kept aside and does not end the reading."""
+    """Every file of every tool, in the order of READERS."""
+    known: set[str] = set()
     for reader in (make() for make in READERS):
         files = found.get(reader.source, [])
         if not files:
@@ -83,42 +101,50 @@ def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: Progre
         stream = writer.start_stream(reader.source, "", talks=True)
         stream.files = len(files)
         longest = {file.identity: file for file in sorted(files, key=lambda file: file.size)}
+        waiting: list[tuple[float, int, Session]] = []
         for file in files:
+            # A session may begin later than the next file: it waits for its turn.
+            while waiting and waiting[0][0] < file.started:
+                writer.add_session(heapq.heappop(waiting)[2])
             if file.identity and longest[file.identity] is not file:
                 writer.drop("files with a session that a longer file has")
-            else:
-                _read_one(reader, file.path, writer)
+                progress.advance()
+                continue
+            for session in _read_one(reader, file.path, writer):
+                if session.id in known:
+                    writer.drop("sessions that another file has")
+                else:
+                    known.add(session.id)
+                    heapq.heappush(waiting, (session.time, len(known), session))
             progress.advance()
+        while waiting:
+            writer.add_session(heapq.heappop(waiting)[2])
 
 
-def _read_one(reader: Reader, path: Path, writer: SessionsWriter) -> None:
+def _read_one(reader: Reader, path: Path, writer: SessionsWriter) -> list[Session]:
+    """All or none of it."""
     try:
-        for session in reader.read(path, writer):
-            writer.add_session(session)
-    except (InputError, RecursionError, OSError) as error:
-        writer.keep_aside("file unreadable", Provenance(source=reader.source, file=path.name), str(error)[:200])
+        return list(reader.read(path, writer))
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a hostile file does to its reader
+        writer.keep_aside("file unreadable", Provenance(source=reader.source, file=path.name), f"{type(error).__name__}: {error}"[:200])
+        return []
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
+def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+    """(file, whether it was named itself)."""
     count = 0
     for path in paths:
         if path.is_file():
-            yield path
+            yield path, True
             continue
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if name not in (".git", "node_modules"))
             for name in sorted(names):
                 file = Path(folder) / name
-                if file.suffix in (".jsonl", ".md") and file.is_file() and not file.is_symlink():
+                if file.suffix in SUFFIXES and file.is_file() and not file.is_symlink():
                     count += 1
                     if count > MAX_FILES:
                         raise InputError(f"`{path}` holds more than {MAX_FILES:,} files", hint="name the folder of the sessions itself")
-                    yield file
-
-
-def _look(path: Path) -> tuple[bytes, int]:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(BEGINNING), path.stat().st_size
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror}", hint="check its permissions, or leave it out") from error
+                    yield file, False
