@@ -47,6 +47,8 @@ CUT_MARGIN = 8_000
 MAX_CHANGES = 500
 """Of one file by one use of a tool."""
 UNKNOWN_LINE = -1
+Outcome = Literal["kept", "changed", "rejected"]
+"""What a developer made of a change."""
 DEVELOPER = Author(kind="developer", person="person-1")
 
 _INTERRUPTED = re.compile(r"\s{0,20}\[Request interrupted by user[^\]\n]{0,40}\]\s{0,20}\Z")
@@ -238,14 +240,24 @@ class Conversation:
     def _edited(self, use: Use, time: float, offset: int) -> None:
         if not use.changes:
             self._sink.drop("edits: of an unknown file")
-        for changes in _by_path(use.changes if use.rejected else use.offered):
-            for hunk in (self._hunks(changes) or {}).get("hunks", ()):
-                outcome = "rejected" if use.rejected else "changed"
-                self._add(Suggestion, time, offset, self._assistant, edit=hunk, outcome=outcome)
-        for changes in [] if use.rejected else _by_path(use.changes):
-            fields = self._hunks(changes)
-            if fields is not None:
+        for changes in _by_path(use.offered):
+            self._suggested(self._hunks(changes), "changed", time, offset)
+        self.offered(use.changes, "rejected" if use.rejected else None, time, offset)
+
+    def offered(self, changes: Sequence[Change], outcome: Outcome | None, time: float, offset: int) -> None:
+        """Changes that the assistant offered, and what the developer made of them; None where they stand in the files and nobody
+        said more."""
+        self._flush_command()
+        for of_file in _by_path(changes):
+            fields = self._hunks(of_file)
+            if outcome is not None:
+                self._suggested(fields, outcome, time, offset)
+            if outcome != "rejected" and fields is not None:
                 self._add(EditEvent, time, offset, self._assistant, **fields)
+
+    def _suggested(self, fields: dict[str, Any] | None, outcome: Outcome, time: float, offset: int) -> None:
+        for hunk in (fields or {}).get("hunks", ()):
+            self._add(Suggestion, time, offset, self._assistant, edit=hunk, outcome=outcome)
 
     def _hunks(self, changes: Sequence[Change]) -> dict[str, Any] | None:
         """The fields of an `EditEvent` of one file, or None, counted, where they cannot be had."""

@@ -36,6 +36,8 @@ TERMS = {
             source="claude_code", vendor="Anthropic",
             link="https://support.claude.com/en/articles/12326764-can-i-use-my-outputs-to-train-an-ai-model", read="2026-11-28",
         ),
+        # Clause 1.5 (v): no model that competes with Cursor may be trained on its suggestions.
+        Terms(source="cursor", vendor="Anysphere", link="https://cursor.com/terms-of-service", read="2026-11-28"),
         Terms(source="specstory", vendor="that of the assistant that was recorded", link="", read=""),
     )
 }  # fmt: skip

@@ -148,9 +148,12 @@ def _digest(path: Path) -> str:
 
 
 def _file_digest(path: Path) -> str:
+    log = path.with_name(path.name + "-wal")
     try:
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        # What a database's program has written last.
+        return digest + _file_digest(log) if path.suffix == ".vscdb" and log.is_file() else digest
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror}", hint="check the path given to `--sessions`") from error
 

@@ -2,7 +2,8 @@
 
     paths --find()--> files by tool, oldest first, copies left out --read()--> SessionsWriter
 
-Nothing outside the paths that were named is opened; links are not followed. One session may lie in several files (a tool that
+Nothing outside the paths that were named is opened, but for what a program keeps right beside a file that was (the log of a
+database, the name of its project); links are not followed. One session may lie in several files (a tool that
 writes it anew under another name, a recorder beside the tool's own file): one is read, the others are counted. One file that
 cannot be read is kept aside and does not end the reading.
 """
@@ -21,13 +22,14 @@ from apprentice.core.protocols import ProgressSink
 from apprentice.sessions.conversation import Sink
 from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.claude_code import ClaudeCode
+from apprentice.sessions.readers.cursor import Cursor
 from apprentice.sessions.readers.specstory import SpecStory
 from apprentice.sessions.store import SessionsWriter
 
 BEGINNING = 16 << 10
 """Bytes of a file that decide what it is."""
 MAX_FILES = 200_000
-SUFFIXES = (".jsonl", ".md")
+SUFFIXES = (".jsonl", ".md", ".vscdb")
 
 
 class Reader(Protocol):
@@ -47,7 +49,7 @@ class Reader(Protocol):
     def read(self, path: Path, sink: Sink) -> Iterator[Session]: ...
 
 
-READERS: tuple[type[Reader], ...] = (ClaudeCode, SpecStory)
+READERS: tuple[type[Reader], ...] = (ClaudeCode, Cursor, SpecStory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def find(paths: Sequence[Path]) -> dict[str, list[Found]]:
             continue
         one = Found(path, size, reader.started(path, beginning), reader.identity(beginning))
         found.setdefault(reader.source, []).append(one)
-    order = {source: sorted(files, key=lambda file: (file.started, file.path)) for source, files in found.items()}
+    # What lies deeper comes first: the databases of Cursor's projects say where the talks of its global one belong.
+    order = {source: sorted(files, key=lambda file: (file.started, -len(file.path.parts), file.path)) for source, files in found.items()}
     return dict(sorted(order.items()))
 
 
