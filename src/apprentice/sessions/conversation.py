@@ -2,7 +2,7 @@
 
     reader: what was said, replied and done, in order --Conversation--> Prompt, Reply, Command, EditEvent, ... --> Session
 
-A reader knows one tool's files and calls `said`, `replied`, `used`, `noted`; here stands what is alike in all of them: who is
+A reader knows one tool's files and calls `said`, `replied`, `ran`, `noted`; here stands what is alike in all of them: who is
 the author, what is redacted, which command was a test, how a change of a file becomes hunks.
 
 Tools wrap what they put into a talk themselves (reminders, commands of their own and their output) in tags that look like words
@@ -111,6 +111,8 @@ class Use:
     """The developer did not allow it."""
     adjusted: bool = False
     """The developer changed it before it was done."""
+    undone: bool = False
+    """The developer took it back afterwards."""
     path: str = ""
     line: int = 0
     command: str = ""
@@ -171,6 +173,12 @@ class Conversation:
         for use in uses:
             self._used(use, time, offset)
 
+    def ran(self, command: str, output: str, time: float, offset: int) -> None:
+        """A command of the developer and what it printed."""
+        self._flush_command()
+        use = Use(name="", arguments="", result=output, kind="shell", command=command)
+        self._ran(use, time, offset, self._developer)
+
     def noted(self, kind: str, text: str, time: float, offset: int, *, by_developer: bool) -> None:
         """A plan or a summary."""
         self._flush_command()
@@ -218,7 +226,7 @@ class Conversation:
 
     def _used(self, use: Use, time: float, offset: int) -> None:
         if use.kind == "shell" and use.command and not use.rejected:
-            self._ran(use, time, offset)
+            self._ran(use, time, offset, self._assistant)
         elif use.kind == "read" and use.path and not use.failed:
             self._add(Navigation, time, offset, self._assistant, path=self._sink.redact(use.path), line=max(use.line, 0))
         elif use.kind == "edit" and (use.rejected or not use.failed):
@@ -228,14 +236,14 @@ class Conversation:
         if use.rejected and use.kind != "edit":
             self._feedback(f"rejected: {use.name}", "down", time, offset)
 
-    def _ran(self, use: Use, time: float, offset: int) -> None:
+    def _ran(self, use: Use, time: float, offset: int, author: Author) -> None:
         command, output = self._text(use.command), self._text(_ESCAPES.sub("", use.result))
         counts = test_counts(use.result) if _TEST_COMMAND.search(use.command) else None
         if counts is not None:
             passed, failed = counts
-            self._add(TestRun, time, offset, self._assistant, command=command, passed=passed, failed=failed, output=output)
+            self._add(TestRun, time, offset, author, command=command, passed=passed, failed=failed, output=output)
         else:
-            self._add(Command, time, offset, self._assistant, command=command, exit_code=use.exit_code, output=output)
+            self._add(Command, time, offset, author, command=command, exit_code=use.exit_code, output=output)
 
     def _edited(self, use: Use, time: float, offset: int) -> None:
         by_path: dict[str, list[Change]] = {}
@@ -247,11 +255,11 @@ class Conversation:
             except Unusable as unusable:
                 self._sink.drop(f"edits: {unusable.reason}")
                 continue
-            if use.rejected or use.adjusted:
-                outcome: Literal["rejected", "changed"] = "rejected" if use.rejected else "changed"
+            if use.rejected or use.adjusted or use.undone:
+                outcome: Literal["rejected", "undone", "changed"] = "rejected" if use.rejected else "undone" if use.undone else "changed"
                 for hunk in fields.get("hunks", ()):
                     self._add(Suggestion, time, offset, self._assistant, edit=hunk, outcome=outcome)
-            if not use.rejected:
+            if not use.rejected and not use.undone:
                 self._add(EditEvent, time, offset, self._assistant, **fields)
 
     def _hunks(self, path: str, changes: Sequence[Change]) -> dict[str, Any]:
