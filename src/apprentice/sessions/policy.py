@@ -37,6 +37,7 @@ TERMS = {
             link="https://support.claude.com/en/articles/12326764-can-i-use-my-outputs-to-train-an-ai-model", read="2026-11-28",
         ),
         Terms(source="specstory", vendor="that of the assistant that was recorded", link="", read=""),
+        Terms(source="aider", vendor="that of the model that was used", link="", read=""),
     )
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink
 from apprentice.sessions.conversation import Sink
 from apprentice.sessions.events import Provenance, Session
+from apprentice.sessions.readers.aider import Aider
 from apprentice.sessions.readers.claude_code import ClaudeCode
 from apprentice.sessions.readers.specstory import SpecStory
 from apprentice.sessions.store import SessionsWriter
@@ -25,6 +26,8 @@ from apprentice.sessions.store import SessionsWriter
 BEGINNING = 16 << 10
 """Bytes of a file that decide what it is."""
 MAX_FILES = 200_000
+ENDINGS = (".jsonl", ".md")
+"""Of names of files that may be one of a reader's."""
 
 
 class Reader(Protocol):
@@ -44,7 +47,7 @@ class Reader(Protocol):
     def read(self, path: Path, sink: Sink) -> Iterator[Session]: ...
 
 
-READERS: tuple[type[Reader], ...] = (ClaudeCode, SpecStory)
+READERS: tuple[type[Reader], ...] = (ClaudeCode, SpecStory, Aider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             folders[:] = sorted(name for name in folders if name not in (".git", "node_modules"))
             for name in sorted(names):
                 file = Path(folder) / name
-                if file.suffix in (".jsonl", ".md") and file.is_file() and not file.is_symlink():
+                if name.endswith(ENDINGS) and file.is_file() and not file.is_symlink():
                     count += 1
                     if count > MAX_FILES:
                         raise InputError(f"`{path}` holds more than {MAX_FILES:,} files", hint="name the folder of the sessions itself")
