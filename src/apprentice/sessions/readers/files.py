@@ -21,12 +21,13 @@ from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.aider import Aider
 from apprentice.sessions.readers.claude_code import ClaudeCode
 from apprentice.sessions.readers.specstory import SpecStory
+from apprentice.sessions.readers.swe_agent import SweAgent
 from apprentice.sessions.store import SessionsWriter
 
 BEGINNING = 16 << 10
 """Bytes of a file that decide what it is."""
 MAX_FILES = 200_000
-ENDINGS = (".jsonl", ".md")
+ENDINGS = (".jsonl", ".md", ".traj", ".traj.json")
 """Of names of files that may be one of a reader's."""
 
 
@@ -47,7 +48,7 @@ class Reader(Protocol):
     def read(self, path: Path, sink: Sink) -> Iterator[Session]: ...
 
 
-READERS: tuple[type[Reader], ...] = (ClaudeCode, SpecStory, Aider)
+READERS: tuple[type[Reader], ...] = (ClaudeCode, SpecStory, Aider, SweAgent)
 
 
 @dataclass(frozen=True, slots=True)
