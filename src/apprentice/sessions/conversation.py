@@ -47,7 +47,7 @@ CUT_MARGIN = 8_000
 MAX_CHANGES = 500
 """Of one file by one use of a tool."""
 UNKNOWN_LINE = -1
-Outcome = Literal["kept", "changed", "rejected"]
+Outcome = Literal["kept", "changed", "rejected", "undone"]
 """What a developer made of a change."""
 DEVELOPER = Author(kind="developer", person="person-1")
 
@@ -110,6 +110,8 @@ class Use:
     """The developer did not allow it."""
     refused: bool = False
     """The tool, or a rule, did not allow it: it was not done."""
+    undone: bool = False
+    """The developer took it back afterwards."""
     path: str = ""
     line: int = 0
     command: str = ""
@@ -176,6 +178,11 @@ class Conversation:
         for use in uses:
             self._used(use, time, offset)
 
+    def ran(self, command: str, output: str, time: float, offset: int) -> None:
+        """A command of the developer and what it printed."""
+        self._flush_command()
+        self._ran(Use(name="", arguments="", result=output, kind="shell", command=command), time, offset, self._asking)
+
     def noted(self, kind: str, text: str, time: float, offset: int) -> None:
         """A plan or a summary of the assistant."""
         self._flush_command()
@@ -217,7 +224,7 @@ class Conversation:
 
     def _used(self, use: Use, time: float, offset: int) -> None:
         if use.kind == "shell" and use.command and not use.rejected and not use.refused:
-            self._ran(use, time, offset)
+            self._ran(use, time, offset, self._assistant)
         elif use.kind == "read" and use.path and not use.failed:
             self._add(Navigation, time, offset, self._assistant, path=self._sink.redact(use.path), line=max(use.line, 0))
         elif use.kind == "edit" and (use.rejected or not use.failed):
@@ -227,22 +234,22 @@ class Conversation:
         if use.rejected and not (use.kind == "edit" and use.changes):
             self._feedback(f"rejected: {use.name}", "down", time, offset)
 
-    def _ran(self, use: Use, time: float, offset: int) -> None:
+    def _ran(self, use: Use, time: float, offset: int, author: Author) -> None:
         output = _ESCAPES.sub("", use.result[: 4 * MAX_TEXT])
         counts = run_counts(output) if is_test(use.command) else None
         command, output = self._text(use.command), self._text(output)
         if counts is not None:
             passed, failed = counts
-            self._add(TestRun, time, offset, self._assistant, command=command, passed=passed, failed=failed, output=output)
+            self._add(TestRun, time, offset, author, command=command, passed=passed, failed=failed, output=output)
         else:
-            self._add(Command, time, offset, self._assistant, command=command, exit_code=use.exit_code, output=output)
+            self._add(Command, time, offset, author, command=command, exit_code=use.exit_code, output=output)
 
     def _edited(self, use: Use, time: float, offset: int) -> None:
         if not use.changes:
             self._sink.drop("edits: of an unknown file")
         for changes in _by_path(use.offered):
             self._suggested(self._hunks(changes), "changed", time, offset)
-        self.offered(use.changes, "rejected" if use.rejected else None, time, offset)
+        self.offered(use.changes, "rejected" if use.rejected else "undone" if use.undone else None, time, offset)
 
     def offered(self, changes: Sequence[Change], outcome: Outcome | None, time: float, offset: int) -> None:
         """Changes that the assistant offered, and what the developer made of them; None where they stand in the files and nobody
@@ -252,7 +259,7 @@ class Conversation:
             fields = self._hunks(of_file)
             if outcome is not None:
                 self._suggested(fields, outcome, time, offset)
-            if outcome != "rejected" and fields is not None:
+            if outcome not in ("rejected", "undone") and fields is not None:
                 self._add(EditEvent, time, offset, self._assistant, **fields)
 
     def _suggested(self, fields: dict[str, Any] | None, outcome: Outcome, time: float, offset: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_each_tool_has_a_stream_and_time_orders_the_sessions(records: Records, t
     assert [event.text for session in sessions.talks() for event in session.events if isinstance(event, Prompt)] == ["earlier", "later"]
     assert list(sessions.sessions()) == []
     assert sessions.repositories() == []
+
+
+def test_hidden_histories_and_trajectories_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "engine"
+    folder.mkdir(parents=True)
+    (folder / ".aider.chat.history.md").write_text("\n# aider chat started at 2025-01-02 03:04:05\n\n\n#### go  \n")
+    steps = json.dumps({"trajectory": [{"thought": "I look.", "action": "ls", "observation": "a.py"}]})
+    (folder / "a__b-1.traj").write_text(steps)
+    (folder / "a__b-2.traj.json").write_text(steps)
+    (folder / "a.json").write_text(steps)
+    sessions = read(tmp_path / "in", tmp_path / "out")
+    assert {(stream.source, stream.files, stream.sessions) for stream in sessions.streams()} == {("aider", 1, 1), ("swe_agent", 2, 2)}
+    assert [(session.source, session.repository) for session in sessions.talks()][2:] == [("aider", "engine")]
 
 
 def test_of_one_session_in_several_files_the_longest_is_read(tmp_path: Path) -> None:

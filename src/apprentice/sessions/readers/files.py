@@ -21,15 +21,18 @@ from apprentice.core.errors import InputError, StorageError
 from apprentice.core.protocols import ProgressSink
 from apprentice.sessions.conversation import Sink
 from apprentice.sessions.events import Provenance, Session
+from apprentice.sessions.readers.aider import Aider
 from apprentice.sessions.readers.claude_code import ClaudeCode
 from apprentice.sessions.readers.cursor import Cursor
 from apprentice.sessions.readers.specstory import SpecStory
+from apprentice.sessions.readers.swe_agent import SweAgent
 from apprentice.sessions.store import SessionsWriter
 
 BEGINNING = 16 << 10
 """Bytes of a file that decide what it is."""
 MAX_FILES = 200_000
-SUFFIXES = (".jsonl", ".md", ".vscdb")
+ENDINGS = (".jsonl", ".md", ".traj", ".traj.json", ".vscdb")
+"""Of names of files that may be one of a reader's."""
 
 
 class Reader(Protocol):
@@ -49,7 +52,7 @@ class Reader(Protocol):
     def read(self, path: Path, sink: Sink) -> Iterator[Session]: ...
 
 
-READERS: tuple[type[Reader], ...] = (ClaudeCode, Cursor, SpecStory)
+READERS: tuple[type[Reader], ...] = (ClaudeCode, Cursor, SpecStory, Aider, SweAgent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
             folders[:] = sorted(name for name in folders if name not in (".git", "node_modules"))
             for name in sorted(names):
                 file = Path(folder) / name
-                if file.suffix in SUFFIXES and file.is_file() and not file.is_symlink():
+                if file.name.endswith(ENDINGS) and file.is_file() and not file.is_symlink():
                     count += 1
                     if count > MAX_FILES:
                         raise InputError(f"`{path}` holds more than {MAX_FILES:,} files", hint="name the folder of the sessions itself")

@@ -1,0 +1,384 @@
+"""Aider's history: `.aider.chat.history.md` in a project, to which each start of Aider appends.
+
+    # aider chat started at 2025-10-20 21:49:17     a session; in local time, the only time that is written
+    #### /add a.py                                  what the developer typed, a line each: a command (`/`, `!`) or words
+    > Added a.py to the chat                        what the tool says
+    I change ...                                    the assistant: everything else, with its edits (`edit_blocks`)
+    > Applied edit to a.py                          what became of them
+    > Commit 0123abc fix: ...
+
+Aider ends its own lines with two blanks, which tells them from Markdown of the assistant; a file that has lost them is read as
+if it had no such Markdown. Text of the tool that has line breaks runs on without a mark. The tool puts words of its own in the
+developer's place (a plan that goes from one model to another, messages of a linter): those are no prompts.
+
+An edit is one only where the tool says that it was applied; others are counted. What `/undo` took back is a suggestion that was
+undone, what the developer did not allow one that was rejected. Aider matches lines loosely and does not say where: places are
+not known, and of a file that was written anew only that it was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from apprentice.sessions.conversation import Change, Conversation, Sink, Use
+from apprentice.sessions.events import Provenance, Session
+from apprentice.sessions.readers.edit_blocks import diff_blocks, is_same_path, search_blocks, whole_files, with_slashes
+from apprentice.sessions.readers.lines import read_lines
+
+SOURCE = "aider"
+AGENT = "aider"
+NAME = ".aider.chat.history.md"
+SUFFIX = ".md"
+MAX_EDITS = 1000
+"""Of a reply."""
+MAX_NOTICE = 2000
+"""Characters of a line of the tool that may say something of an edit."""
+
+_HEADING = "# aider chat started at "
+_START = re.compile(rf"{_HEADING}(\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d)\s*")
+_LAUNCH = re.compile(r"> (?:\S*[/\\])?aider(?:\.exe)? .*")
+_GREETING = "> Aider v"
+_BREAK = "  "
+"""Line break of Markdown, at the end of Aider's lines."""
+
+_QUESTION = re.compile(r"\(Y\)es/\(N\)o.{0,80}\]: ?\w{0,9}$")
+_WATCHED = re.compile(r"I've written your instructions in comments|Find the \"AI\" comments")
+_COMMENT = re.compile(r"^ *\d* *█(.*)$", re.MULTILINE)
+_OF_THE_TOOL = ("# Fix any errors below, if possible", "# Question: ")
+_SHELL = re.compile(r"(?:/run|/test|!|/(?=git ))\s*(?=\S)(.+)", re.DOTALL)
+_INTERRUPTED = ("^C again to exit", "^C KeyboardInterrupt")
+
+_APPLIED = re.compile(r"Applied edit to (.+)")
+_NOT_ALLOWED = re.compile(r"Skipping edits to (?!.* that matches )(.+)")
+_CREATED = re.compile(
+    r"(?:Allow creation of new file (.+)\?|Creating empty file (.+)|Create new file\?)(?: \(Y\)es.*\]: ?[ya]\w*)?"
+)
+_RUN = re.compile(r"Run shell commands?\?.*\]: ?([a-z])\w*")
+_RUNNING = re.compile(r"Running (.+)")
+_COMMIT = re.compile(r"Commit ([0-9a-f]{7,40}) (.+)")
+_UNDONE = re.compile(r"(?:Removed: |The above commit )([0-9a-f]{7,40})\b")
+_PARTLY = re.compile(r"# The other \d{1,7} SEARCH/REPLACE blocks? (?:was|were) applied successfully")
+_THINK = re.compile(r"\s*<(think|thinking-content-[0-9a-f]{8,64})>(.*?)(?:</\1>|\Z)", re.DOTALL)
+
+_Kind = Literal["typed", "notice", "words"]
+
+
+@dataclass(slots=True)
+class _Talk:
+    """From one start to the next."""
+
+    started: str
+    lines: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Block:
+    """Lines that belong together, without their marks."""
+
+    offset: int
+    kind: _Kind
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines).strip()
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What the tool says behind a reply."""
+
+    applied: list[str] = field(default_factory=list)
+    created: list[str] = field(default_factory=list)
+    not_allowed: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)
+    failed: set[tuple[str, ...]] | None = None
+    """Lines that were not found, where the edits that did not fail were made without being named."""
+    others: int = 0
+
+
+class Aider:
+    """Reads files one after the other; tells apart talks that began in the same second."""
+
+    source = SOURCE
+
+    def __init__(self) -> None:
+        self._names: Counter[str] = Counter()
+
+    def recognizes(self, path: Path, beginning: bytes) -> bool:
+        """Whether a file that begins so is one of these."""
+        return path.suffix == SUFFIX and beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_HEADING.encode())
+
+    def identity(self, beginning: bytes) -> str:
+        """A file holds the sessions of one project."""
+        return ""
+
+    def started(self, path: Path, beginning: bytes) -> float:
+        """When the first session began."""
+        found = _START.search(beginning.decode("utf-8", "replace"))
+        return _seconds(found[1]) if found else 0.0
+
+    def read(self, path: Path, sink: Sink) -> Iterator[Session]:
+        """The sessions of a file in the order in which they began."""
+        project = _project(path)
+        for talk in _talks(path, sink):
+            name = f"{project or path.stem}/{talk.started.replace(' ', 'T')}"
+            self._names[name] += 1
+            conversation = Conversation(
+                sink, source=SOURCE, file=path.name, session_id=name if self._names[name] == 1 else f"{name}-{self._names[name]}",
+                agent=AGENT, repository=project,
+            )  # fmt: skip
+            _tell(conversation, _blocks(talk.lines), _seconds(talk.started), sink)
+            session = conversation.session()
+            if session is not None:
+                yield session
+
+
+def _talks(path: Path, sink: Sink) -> Iterator[_Talk]:
+    talk: _Talk | None = None
+    for line in read_lines(path, SOURCE, sink, blank=True):
+        try:
+            text = line.data.decode("utf-8").removeprefix("\ufeff")
+        except UnicodeDecodeError as error:
+            sink.keep_aside("not UTF-8", Provenance(source=SOURCE, file=path.name, offset=line.offset), str(error)[:200])
+            continue
+        if (start := _START.fullmatch(text)) is not None:
+            if talk is not None:
+                yield talk
+            talk = _Talk(start[1])
+        elif talk is not None:
+            talk.lines.append((line.offset, text))
+        elif text.strip():
+            sink.drop("lines in front of the first start")
+    if talk is not None:
+        yield talk
+
+
+def _blocks(lines: Sequence[tuple[int, str]]) -> list[_Block]:
+    """What was typed, what the tool said and what the assistant wrote, in order."""
+    trimmed = not any(text.startswith(("#### ", "> ")) and text.endswith(_BREAK) for _, text in lines)
+    blocks: list[_Block] = []
+    launches = runs_on = False
+    blank = True
+    for (offset, text), (_, below) in zip(lines, [*lines[1:], (0, "")], strict=False):
+        last: _Kind = blocks[-1].kind if blocks else "notice"
+        kind = _kind(text, trimmed)
+        if launches:
+            # The command line may hold a whole prompt; it is told again, as what was typed.
+            launches = kind != "typed" and not text.startswith(_GREETING)
+        else:
+            launches = kind == "words" and len(blocks) < 2 and last == "notice" and _LAUNCH.fullmatch(text) is not None
+        goes_on = launches or (kind == "words" and (runs_on or (not blank and _goes_on(last, text))))
+        runs_on = goes_on and not ((text.endswith(_BREAK) or trimmed) and (not below or _kind(below, trimmed) != "words"))
+        if goes_on:
+            kind, text = "notice", f"> {text.removeprefix('> ')}"
+        if blocks and last == kind and (kind != "typed" or not blank):
+            blocks[-1].lines.append(_unmarked(text, kind))
+        elif text.strip():
+            blocks.append(_Block(offset, kind, [_unmarked(text, kind)]))
+        blank = not text
+    return blocks
+
+
+def _kind(text: str, trimmed: bool) -> _Kind:
+    if text.endswith(_BREAK) or trimmed:
+        if text.startswith("####") and text[4:5] in ("", " "):
+            return "typed"
+        if text.startswith(">") and text[1:2] in ("", " "):
+            return "notice"
+    return "words"
+
+
+def _goes_on(last: _Kind, text: str) -> bool:
+    """Whether a line without a mark, directly behind one that has one, is the tool's too."""
+    return bool(text) and (last == "notice" or (last == "typed" and text.startswith("> ")))
+
+
+def _unmarked(text: str, kind: _Kind) -> str:
+    if kind == "words":
+        return text
+    return text.removeprefix("####" if kind == "typed" else ">").removeprefix(" ").removesuffix(_BREAK)
+
+
+def _tell(conversation: Conversation, blocks: Sequence[_Block], time: float, sink: Sink) -> None:
+    """The blocks as events. What the tool says is told with what it stands behind."""
+    undone = _undone(blocks)
+    reply, interrupted = "", False
+    for number, block in enumerate(blocks):
+        behind = blocks[number + 1] if number + 1 < len(blocks) else None
+        notices = behind.lines if behind is not None and behind.kind == "notice" else []
+        if block.kind == "typed":
+            _typed(conversation, block, notices, reply, time, sink)
+            interrupted = bool(notices) and notices[-1].strip() in _INTERRUPTED
+        elif block.kind == "words":
+            reply, reasoning = _without_reasoning(block.text)
+            outcome = _outcome(notices)
+            uses = _uses(reply, outcome, number in undone, sink)
+            conversation.replied(reply, time, block.offset, reasoning=reasoning, uses=uses)
+            for message in outcome.commits:
+                conversation.noted("commit_message", message, time, block.offset)
+            if interrupted:
+                # The tool writes first that it was interrupted, then what the assistant had said until then.
+                conversation.voted(None, "interrupted", time, block.offset)
+            _count(sink, "notices of the tool", outcome.others)
+            interrupted = False
+        elif number == 0:
+            _count(sink, "notices of the tool", len(block.lines))
+
+
+def _typed(conversation: Conversation, block: _Block, notices: Sequence[str], reply: str, time: float, sink: Sink) -> None:
+    text = block.text
+    if text[:1] in ("/", "!"):
+        shell = _SHELL.fullmatch(text)
+        output = "\n".join(line for line in notices if line.strip() not in ("", *_INTERRUPTED))
+        conversation.ran(shell[1] if shell else text, output, time, block.offset)
+        return
+    _count(sink, "notices of the tool", len(notices))
+    if text in ("", "<blank>"):
+        sink.drop("empty prompts")
+    elif _WATCHED.match(text) and (comments := _COMMENT.findall(text)):
+        conversation.said("\n".join(comment.strip() for comment in comments), time, block.offset)
+    elif _WATCHED.match(text) or _QUESTION.search(text) or text.startswith(_OF_THE_TOOL) or _words(text) == _words(reply):
+        sink.drop("prompts that the tool wrote")
+    else:
+        conversation.said(text, time, block.offset)
+
+
+def _undone(blocks: Sequence[_Block]) -> set[int]:
+    """Numbers of the replies whose commits were taken back."""
+    replies: dict[str, int] = {}
+    undone: set[int] = set()
+    for number, (before, block) in enumerate(zip(blocks, blocks[1:], strict=False)):
+        is_applied = False
+        for line in block.lines if block.kind == "notice" else []:
+            is_applied = is_applied or _APPLIED.fullmatch(line.strip()) is not None
+            if before.kind == "words" and is_applied and (commit := _COMMIT.match(line)) is not None:
+                replies.setdefault(commit[1][:7], number)
+            elif before.kind == "typed" and (removed := _UNDONE.match(line)) is not None and removed[1][:7] in replies:
+                undone.add(replies[removed[1][:7]])
+    return undone
+
+
+def _outcome(notices: Sequence[str]) -> _Outcome:
+    outcome = _Outcome()
+    may_run = False
+    lines = [line.strip() for line in notices]
+    for before, line in zip(["", *lines], lines, strict=False):
+        if len(line) > MAX_NOTICE:
+            outcome.others += 1
+        elif (found := _RUN.fullmatch(line)) is not None:
+            may_run = found[1] in "ya"
+        elif may_run and (found := _RUNNING.fullmatch(line)) is not None:
+            outcome.commands.append(found[1])
+        elif (found := _APPLIED.fullmatch(line)) is not None:
+            outcome.applied.append(found[1])
+        elif (found := _NOT_ALLOWED.fullmatch(line)) is not None:
+            outcome.not_allowed.append(found[1])
+        elif (found := _CREATED.fullmatch(line)) is not None:
+            outcome.created.append(found[1] or found[2] or before)
+        elif (found := _COMMIT.fullmatch(line)) is not None:
+            outcome.commits.append(found[2])
+        elif outcome.failed is None and _PARTLY.match(line) is not None:
+            outcome.failed = {_words(change.old) for change in search_blocks("\n".join(notices))}
+        elif line:
+            outcome.others += 1
+    return outcome
+
+
+def _uses(reply: str, outcome: _Outcome, is_undone: bool, sink: Sink) -> list[Use]:
+    """What the assistant did, as far as the tool says that it was done."""
+    proposed = [*search_blocks(reply), *diff_blocks(reply)]
+    _count(sink, f"edits behind the first {MAX_EDITS:,} of a reply", len(proposed) - MAX_EDITS)
+    proposed = proposed[:MAX_EDITS]
+    whole = list(islice(whole_files(reply), MAX_EDITS)) if outcome.created else []
+    applied = dict.fromkeys(outcome.applied[:MAX_EDITS], True)
+    if outcome.failed is not None:
+        applied |= {change.path: True for change in proposed if _words(change.old) not in outcome.failed}
+    named = applied | dict.fromkeys(outcome.not_allowed[:MAX_EDITS], False)
+    uses: list[Use] = []
+    for path, is_allowed in named.items():
+        own = [change for change in _of(path, proposed, named) if not _failed(change, outcome)]
+        proposed = [change for change in proposed if change not in own] if own else proposed
+        changes = _in_place(own, whole, path, outcome)
+        if changes or (is_allowed and not is_undone):
+            uses.append(_edit(path, changes, is_allowed, is_undone))
+        else:
+            sink.drop("edits that were not kept and whose lines are not known")
+    _count(sink, "edits that were not applied", len(proposed))
+    for command in outcome.commands:
+        uses.append(Use(name="shell", arguments=_json(command=command), kind="shell", command=command))
+    return uses
+
+
+def _of(path: str, changes: Sequence[Change], named: Mapping[str, bool]) -> list[Change]:
+    """Those of the file, or else those of a file that the assistant may have meant by another path."""
+    exact = [change for change in changes if with_slashes(change.path) == with_slashes(path)]
+    others = {with_slashes(other) for other in named}
+    return exact or [change for change in changes if with_slashes(change.path) not in others and is_same_path(change.path, path)]
+
+
+def _failed(change: Change, outcome: _Outcome) -> bool:
+    return outcome.failed is not None and _words(change.old) in outcome.failed
+
+
+def _edit(path: str, changes: tuple[Change, ...], is_allowed: bool, is_undone: bool) -> Use:
+    said = "Applied edit" if is_allowed else "Skipping edits"
+    return Use(
+        name="edit", arguments=_json(path=path), result=f"{said} to {path}", kind="edit", failed=not is_allowed,
+        rejected=not is_allowed, undone=is_undone, changes=changes or (Change(path=with_slashes(path), old="", new=""),),
+    )  # fmt: skip
+
+
+def _in_place(changes: Sequence[Change], whole: Sequence[Change], path: str, outcome: _Outcome) -> tuple[Change, ...]:
+    """The changes under the path that the tool names; a file that was made, with all that it holds."""
+    name = with_slashes(path)
+    is_new = name in (with_slashes(created) for created in outcome.created)
+    if not changes and is_new:
+        return tuple(replace(file, path=name) for file in whole if is_same_path(file.path, path))[:1]
+    return tuple(
+        replace(change, path=name, creates=number == 0 and not change.old.strip() and (is_new or change.creates))
+        for number, change in enumerate(changes)
+    )
+
+
+def _without_reasoning(text: str) -> tuple[str, str]:
+    found = _THINK.match(text)
+    return (text[found.end() :].strip(), found[2].strip()) if found else (text, "")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """To compare texts whose blanks may have been lost."""
+    return tuple(line.strip() for line in text.split("\n") if line.strip())
+
+
+def _json(**values: str) -> str:
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _count(sink: Sink, reason: str, count: int) -> None:
+    if count > 0:
+        sink.drop(reason, count)
+
+
+def _project(path: Path) -> str:
+    """Name of the folder whose history it is; a copy is named after it."""
+    if not path.name.endswith(NAME):
+        return ""
+    return path.name.removesuffix(NAME) or path.absolute().parent.name
+
+
+def _seconds(text: str) -> float:
+    """In this machine's time zone: the history does not name its own."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0
