@@ -4,6 +4,7 @@ import pytest
 
 from apprentice.core.errors import ConfigError
 from apprentice.learn.config import LearnConfig, parse_budget
+from apprentice.learn.run import asked
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,8 @@ def test_values_out_of_range_are_refused(options: dict[str, Any]) -> None:
 def test_steps_take_the_decision_from_the_clock() -> None:
     assert LearnConfig().by_clock
     assert not LearnConfig(steps=1).by_clock
+
+
+def test_runs_of_before_there_was_a_policy_to_choose_are_the_same_runs() -> None:
+    assert "learn_from" not in asked(LearnConfig())
+    assert asked(LearnConfig(learn_from=("assistant:ours",)))["learn_from"] == ["assistant:ours"]

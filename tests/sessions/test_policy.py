@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from apprentice.core.errors import ConfigError
+from apprentice.sessions import policy as policies
 from apprentice.sessions.events import Author
 from apprentice.sessions.policy import Policy
 
@@ -29,3 +32,17 @@ def test_the_manifest_gets_the_policy_and_the_terms_of_its_sources() -> None:
     described = Policy().describe(["git", "git", "unknown"])
     assert described["learn_from"] == ["developer"]
     assert [terms["source"] for terms in described["terms"]] == ["git"]
+
+
+def test_what_is_asked_for_comes_before_the_file_and_the_file_before_the_default(tmp_path: Path) -> None:
+    assert policies.chosen((), tmp_path) == Policy()
+    (tmp_path / policies.FILE).write_text('learn_from = ["developer", "assistant:ours"]\n')
+    assert policies.chosen((), tmp_path).learn_from == ("developer", "assistant:ours")
+    assert policies.chosen(("developer",), tmp_path) == Policy()
+
+
+@pytest.mark.parametrize("text", ["learn_form = []", 'learn_from = ["everybody"]', "learn_from = 1", "learn_from ="])
+def test_a_policy_that_cannot_be_read_names_its_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / policies.FILE).write_text(text)
+    with pytest.raises(ConfigError, match=r"policy\.toml|everybody"):
+        policies.chosen((), tmp_path)

@@ -20,6 +20,7 @@ def learn(
     steps: int | None = None,
     eval_commits: int | None = None,
     limit_commits: int = 3000,
+    learn_from: tuple[str, ...] = (),
     seed: int = 0,
     out: Path = Path(".apprentice"),
     dry_run: Annotated[bool, cyclopts.Parameter(negative="")] = False,
@@ -45,6 +46,9 @@ def learn(
         Held-out commits to evaluate, where the clock shall not decide.
     limit_commits
         Newest commits read of each repository.
+    learn_from
+        Whose words carry loss: `developer`, `assistant:NAME`, `tool`; several times for several. Without it: what
+        `policy.toml` in the folder of the runs says, else developers.
     seed
         Of the order of data, samples and intervals.
     out
@@ -59,7 +63,7 @@ def learn(
     config = LearnConfig(
         repositories=tuple(path.absolute() for path in repo), sessions=tuple(path.absolute() for path in sessions), base=base,
         weights=weights, budget_s=parse_budget(budget), steps=steps, seed=seed, limit_commits=limit_commits,
-        eval_commits=eval_commits,
+        eval_commits=eval_commits, learn_from=learn_from,
     )  # fmt: skip
     if dry_run:
         from apprentice.learn import advice

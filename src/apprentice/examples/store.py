@@ -27,9 +27,12 @@ MAX_LINE_BYTES = 64 << 20
 """Of one row: a longer one is not ours."""
 
 
-def write(folder: Path, built: Built, config: ExamplesConfig, *, parents: Mapping[str, str]) -> artifacts.Manifest:
-    """Store the examples. `parents`: content hashes of the sessions and of the tokenizer that sized the prompts."""
-    with artifacts.create(folder, kind=KIND, version=VERSION, parents=parents, config=asdict(config)) as writer:
+def write(
+    folder: Path, built: Built, config: ExamplesConfig, *, parents: Mapping[str, str], learn_from: tuple[str, ...] = ()
+) -> artifacts.Manifest:
+    """Store the examples. `parents`: content hashes of the sessions and of the tokenizer that sized the prompts; `learn_from`: the
+    policy, where it is not the default."""
+    with artifacts.create(folder, kind=KIND, version=VERSION, parents=parents, config=described(config, learn_from)) as writer:
         for split in SPLITS:
             with files.open_write(writer.path(f"{split}.jsonl.zst")) as raw:
                 with zstandard.ZstdCompressor(level=9).stream_writer(raw, closefd=False) as stream:
@@ -37,6 +40,11 @@ def write(folder: Path, built: Built, config: ExamplesConfig, *, parents: Mappin
                         stream.write(msgspec.json.encode(example) + b"\n")
         files.write_json(writer.path(COMMITS), built.commits)
         return writer.finish(counts=built.counts(), dropped=built.dropped)
+
+
+def described(config: ExamplesConfig, learn_from: tuple[str, ...]) -> dict[str, Any]:
+    """For the manifest: what decides the examples besides the sessions."""
+    return asdict(config) | ({"learn_from": list(learn_from)} if learn_from else {})
 
 
 def read(folder: Path, split: str, *, kind: str | None = None) -> Iterator[Example]:

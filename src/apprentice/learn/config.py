@@ -47,6 +47,8 @@ class LearnConfig:
     """Newest commits read of each repository."""
     eval_commits: int | None = None
     """Held-out commits to evaluate, where the clock shall not decide; with `steps` it does not."""
+    learn_from: tuple[str, ...] = ()
+    """Whose words carry loss (`sessions.policy`); empty: what the file `policy.toml` of the runs says, or developers."""
 
     def __post_init__(self) -> None:
         if self.budget_s < 10:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ from apprentice.learn.run import CURRENT, RESULT, Home, Run, asked
 from apprentice.learn.stages import answers, base, evaluation, examples, memory, quantize, sessions, train
 from apprentice.learn.stages.evaluation import Evaluated
 from apprentice.memory import store as memory_store
+from apprentice.sessions import policy as policies
 from apprentice.sessions import store as sessions_store
+from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions
 
 SAMPLES_SHOWN = 8
@@ -62,7 +64,8 @@ def learn(config: LearnConfig, folder: Path, out: Path, progress: ProgressSink) 
     """Run the loop in `folder` (the repository at hand); everything is written below `out`."""
     home = Home.create(out)
     with files.lock(out):
-        run = _open(home, config, progress)
+        policy = policies.chosen(config.learn_from, home.folder)
+        run = _open(home, replace(config, learn_from=() if policy == Policy() else policy.learn_from), progress)
         run.clock.enter("base")
         base.make(run)
         # Set-up is not learning: downloads and conversions are not charged to the budget.

@@ -93,7 +93,7 @@ class Run:
     def __init__(self, home: Home, folder: Path, config: LearnConfig, progress: ProgressSink) -> None:
         self.home, self.folder, self.config = home, folder, config
         self.clock = Clock(folder / "clock.jsonl", config.budget_s, progress)
-        self.policy = Policy()
+        self.policy = Policy(learn_from=config.learn_from) if config.learn_from else Policy()
         self.base_folder = Path()
         self.base_hash = ""
         """Both set by the stage `base`."""
@@ -131,4 +131,6 @@ class Run:
 
 def asked(config: LearnConfig) -> dict[str, Any]:
     """The config as `run.json` has it."""
-    return msgspec.json.decode(msgspec.json.encode(asdict(config), enc_hook=str))
+    found = msgspec.json.decode(msgspec.json.encode(asdict(config), enc_hook=str))
+    # Runs of before there was a choice stay what they are.
+    return found if config.learn_from else {key: value for key, value in found.items() if key != "learn_from"}

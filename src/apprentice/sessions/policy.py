@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from apprentice.core import config
 from apprentice.core.errors import ConfigError
 from apprentice.sessions.events import Author
 
@@ -45,6 +47,10 @@ TERMS = {
 }  # fmt: skip
 
 
+FILE = "policy.toml"
+"""Beside the runs: `learn_from = ["developer", "assistant:ours"]`."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """The default learns from developers only."""
@@ -69,3 +75,11 @@ class Policy:
         """For the manifest: the policy and the terms of each source."""
         terms = [asdict(TERMS[source]) for source in sorted(set(sources)) if source in TERMS]
         return {"learn_from": list(self.learn_from), "terms": terms}
+
+
+def chosen(learn_from: tuple[str, ...], folder: Path) -> Policy:
+    """As asked for, else as the file in the folder says, else the default. Raises: ConfigError naming what is wrong and where."""
+    if learn_from:
+        return Policy(learn_from=learn_from)
+    path = folder / FILE
+    return config.load(Policy, path) if path.is_file() else Policy()

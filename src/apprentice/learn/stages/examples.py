@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from apprentice.core.artifacts import Manifest
@@ -15,11 +14,11 @@ from apprentice.sessions.store import Sessions
 
 def make(run: Run, sessions: Sessions) -> Manifest:
     """Build the examples, or find them built."""
-    config = ExamplesConfig()
+    config, learn_from = ExamplesConfig(), run.config.learn_from
     parents = {"sessions": sessions.hash, "base": run.base_hash}
     folder: Path = run.artifact("examples")
-    if manifest := run.fresh("examples", version=store.VERSION, parents=parents, config=asdict(config)):
+    if manifest := run.fresh("examples", version=store.VERSION, parents=parents, config=store.described(config, learn_from)):
         return manifest
     run.progress.stage("build examples")
     built = build.build(History(sessions, policy=run.policy), run.tokenizer, config)
-    return store.write(folder, built, config, parents=parents)
+    return store.write(folder, built, config, parents=parents, learn_from=learn_from)

@@ -174,6 +174,8 @@ class ClaudeCode:
             return None
         if kind == "attachment" and (typed := _queued(data.get("attachment"))):
             record.type, record.texts = "user", [typed]
+        elif kind == "system" and data.get("subtype") == "local_command" and isinstance(data.get("content"), str):
+            record.type, record.texts = "user", [data["content"]]
         elif kind not in _TALK:
             sink.drop(f"records of type {kind}" if kind in _KNOWN else "records of other types")
             record.type = "link"
