@@ -84,6 +84,46 @@ def show(folder: Path = Path(".apprentice/sessions"), /, *, newest: int = 3, who
     print_result(value, json_output=json, text=lambda: "\n\n".join(_session(session, whole) for session in latest))
 
 
+def forget(
+    person: str = "", /, *, repository: str = "", source: str = "", folder: Path = Path(".apprentice/sessions"), json: JsonFlag = False
+) -> None:
+    """Take a developer's sessions, or all that one tool recorded, out of what is learned from.
+
+    Parameters
+    ----------
+    person
+        Name as `sessions show` gives it, such as `person-3`.
+    repository
+        Where the developer has this name, if there are several repositories.
+    source
+        In place of a person: all of a source, such as `claude_code`.
+    folder
+        Folder of sessions.
+    """
+    from apprentice.core.errors import ConfigError
+    from apprentice.learn.stages import sessions as stage
+    from apprentice.sessions import forget as forgetting
+
+    if bool(person) == bool(source):
+        raise ConfigError("whose sessions shall be forgotten?", hint="give a person such as `person-3`, or `--source NAME`")
+    done = stage.forget(folder, forgetting.Whose(person=person, repository=repository, source=source))
+    saw = [str(path) for path in forgetting.saw(folder.absolute().parent / "runs", person)] if person else []
+    value: dict[str, object] = {"sessions": done.sessions, "events": done.events, "texts": done.texts, "checkpoints_that_saw": saw}
+    print_result(value, json_output=json, text=lambda: _forgotten(value))
+    if not json:
+        print_next("apprentice learn")
+
+
+def _forgotten(value: dict[str, object]) -> str:
+    from apprentice.core.text_safety import terminal_safe
+
+    lines = [f"forgotten: {value['sessions']:,} sessions, {value['events']:,} events, {value['texts']:,} texts"]
+    saw = value["checkpoints_that_saw"]
+    assert isinstance(saw, list)
+    lines += [terminal_safe(f"learned from them before, and still knows them: {path}") for path in saw]
+    return "\n".join(lines)
+
+
 def export(
     folder: Path = Path(".apprentice/sessions"), /, *, to: Path, newest: int | None = None, max_bytes: int | None = None,
     json: JsonFlag = False,

@@ -39,6 +39,7 @@ from apprentice.sessions.events import SCHEMA_VERSION, AnyEvent, Provenance, Ses
 from apprentice.sessions.policy import Policy
 
 KIND = "sessions"
+ASIDE = "kept_aside.jsonl"
 VERSION = 1
 """Of this stage: a change makes earlier artifacts stale."""
 _TEXT_GROUP_BYTES = 16 << 20
@@ -191,31 +192,33 @@ class SessionsWriter:
         """Something could not be read."""
         self._stream.kept_aside[reason] = self._stream.kept_aside.get(reason, 0) + 1
         if self._aside is None:
-            self._aside = self._stack.enter_context(files.open_write(self._artifact.path("kept_aside.jsonl")))
+            self._aside = self._stack.enter_context(files.open_write(self._artifact.path(ASIDE)))
         row = {"reason": reason, "source": where.source, "file": self.redact(where.file), "offset": where.offset,
                "detail": self.redact(detail)}  # fmt: skip
         self._aside.write(msgspec.json.encode(row) + b"\n")
 
     def finish(
-        self, *, config: Mapping[str, Any], policy: Policy, parents: Mapping[str, str] | None = None
-    ) -> Manifest:
-        """Write what is left and the manifest."""
+        self, *, config: Mapping[str, Any], policy: Policy, parents: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Manifest:  # fmt: skip
+        """Write what is left and the manifest. `extra`: further facts for it."""
         self._end_stream()
         self._flush_texts()
         self._write_table("tree.parquet", _TREE_SCHEMA, self._tree)
         self._stack.close()
-        extra = {
+        facts = {
             "schema": SCHEMA_VERSION,
             "streams": msgspec.to_builtins(self._streams),
             "policy": policy.describe(stream.source for stream in self._streams),
             "redacted": dict(sorted(self._findings.items())),
+            **(extra or {}),
         }
         counts, dropped = Counter[str](), Counter[str]()
         for stream in self._streams:
             counts.update({"sessions": stream.sessions, "texts": stream.texts, "events": sum(stream.events.values())})
             counts.update({f"kept_aside/{reason}": n for reason, n in stream.kept_aside.items()})
             dropped.update(stream.dropped)
-        return self._artifact.finish(config=config, counts=counts, dropped=dropped, extra=extra, parents=parents)
+        return self._artifact.finish(config=config, counts=counts, dropped=dropped, extra=facts, parents=parents)
 
     @property
     def _stream(self) -> Stream:
@@ -230,9 +233,9 @@ class SessionsWriter:
         self._known = {bytes.fromhex(known) for known in previous.text_ids()}
         for repository, tree in previous.trees().items():
             self._tree += [{"repository": repository, "path": path, "text_id": id} for path, id in tree.items()]
-        aside = previous.folder / "kept_aside.jsonl"
+        aside = previous.folder / ASIDE
         if aside.is_file():
-            self._aside = self._stack.enter_context(files.open_write(self._artifact.path("kept_aside.jsonl")))
+            self._aside = self._stack.enter_context(files.open_write(self._artifact.path(ASIDE)))
             self._aside.write(aside.read_bytes())
 
     def _end_stream(self) -> None:
@@ -362,9 +365,10 @@ class Sessions:
 
     def _chain(self, streams: list[Stream]) -> Iterator[Session]:
         for stream in streams:
-            yield from self._stream_sessions(stream)
+            yield from self.of_stream(stream)
 
-    def _stream_sessions(self, stream: Stream) -> Iterator[Session]:
+    def of_stream(self, stream: Stream) -> Iterator[Session]:
+        """One reading's sessions, in the order in which they were stored."""
         decoder = msgspec.json.Decoder(AnyEvent)
         events: list[AnyEvent] = []
         for batch in self._open(stream.events_file).iter_batches(batch_size=256, columns=["body"]):

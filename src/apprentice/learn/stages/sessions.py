@@ -25,8 +25,10 @@ from apprentice.learn.config import MIN_COMMITS, MIN_EDITS, LearnConfig
 from apprentice.learn.run import Run
 from apprentice.learn.sources import Source
 from apprentice.repository.git import Git
+from apprentice.sessions import forget as forgetting
 from apprentice.sessions import git_history, git_window, store
 from apprentice.sessions.bundle import import_bundle, import_sessions
+from apprentice.sessions.forget import Done, Whose
 from apprentice.sessions.git_history import GitHistoryConfig
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.readers import files as readers
@@ -105,6 +107,16 @@ def read(
     _look_again(beside, redactor, target if previous is not None else None, progress)
     _swap(beside, target)
     return Sessions.open(target)
+
+
+def forget(target: Path, whose: Whose) -> Done:
+    """Take somebody's sessions out of the artifact at `target`. Raises: InputError."""
+    _recover(target)
+    beside = target.with_name(target.name + _NEXT)
+    with files.lock(target):
+        done = forgetting.forget(target, whose, beside)
+        _swap(beside, target)
+    return done
 
 
 def usable(sessions: Sessions, policy: Policy) -> Usable:

@@ -1,0 +1,189 @@
+"""Taking a developer, or all that one tool recorded, out of a sessions artifact.
+
+    folder/ --forget()--> target/: the same streams without these sessions, and without texts that nothing names any more
+
+A commit that is gone leaves its changes behind: the sessions after it started from a tree that has them. They come as `moves` of
+the next session, as the work of other branches does, so every later edit still stands in its file; nobody learns from moves. What
+was learned before is in checkpoints and memories until they are made anew: `saw` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from apprentice.core import artifacts, files
+from apprentice.core.artifacts import Manifest
+from apprentice.core.errors import InputError
+from apprentice.sessions import store
+from apprentice.sessions.events import Author, Commit, EditEvent, Move, Provenance, Session
+from apprentice.sessions.policy import Policy
+from apprentice.sessions.store import ASIDE, Sessions, SessionsWriter, Stream
+
+FORGOTTEN = "forgotten"
+"""In the manifest: whose sessions are gone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whose:
+    """Sessions of a person in one repository, or all of a source."""
+
+    person: str = ""
+    repository: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.person) == bool(self.source):
+            raise ValueError("either a person or a source")
+
+    def is_of(self, stream: Stream, session: Session) -> bool:
+        if self.source:
+            return stream.source == self.source
+        here = not stream.talks and self.repository in ("", stream.repository)
+        return here and any(event.author.person == self.person for event in session.events)
+
+    def is_aside(self, line: bytes) -> bool:
+        """Whether a line of what could not be read is of this source."""
+        return bool(self.source) and msgspec.json.decode(line).get("source") == self.source
+
+    def described(self) -> dict[str, str]:
+        """For the manifest and the user."""
+        return {name: value for name in ("person", "repository", "source") if (value := getattr(self, name))}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What is gone."""
+
+    manifest: Manifest
+    sessions: int
+    events: int
+    texts: int
+
+
+def forget(folder: Path, whose: Whose, target: Path) -> Done:
+    """Write the artifact anew at `target`. Raises: InputError where there is nothing to forget."""
+    sessions = Sessions.open(folder)
+    known = [stream for stream in sessions.streams() if whose.source in ("", stream.source) and whose.repository in ("", stream.repository)]
+    if not known:
+        raise InputError(f"`{folder}` has nothing of that source or repository", hint=f"it has {_names(sessions)}")
+    manifest = sessions.manifest
+    gone_sessions = gone_events = 0
+    with artifacts.create(target, kind=store.KIND, version=store.VERSION, parents=manifest.parents, config=manifest.config) as artifact:
+        with SessionsWriter(artifact, _Clean()) as writer:
+            copied: set[tuple[str, str]] = set()
+            for stream in sessions.streams():
+                if whose.source == stream.source:
+                    count = sum(1 for _ in sessions.of_stream(stream))
+                    gone_sessions, gone_events = gone_sessions + count, gone_events + sum(stream.events.values())
+                    continue
+                _copy_stream(writer, stream)
+                if not stream.talks and (stream.source, stream.repository) not in copied:
+                    copied.add((stream.source, stream.repository))
+                    for path, text_id in sessions.tree(stream.repository).items():
+                        writer.add_tree(path, writer.add_text(sessions.text(text_id), near=path))
+                for session, gone in _without(sessions, stream, whose):
+                    if gone is not None:
+                        gone_sessions, gone_events = gone_sessions + 1, gone_events + len(gone.events)
+                    if session is not None:
+                        _keep_texts(writer, sessions, session)
+                        writer.add_session(session)
+            if not gone_sessions:
+                raise InputError(f"`{folder}` has no sessions of {whose.person}", hint="names are those that `sessions show` gives")
+            aside = folder / ASIDE
+            if aside.is_file():
+                lines = [line for line in aside.read_bytes().splitlines(keepends=True) if not whose.is_aside(line)]
+                files.write_bytes(artifact.path(ASIDE), b"".join(lines))
+            before = list(manifest.extra.get(FORGOTTEN, []))
+            written = writer.finish(
+                config=manifest.config, policy=Policy(learn_from=tuple(manifest.extra["policy"]["learn_from"])),
+                parents=manifest.parents, extra={"redacted": manifest.extra.get("redacted", {}), FORGOTTEN: [*before, whose.described()]},
+            )  # fmt: skip
+    texts = sum(1 for _ in sessions.text_ids()) - sum(1 for _ in Sessions.open(target).text_ids())
+    return Done(written, gone_sessions, gone_events, texts)
+
+
+def saw(runs: Path, person: str) -> list[Path]:
+    """Checkpoints below a folder of runs that learned from somebody."""
+    found: list[Path] = []
+    for folder in sorted(runs.glob("*/checkpoint")):
+        if artifacts.is_finished(folder) and person in artifacts.read(folder).extra.get("people", []):
+            found.append(folder)
+    return found
+
+
+class _Clean:
+    """What is in an artifact is redacted."""
+
+    def redact(self, text: str) -> tuple[str, dict[str, int]]:
+        return text, {}
+
+
+def _copy_stream(writer: SessionsWriter, stream: Stream) -> None:
+    copy = writer.start_stream(stream.source, stream.repository, talks=stream.talks)
+    copy.state, copy.files = stream.state, stream.files
+    copy.kept_aside, copy.dropped = dict(stream.kept_aside), dict(stream.dropped)
+
+
+def _without(sessions: Sessions, stream: Stream, whose: Whose) -> Iterator[tuple[Session | None, Session | None]]:
+    """(session to be kept, session that is gone) in order; changes of those that are gone go along."""
+    pending: dict[str, str | None] = {}
+    last: Session | None = None
+    for session in sessions.of_stream(stream):
+        if whose.is_of(stream, session):
+            pending |= _changes(session)
+            last = session
+            yield None, session
+        else:
+            yield _with_moves(session, pending), None
+            pending = {}
+    if pending and last is not None:
+        # A later reading goes on from the tree that has them.
+        yield _placeholder(last, pending), None
+
+
+def _changes(session: Session) -> dict[str, str | None]:
+    """Path -> text of every file that stands differently after it than before."""
+    found: dict[str, str | None] = {move.path: move.text_id for move in session.moves}
+    for event in session.edits:
+        if event.renamed_from is not None:
+            found[event.renamed_from] = None
+        found[event.path] = event.after_id
+    return found
+
+
+def _with_moves(session: Session, pending: dict[str, str | None]) -> Session:
+    if not pending or session.commit is None:
+        return session
+    moves = pending | {move.path: move.text_id for move in session.moves}
+    commit = msgspec.structs.replace(session.commit, moves=tuple(Move(path, text_id) for path, text_id in moves.items()))
+    events = tuple(commit if event is session.commit else event for event in session.events)
+    return msgspec.structs.replace(session, events=events)
+
+
+def _placeholder(gone: Session, pending: dict[str, str | None]) -> Session:
+    """A session that only moves the tree, by nobody."""
+    commit = Commit(
+        id=f"{FORGOTTEN}/{gone.time:.0f}/0", session_id=f"{FORGOTTEN}/{gone.time:.0f}", time=gone.time,
+        author=Author(kind="tool", agent=FORGOTTEN), provenance=Provenance(source=gone.source, file=FORGOTTEN),
+        repository=gone.repository, moves=tuple(Move(path, text_id) for path, text_id in pending.items()),
+    )  # fmt: skip
+    return Session(id=commit.session_id, source=gone.source, repository=gone.repository, time=gone.time, events=(commit,))
+
+
+def _keep_texts(writer: SessionsWriter, sessions: Sessions, session: Session) -> None:
+    for move in session.moves:
+        if move.text_id is not None:
+            writer.add_text(sessions.text(move.text_id), near=move.path)
+    for event in session.events:
+        if isinstance(event, EditEvent):
+            for text_id in (event.before_id, event.after_id):
+                if text_id is not None:
+                    writer.add_text(sessions.text(text_id), near=event.path)
+
+
+def _names(sessions: Sessions) -> str:
+    return ", ".join(dict.fromkeys(f"{stream.source} {stream.repository}".strip() for stream in sessions.streams()))

@@ -1,0 +1,106 @@
+"""Somebody's sessions taken out: nothing of them is left, and what others did still stands in its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conftest import GitRepository
+from tests.sessions.readers.test_specstory import HEAD, agent, user
+
+from apprentice.core import artifacts
+from apprentice.core.errors import InputError
+from apprentice.core.progress import Silent
+from apprentice.learn.stages import sessions as stage
+from apprentice.repository.world import World
+from apprentice.sessions import replay, store
+from apprentice.sessions.forget import Whose, forget
+from apprentice.sessions.policy import Policy
+from apprentice.sessions.readers import files as readers
+from apprentice.sessions.store import Sessions, SessionsWriter
+from apprentice.text.edits import split_lines
+
+NewRepository = Callable[..., GitRepository]
+
+
+@pytest.fixture
+def history(new_repository: NewRepository) -> GitRepository:
+    """Ada and Grace in turn, on shared and on own files."""
+    repository = new_repository()
+    for number, (name, path, text) in enumerate([
+        ("ada", "a.py", "one\n"), ("grace", "a.py", "one\ntwo\n"), ("grace", "own.py", "draft\n"), ("grace", "own.py", "grace\n"), ("ada", "a.py", "one\ntwo\nthree\n"),
+        ("grace", "moved.py", "x = 1\n"), ("ada", "b.py", "b\n"), ("grace", "own.py", "grace\nagain\n"), ("grace", "a.py", "ONE\ntwo\nthree\n"),
+    ]):  # fmt: skip
+        (repository.path / path).write_text(text)
+        repository.git("add", "-A")
+        repository.git("commit", "-q", "-m", f"{name} {number}", "--author", f"{name} <{name}@example.org>")
+    return repository
+
+
+def worlds_fit(sessions: Sessions) -> None:
+    """Every edit starts from the text that the tree has there."""
+    worlds = replay.start(sessions)
+    for session in sessions.sessions():
+        world: World = worlds[session.repository]
+        replay.begin(world, session)
+        for event in session.edits:
+            replay.begin_edit(world, event)
+            before = [] if event.before_id is None else split_lines(sessions.text(event.before_id))
+            assert list(world.lines(event.path)) == before
+            replay.settle(world, event)
+
+
+def test_nothing_of_a_developer_is_left_and_the_others_stand(
+    history: GitRepository, read: Callable[..., Sessions], tmp_path: Path
+) -> None:
+    sessions = read(history.path)
+    grace = next(s.author.person for s in sessions.sessions() if s.intent.startswith("grace"))
+    done = forget(sessions.folder, Whose(person=grace), tmp_path / "after")
+    after = Sessions.open(tmp_path / "after")
+    assert done.sessions == 6
+    assert grace not in repr(list(after.sessions()))
+    assert [s.intent for s in after.sessions()] == [s.intent for s in sessions.sessions() if not s.intent.startswith("grace")] + [""]
+    worlds_fit(after)
+    # The tree at the end is the same: a later reading goes on from it.
+    ends = []
+    for one in (sessions, after):
+        world = replay.start(one)[one.repositories()[0]]
+        for session in one.sessions():
+            replay.advance(world, session)
+        ends.append({path: one.text(text_id) for path, text_id in world.files().items()})
+    assert ends[0] == ends[1]
+    # What nobody else's work ever stood beside is gone.
+    assert done.texts == 1
+    assert "draft\n" not in [after.text(text_id) for text_id in after.text_ids()]
+    assert after.manifest.extra["forgotten"] == [{"person": grace}]
+
+
+def test_what_one_tool_recorded(tmp_path: Path, history: GitRepository, read: Callable[..., Sessions]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.md").write_text(HEAD + user("go") + agent("done"))
+    (tmp_path / "in" / "b.md").write_bytes((HEAD.replace("id-1", "id-2") + user("more")).encode() + b"\xff\n")
+    with artifacts.create(tmp_path / "talks", kind=store.KIND, version=store.VERSION) as artifact:
+        with SessionsWriter(artifact, _Plain()) as writer:
+            readers.read(readers.find([tmp_path / "in"]), writer, Silent())
+            writer.finish(config={}, policy=Policy())
+    done = stage.forget(tmp_path / "talks", Whose(source="specstory"))
+    assert (done.sessions, done.events) == (2, 3)
+    left = Sessions.open(tmp_path / "talks")
+    assert (list(left.talks()), left.streams()) == ([], [])
+    assert not (tmp_path / "talks" / store.ASIDE).read_bytes()
+
+
+def test_nobody_is_forgotten_by_mistake(history: GitRepository, read: Callable[..., Sessions], tmp_path: Path) -> None:
+    sessions = read(history.path)
+    for whose, words in ((Whose(person="person-9"), "no sessions of person-9"), (Whose(source="cursor"), "nothing of that source"),
+                         (Whose(person="person-1", repository="other"), "nothing of that source or repository")):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            forget(sessions.folder, whose, tmp_path / "after")
+    with pytest.raises(ValueError, match="either a person or a source"):
+        Whose()
+
+
+class _Plain:
+    def redact(self, text: str) -> tuple[str, dict[str, int]]:
+        return text, {}
