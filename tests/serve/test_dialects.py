@@ -15,7 +15,7 @@ from apprentice.core.protocols import Mixture
 from apprentice.engine.engine import Engine
 from apprentice.repository.prompt import Place
 from apprentice.serve import dialects
-from apprentice.serve.dialects import Cursor, Region
+from apprentice.serve.dialects import CURSOR, Cursor, Region, Unknown
 from apprentice.text.edits import Edit
 
 Start = Callable[..., Running]
@@ -30,17 +30,22 @@ FORMS = {
     "glm": "<|code_prefix|>{before}<|code_suffix|>{after}<|code_middle|>",
     "suffix first": "<|fim_suffix|>{after}<|fim_prefix|>{before}<|fim_middle|>",
 }
-HISTORY = "<|file_sep|>edit history\n--- a/src/a.py\n+++ b/src/a.py\n@@ -3,3 +3,3 @@\n def f():\n-    return x\n+    return y\n \n"
+DIFF = "--- a/src/a.py\n+++ b/src/a.py\n@@ -3,3 +3,3 @@\n def f():\n-    return x\n+    return y\n \n"
 ABOVE, REGION, BELOW = "import os\n\n", "def f():\n    re<|user_cursor|>turn x\n", "\nf()\n"
 ZETA = {
     "0113": "<|file_sep|>src/a.py\n<|fim_prefix|>\n{above}<|fim_middle|>current\n{region}<|fim_suffix|>\n{below}<|fim_middle|>updated\n",
     "0112": "<|file_sep|>src/a.py\n<|fim_prefix|>\n{above}<|fim_suffix|>\n{below}<|fim_middle|>current\n{region}<|fim_middle|>updated\n",
     "0120": "<|file_sep|>src/a.py\n<|fim_prefix|>{above}<|fim_suffix|>{below}<|fim_middle|><<<<<<< CURRENT\n{region}=======\n",
+    "0131": "<|file_sep|>src/a.py\n<|fim_prefix|>\n{above}<<<<<<< CURRENT\n{region}=======\n<|fim_suffix|>\n{below}<|fim_middle|>",
 }
+SEED = "<[fim-suffix]>\n{below}<[fim-prefix]><filename>b.py\nx = 1\n<filename>edit_history\n{diff}<filename>src/a.py\n{above}<<<<<<< CURRENT\n{region}=======\n<[fim-middle]>"
 
 
 def zeta(form: str) -> str:
-    return "<|file_sep|>other.py\nx = 1\n" + HISTORY + ZETA[form].format(above=ABOVE, region=REGION, below=BELOW)
+    if form == "0211":
+        return SEED.format(above=ABOVE, region=REGION, below=BELOW, diff=DIFF)
+    history = "<|file_sep|>edit history\n" + DIFF
+    return "<|file_sep|>other.py\nx = 1\n" + history + ZETA[form].format(above=ABOVE, region=REGION, below=BELOW)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -53,6 +58,9 @@ def test_a_cursor_between_two_texts(form: str) -> None:
     [
         ("<|repo_name|>r\n<|file_sep|>b.py\nx\n<|file_sep|>src/a.py\n<|fim_prefix|>A<|fim_suffix|>B<|fim_middle|>", "src/a.py"),
         ("<|fim_prefix|># Path: src/a.py\nA<|fim_suffix|>B<|fim_middle|>", "src/a.py"),
+        ("<|fim_prefix|>// Path: b.py\n// x = 1\n//\n// Path: src/a.py\nA<|fim_suffix|>B<|fim_middle|>", "src/a.py"),
+        ("<|fim_prefix|># src/a.py\nA<|fim_suffix|>B<|fim_middle|>", "src/a.py"),
+        ("<|fim_prefix|># A comment.\nA<|fim_suffix|>B<|fim_middle|>", ""),
         ("[SUFFIX]B[PREFIX]+++++ b.py\nx\n\n+++++ src/a.py\nA", "src/a.py"),
         ("<|fim_prefix|>A<|fim_suffix|>B<|fim_middle|>", ""),
     ],
@@ -63,7 +71,7 @@ def test_the_path_is_the_one_that_the_prompt_names(prompt: str, path: str) -> No
     assert (found.path, found.before[-1], found.after) == (path, "A", "B")
 
 
-@pytest.mark.parametrize("form", ZETA)
+@pytest.mark.parametrize("form", [*ZETA, "0211"])
 def test_a_region_with_the_latest_edits(form: str) -> None:
     edit = Edit("src/a.py", 3, ("    return x",), ("    return y",), ("def f():",), ("",))
     region = REGION.replace("<|user_cursor|>", "")
@@ -74,18 +82,35 @@ def test_a_region_with_the_latest_edits(form: str) -> None:
     "prompt",
     [
         "def f():\n    retu", "", "<|fim_middle|>", "a<|fim_prefix|>b<|fim_middle|>", "[SUFFIX]x", "<|fim_prefix|>a<|fim_suffix|>b",
-        "<|file_sep|>a.py\n<|fim_prefix|>\n<|user_cursor|><|fim_middle|>updated\n", "<|file_sep|>\n<|fim_prefix|><|user_cursor|>",
     ],
 )  # fmt: skip
 def test_other_texts_are_left_alone(prompt: str) -> None:
     assert dialects.read(prompt) is None
 
 
-@pytest.mark.parametrize("piece", ["<|fim_middle|>", "<|file_sep|>", "[PREFIX]", "+++++ a", "@@ -1 +1 @@\n", "--- a/b\n+++ b/b\n", "<|fim_suffix|>"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<|file_sep|>a.py\n<|fim_prefix|>\n<|user_cursor|><|fim_middle|>updated\n", "<|file_sep|>\n<|fim_prefix|><|user_cursor|>",
+        "<|marker_1|>\na<|user_cursor|>\n<|marker_2|>", zeta("0113").replace("def f():\n    re", "1:0a|def f():\n2:ff|    re"),
+        zeta("0113").replace("import os", "import <|user_cursor|>os"),
+    ],
+)  # fmt: skip
+def test_a_cursor_in_an_unknown_form(prompt: str) -> None:
+    assert dialects.read(prompt) == Unknown()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_line_breaks_of_windows(form: str) -> None:
+    prompt = FORMS[form].format(before=BEFORE, after=AFTER)
+    assert dialects.read(prompt.replace("\n", "\r\n")) == Cursor(before=BEFORE, after=AFTER)
+
+
+@pytest.mark.parametrize("piece", [CURSOR, "# a/b.py\n", "<[fim-prefix]>", "<filename>edit_history\n", "<<<<<<< CURRENT\n", "=======\n", "<|fim_middle|>", "<|file_sep|>", "[PREFIX]", "+++++ a", "@@ -1 +1 @@\n", "--- a/b\n+++ b/b\n", "<|fim_suffix|>"])
 def test_a_hostile_prompt_takes_no_time(piece: str) -> None:
     start = time.process_time()
-    for end in ("", "<|fim_middle|>", "<|fim_middle|>updated\n", "=======\n"):
-        for begin in ("", "[SUFFIX]", "<|file_sep|>a\n<|fim_prefix|><|user_cursor|>", "<|file_sep|>edit history\n"):
+    for end in ("", "<|fim_middle|>", "<[fim-middle]>", "<|fim_middle|>updated\n", "=======\n"):
+        for begin in ("", "[SUFFIX]", "<|file_sep|>a\n<|fim_prefix|><|user_cursor|>", "<|file_sep|>edit history\n", "<[fim-suffix]>"):
             dialects.read(begin + piece * 20_000 + end)
     assert time.process_time() - start < 10
 
@@ -122,12 +147,13 @@ def test_zed_and_continue_get_what_a_suffix_would_get(start: Start, form: str) -
         ("def f():\n    return y\n>>>>>>> after\nmore", "def f():\n    return y\n"),
         (">>>>>>> after", ""),
         ("def f():\n    return", None),
+        ("def f():\n    return y\n", None),
         ("<<<<<<< before\n>>>>>>> after", None),
     ],
 )
 def test_zeta_gets_the_region_or_its_own_lines(start: Start, engine: Engine, said: str, expected: str | None) -> None:
     running = start(generator=ScriptedGenerator(engine.tokenizer, lambda request: said))
-    body = {"model": "debug", "prompt": zeta("0113"), "max_tokens": 64, "stop": [], "temperature": None}
+    body = {"model": "debug", "prompt": zeta("0113"), "max_tokens": 64, "stop": ["return"], "temperature": None}
     choice = ask(running.url, body)["choices"][0]
     assert choice["text"] == (REGION.replace("<|user_cursor|>", "") if expected is None else expected)
 
@@ -157,3 +183,9 @@ def test_one_line_is_suggested_without_what_stands_behind_the_cursor(start: Star
     assert ask(running.url.removesuffix("/v1"), body, "/infill")["content"] == "rn f(x"
     prompt = FORMS["qwen"].format(before=BEFORE, after=")" + AFTER)
     assert ask(running.url, {"model": "debug", "prompt": prompt})["choices"][0]["text"] == "rn f(x"
+
+
+def test_a_cursor_in_an_unknown_form_is_answered_with_nothing(start: Start) -> None:
+    body = {"model": "debug", "prompt": "<|marker_1|>\na<|user_cursor|>\n<|marker_2|>", "max_tokens": 64}
+    choice = ask(start().url, body)["choices"][0]
+    assert (choice["text"], choice["finish_reason"]) == ("", "length")

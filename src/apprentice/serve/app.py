@@ -34,11 +34,11 @@ from starlette.routing import Route
 from apprentice.core.protocols import Request as Generation
 from apprentice.serve import infill, replies
 from apprentice.serve.errors import ApiError, from_exception
-from apprentice.serve.generation import Choice, Event, Piece, given_tokens, work
+from apprentice.serve.generation import Choice, Ending, Event, Piece, given_tokens, work
 from apprentice.serve.guard import Guard, GuardConfig
 from apprentice.serve.jobs import Job, Line
 from apprentice.serve.requests import ChatRequest, CompletionRequest, InfillRequest, Shared, parse
-from apprentice.serve.served import Finish, ServedModel, Slot, chat_requests, completion_requests, infill_request
+from apprentice.serve.served import ServedModel, Slot, chat_requests, completion_requests, infill_request
 from apprentice.serve.watching import Watched
 
 log = logging.getLogger("apprentice.serve")
@@ -103,8 +103,8 @@ class _Api:
     async def complete(self, request: Request) -> Response:
         asked = parse(await request.body(), CompletionRequest)
         model = self._asked_for(asked.model)
-        requests, finishes = await run_in_threadpool(completion_requests, model, asked)
-        job = self.line.submit(_completing(model, asked, requests, finishes))
+        requests, endings = await run_in_threadpool(completion_requests, model, asked)
+        job = self.line.submit(_completing(model, asked, requests, endings))
         reply = replies.Reply(model, chat=False, with_log_probs=asked.logprobs is not None)
         return await self._answer(request, asked, job, reply, requests)
 
@@ -114,12 +114,14 @@ class _Api:
             # llama.vim warms the cache with other files' text, which no prompt of ours shows.
             return JSONResponse(infill.chosen({"content": "", "stop": True}, asked.response_fields))
         model = self._slot.model
-        generation, finish = await run_in_threadpool(infill_request, model, asked)
-        job = self.line.submit(infill.work(model.generator, generation, finish))
+        generation, ending = await run_in_threadpool(infill_request, model, asked)
+        job = self.line.submit(infill.work(model.generator, generation, ending))
         answers = []
         async with _listening(request, job):
             async for answer in job.items():
                 answers.append(answer)
+        if not answers:
+            raise ClientDisconnect
         return JSONResponse(infill.chosen(answers[0], asked.response_fields))
 
     async def _answer(
@@ -161,10 +163,10 @@ def _description(model: ServedModel) -> dict[str, Any]:
 
 
 def _completing(
-    model: ServedModel, asked: CompletionRequest, requests: Sequence[Generation], finishes: Sequence[Finish | None]
+    model: ServedModel, asked: CompletionRequest, requests: Sequence[Generation], endings: Sequence[Ending | None]
 ) -> Callable[[Job[Event]], None]:
     generator = model.generator
-    going_on = work(generator, requests, asked.logprobs, finishes=finishes)
+    going_on = work(generator, requests, asked.logprobs, endings=endings)
 
     def run(job: Job[Event]) -> None:
         # The prompt with its log-probabilities is a piece of its own, in front of the others.

@@ -1,22 +1,23 @@
 """Prompts that editors build for other models, taken apart: a cursor between two texts, or a region to be rewritten.
 
-    <|fim_prefix|>BEFORE<|fim_suffix|>AFTER<|fim_middle|>                        Qwen, CodeGemma; so for StarCoder, DeepSeek, GLM, CodeLlama
-    [SUFFIX]AFTER[PREFIX]BEFORE                                                  Codestral
-    <|file_sep|>PATH \\n <|fim_prefix|>ABOVE <|fim_middle|>current \\n REGION <|fim_suffix|>BELOW <|fim_middle|>updated \\n     Zeta
+    <|fim_prefix|>BEFORE<|fim_suffix|>AFTER<|fim_middle|>          Qwen, CodeGemma; so for StarCoder, DeepSeek, GLM, CodeLlama
+    [SUFFIX]AFTER[PREFIX]BEFORE                                    Codestral
+    <|file_sep|>PATH <|fim_prefix|>ABOVE <|fim_middle|>current REGION <|fim_suffix|>BELOW <|fim_middle|>updated     Zeta
 
-An editor that is set up for a local model sends such a text to `/v1/completions` and shows what comes back. A model that was
-tuned here knows other marks, and a memory knows the place and not the marks: so what the text says is asked in our own form.
-A prompt that is none of these goes to the model as it is.
+An editor that is set up for a local model sends such a text to `/v1/completions` and puts what comes back into the file. A model
+that was tuned here knows other marks, and a memory knows the place and not the marks: so what the text says is asked in our own
+form. A prompt with the mark of a cursor in a form that is not known here gets no answer: whatever a model said to it would stand in
+place of a region. A prompt that is none of these goes to the model as it is.
 
-Read in the sources of Zed (crates/edit_prediction/src/fim.rs, crates/zeta_prompt: 0112, 0113 and 0120, which Zeta 2 was
-trained on) and Continue (core/autocomplete/templating/AutocompleteTemplate.ts); nothing was recorded from running editors. Zeta's
-later forms, which number their regions, are not known and go to the model as they are.
+Read in the sources of Zed (crates/edit_prediction/src/fim.rs; crates/zeta_prompt: 0112, 0113, 0120, 0131 and 0211, which is `zeta2`
+today) and Continue (core/autocomplete/templating); nothing was recorded from running editors.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from apprentice.text.edits import CONTEXT_LINES, Edit, split_lines
@@ -37,7 +38,16 @@ _FAMILIES = (
 """(in front of what stands before the cursor, of what stands behind it, of what is asked for)."""
 _FILE_MARKS = ("<|file_sep|>", "<file_sep>")
 _REPOSITORY_MARKS = ("<|repo_name|>", "<repo_name>", "<reponame>")
-_NAMED = re.compile(r"(?:\+\+\+\+\+ |(?:#|//|--|;|%|/\*) ?(?:Path|path|File|file|Filename|filename): ?)(\S[^\n]{0,300}?)(?: \*/)?\n")
+_PLUS = re.compile(r"^\+{5} (\S[^\n]{0,300})\n", re.MULTILINE)
+_COMMENT = re.compile(r"(#|//|--|;|%|<!--|/\*) ?(.{0,400})")
+_FILE_NAME = re.compile(r"(?:(?:Path|path|File|file): ?)?([\w@.+-]{1,120}(?:/[\w@.+ -]{1,120}){0,20}\.\w{1,12})")
+_HASHED = re.compile(r"\d{1,7}:[0-9a-f]{2}\|")
+_CURRENT, _SEPARATOR = "<<<<<<< CURRENT\n", "=======\n"
+_SEED_ABOVE, _SEED_BELOW, _SEED_MIDDLE, _SEED_FILE = "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", "<filename>"
+MAX_COMMENTS = 2_000
+"""Lines of comments in front of a file that are looked through."""
+MAX_EDITS = 64
+"""Latest ones that are kept."""
 _DIFF_FILE = re.compile(r"^--- a/[^\n]*\n\+\+\+ b/([^\n]{1,512})\n", re.MULTILINE)
 _HUNK = re.compile(r"^@@ -\d{1,7}(?:,\d{1,7})? \+(\d{1,7})(?:,\d{1,7})? @@[^\n]*\n", re.MULTILINE)
 
@@ -65,9 +75,17 @@ class Region:
     """The developer's latest edits, oldest first."""
 
 
-def read(prompt: str) -> Cursor | Region | None:
-    """What a prompt asks for, or None where it is in none of these forms."""
-    return _zeta(prompt) or _codestral(prompt) or _fill_in(prompt)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unknown:
+    """Something is asked for at a cursor, in a form that is not known."""
+
+
+def read(prompt: str) -> Cursor | Region | Unknown | None:
+    """What a prompt asks for, or None where it is none of these forms. Line breaks of Windows become plain ones."""
+    prompt = prompt.replace("\r\n", "\n")
+    if CURSOR in prompt:
+        return _zeta(prompt) or _seed(prompt) or Unknown()
+    return _codestral(prompt) or _fill_in(prompt)
 
 
 def _fill_in(prompt: str) -> Cursor | None:
@@ -93,20 +111,36 @@ def _codestral(prompt: str) -> Cursor | None:
         return None
     after, _, before = prompt.removeprefix("[SUFFIX]").partition("[PREFIX]")
     # Other files come first, each behind a line with its name.
-    files = list(_NAMED.finditer(before))
-    if files and files[-1][0].startswith("+++++ "):
+    files = [found for found in _PLUS.finditer(before)]
+    if files:
         return Cursor(before=before[files[-1].end() :], after=after, path=files[-1][1])
-    return Cursor(before=before, after=after)
+    return _named("", before, after)
 
 
 def _named(head: str, before: str, after: str) -> Cursor:
-    """With the path that the prompt gives: behind a mark of files, or in a comment that is the first line."""
+    """With the path that the prompt gives: behind a mark of files, or in comments that an editor put in front of the file."""
     for mark in _FILE_MARKS:
         if mark in head:
             name = head.rpartition(mark)[2].partition("\n")[0].strip()
             return Cursor(before=before, after=after, path=name if len(name) <= 512 else "")
-    first = _NAMED.match(before)
-    return Cursor(before=before, after=after, path=first[1] if first else "")
+    path, rest = _commented(before)
+    return Cursor(before=rest, after=after, path=path)
+
+
+def _commented(before: str) -> tuple[str, str]:
+    """Continue shows other files in comments, and then the name of the file at hand in a comment of its own: (path, the rest)."""
+    lines = before.split("\n")
+    signs = {found[1] for line in lines[:1] if (found := _COMMENT.match(line))}
+    if not signs:
+        return "", before
+    last, path = -1, ""
+    for number, line in enumerate(lines[:MAX_COMMENTS]):
+        found = _COMMENT.match(line)
+        if found is None or found[1] not in signs:
+            break
+        if (name := _FILE_NAME.fullmatch(found[2].strip())) is not None:
+            last, path = number, name[1]
+    return path, "\n".join(lines[last + 1 :])
 
 
 def _zeta(prompt: str) -> Region | None:
@@ -115,16 +149,37 @@ def _zeta(prompt: str) -> Region | None:
     parts = _zeta_parts(text) if text.startswith(_ABOVE) and CURSOR in text else None
     if parts is None or not path.strip() or len(path) > 512:
         return None
+    return _region(path, parts, others, _FILE)
+
+
+def _seed(prompt: str) -> Region | None:
+    """0211: what stands below comes first, and history and related files stand in front of the file at hand."""
+    if not prompt.startswith(_SEED_BELOW) or not prompt.rstrip().endswith(_SEED_MIDDLE):
+        return None
+    below, found, rest = prompt[len(_SEED_BELOW) : prompt.rindex(_SEED_MIDDLE)].partition(_SEED_ABOVE)
+    *others, place = rest.split(_SEED_FILE)
+    path, _, text = place.partition("\n")
+    parts = _between(text, _CURRENT, _SEPARATOR)
+    if not found or parts is None or parts[2].strip() or not path.strip() or len(path) > 512:
+        return None
+    return _region(path, (parts[0], parts[1], below.removeprefix("\n")), others, _SEED_FILE)
+
+
+def _region(path: str, parts: tuple[str, str, str], others: Sequence[str], mark: str) -> Region | None:
     above, region, below = parts
-    recent = [edit for part in others if part.startswith(_HISTORY + "\n") for edit in _edits(part.partition("\n")[2])]
-    return Region(path=path.strip(), above=above, region=region.replace(CURSOR, "", 1), below=below, recent=tuple(recent))
+    region = region.replace(CURSOR, "", 1)
+    if CURSOR in above + region + below or (region and all(_HASHED.match(line) for line in split_lines(region))):
+        return None
+    history = (part.partition("\n")[2] for part in others if part.partition("\n")[0].strip().replace("_", " ") == _HISTORY)
+    recent = [edit for text in history for edit in _edits(text)]
+    return Region(path=path.strip(), above=above, region=region, below=below, recent=tuple(recent[-MAX_EDITS:]))
 
 
 def _zeta_parts(text: str) -> tuple[str, str, str] | None:
-    """Above, region, below: the region stands in the middle or at the end."""
+    """Above, region, below: the region stands in the middle, at the end, or between marks of a merge."""
     body = text.removeprefix(_ABOVE).rstrip()
     # (in front of the region, at the end, what stands behind the other marks)
-    forms = ("<|fim_middle|>current\n", "<|fim_middle|>updated", "\n"), ("<|fim_middle|><<<<<<< CURRENT\n", "\n=======", "")
+    forms = ("<|fim_middle|>current\n", "<|fim_middle|>updated", "\n"), ("<|fim_middle|>" + _CURRENT, "\n" + _SEPARATOR.rstrip(), "")
     for start, end, line in forms:
         if not body.endswith(end):
             continue
@@ -137,7 +192,20 @@ def _zeta_parts(text: str) -> tuple[str, str, str] | None:
         else:
             above, region, below = body[:suffix], body[middle + len(start) :], body[suffix + len(_BELOW) : middle]
         return above.removeprefix(line), region, below.removeprefix(line)
+    if body.endswith("<|fim_middle|>"):
+        parts = _between(body.removesuffix("<|fim_middle|>"), _CURRENT, _SEPARATOR)
+        if parts is not None and parts[2].startswith(_BELOW):
+            return parts[0].removeprefix("\n"), parts[1], parts[2].removeprefix(_BELOW).removeprefix("\n")
     return None
+
+
+def _between(text: str, start: str, end: str) -> tuple[str, str, str] | None:
+    """What stands in front of two marks, between them, and behind; the second is the first one behind the cursor."""
+    first, cursor = text.find(start), text.find(CURSOR)
+    last = text.find(end, cursor) if cursor >= 0 else -1
+    if first < 0 or not first < cursor < last:
+        return None
+    return text[:first], text[first + len(start) : last], text[last + len(end) :]
 
 
 def _edits(history: str) -> Iterator[Edit]:
@@ -156,8 +224,10 @@ def _hunk_edits(path: str, line: int, lines: list[str]) -> Iterator[Edit]:
     """Each run of changed lines, with the lines around it."""
     at = 0
     new_line = line
+    above: deque[str] = deque(maxlen=CONTEXT_LINES)
     while at < len(lines):
         if lines[at][:1] not in ("-", "+"):
+            above.append(lines[at][1:])
             at, new_line = at + 1, new_line + 1
             continue
         end = at
@@ -165,7 +235,8 @@ def _hunk_edits(path: str, line: int, lines: list[str]) -> Iterator[Edit]:
             end += 1
         old = tuple(one[1:] for one in lines[at:end] if one[0] == "-")
         new = tuple(one[1:] for one in lines[at:end] if one[0] == "+")
-        above = [one[1:] for one in lines[:at] if one[:1] in (" ", "+")][-CONTEXT_LINES:]
-        below = [one[1:] for one in lines[end:] if one[:1] in (" ", "-")][:CONTEXT_LINES]
+        near = lines[end : end + 4 * CONTEXT_LINES]
+        below = [one[1:] for one in near if one[:1] in (" ", "-")][:CONTEXT_LINES]
         yield Edit(path, new_line, old, new, tuple(above), tuple(below))
+        above.extend(new)
         at, new_line = end, new_line + len(new)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from apprentice.core.protocols import Generator, Request
 from apprentice.serve.jobs import Job
 from apprentice.serve.watching import Watched, Watcher
+from apprentice.text.edits import UntilEndMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,16 @@ class Finish:
 Event = Piece | Finish
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """For a reply that is given whole, once all was said."""
+
+    finish: Callable[[str], str]
+    """What was said -> what is answered."""
+    at_mark: bool = False
+    """It ends once the mark of the edit language was said, which is then a part of what was said."""
+
+
 @dataclass(slots=True)
 class Choice:
     """What a client gets who waits for the end."""
@@ -56,11 +67,11 @@ class Choice:
 
 
 def work(
-    generator: Generator, requests: Sequence[Request], num_top: int | None, *, finishes: Sequence[Callable[[str, bool], str] | None] = ()
+    generator: Generator, requests: Sequence[Request], num_top: int | None, *, endings: Sequence[Ending | None] = ()
 ) -> Callable[[Job[Event]], None]:
-    """To be submitted to the line. `num_top`: alternatives for each token; None = no log-probabilities. `finishes`: for each
-    request None, or what makes the answer of all that was said (and whether it came to an end), which is then given whole."""
-    finish_of = [*finishes, *[None] * (len(requests) - len(finishes))]
+    """To be submitted to the line. `num_top`: alternatives for each token; None = no log-probabilities. `endings`: for each
+    request None, or how its reply is made."""
+    ending_of = [*endings, *[None] * (len(requests) - len(endings))]
 
     def run(job: Job[Event]) -> None:
         watchers = [None if num_top is None else Watcher(num_top, request.mixture) for request in requests]
@@ -77,15 +88,21 @@ def work(
             before, told[index] = told[index], len(watcher.tokens)
             return watcher.tokens[before:]
 
-        def on_token(index: int, _: int, text: str) -> bool:
-            if text and finish_of[index] is None:
+        marks = {index: UntilEndMark() for index, ending in enumerate(ending_of) if ending is not None and ending.at_mark}
+        for mark in marks.values():
+            # The line break that such a reply begins with is not shown.
+            mark(0, 0, "\n")
+
+        def on_token(index: int, token_id: int, text: str) -> bool:
+            if text and ending_of[index] is None:
                 job.give(Piece(index, text, new_tokens(index)))
-            return job.is_wanted
+            goes_on = marks[index](index, token_id, text) if index in marks else True
+            return job.is_wanted and goes_on
 
         for index, sample in enumerate(generator.generate(watched, on_token=on_token)):
             reason = "length" if sample.finish_reason == "length" else "stop"
-            if (finish := finish_of[index]) is not None:
-                job.give(Piece(index, finish(sample.text, reason == "stop"), new_tokens(index)))
+            if (ending := ending_of[index]) is not None:
+                job.give(Piece(index, ending.finish(sample.text), new_tokens(index)))
             job.give(Finish(index, reason, len(sample.token_ids), new_tokens(index)))
 
     return run

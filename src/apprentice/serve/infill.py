@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from apprentice.core.protocols import Generator, Request
+from apprentice.serve.generation import Ending
 from apprentice.serve.jobs import Job
 
 
-def work(generator: Generator, request: Request, finish: Callable[[str, bool], str]) -> Callable[[Job[dict[str, Any]]], None]:
+def work(generator: Generator, request: Request, ending: Ending) -> Callable[[Job[dict[str, Any]]], None]:
     """To be submitted to the line: gives one answer."""
 
     def run(job: Job[dict[str, Any]]) -> None:
@@ -26,7 +27,7 @@ def work(generator: Generator, request: Request, finish: Callable[[str, bool], s
         ended = time.perf_counter()
         began = first[0] if first else ended
         answer = {
-            "content": finish(sample.text, sample.finish_reason == "stop"), "stop": True, "truncated": False,
+            "content": ending.finish(sample.text), "stop": True, "truncated": False,
             "tokens_predicted": len(sample.token_ids), "tokens_evaluated": len(request.prompt_ids), "tokens_cached": 0,
             "timings": {
                 **_times("prompt", len(request.prompt_ids), began - started),

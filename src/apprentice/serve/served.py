@@ -12,9 +12,10 @@ from apprentice.core.protocols import Generator, Mixture, Request
 from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, completion_text, next_edit_prompt
 from apprentice.serve import dialects
 from apprentice.serve.errors import ApiError
+from apprentice.serve.generation import Ending
 from apprentice.serve.requests import ChatRequest, CompletionRequest, InfillRequest, Shared
 from apprentice.text import chat
-from apprentice.text.edits import END_MARK, contains_mark, split_lines
+from apprentice.text.edits import EditFormatError, parse_target, split_lines
 from apprentice.text.grammar import Grammar
 from apprentice.text.healing import heal
 from apprentice.text.lookup import PromptLookup
@@ -24,6 +25,10 @@ DEFAULT_CHAT_TOKENS = 1024
 DEFAULT_COMPLETION_TOKENS = 16
 """OpenAI's."""
 INFILL_TOKENS = 64
+LINE_TOKENS = 96
+"""Of the rest of a line, most."""
+GREEDY = 0.05
+"""A temperature up to which an editor means the likeliest."""
 EDIT_TOKENS = 64
 """That a rewritten region may have more than the region."""
 UNNAMED_PATH = "untitled"
@@ -94,10 +99,6 @@ def _held_to_form(model: ServedModel, asked: ChatRequest) -> Callable[[], Mixtur
         raise ApiError(400, error.message, param="response_format") from None
 
 
-Finish = Callable[[str, bool], str]
-"""(text, whether it came to an end) -> what is answered, where that is known only once all was said."""
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A prompt as the model gets it."""
@@ -111,51 +112,55 @@ class Plan:
     """Where the client gives none."""
     stop_text: str = ""
     """Besides the client's."""
-    finish: Finish | None = None
+    ending: Ending | None = None
 
 
-def completion_requests(model: ServedModel, asked: CompletionRequest) -> tuple[list[Request], list[Finish | None]]:
-    """`n` for each prompt, in order, each with what makes the answer of what was said. Raises: ApiError."""
+def completion_requests(model: ServedModel, asked: CompletionRequest) -> tuple[list[Request], list[Ending | None]]:
+    """`n` for each prompt, in order, each with how its answer is made. Raises: ApiError."""
     limit = DEFAULT_COMPLETION_TOKENS if asked.max_tokens is None else asked.max_tokens
     plans: list[Plan] = []
     for prompt in asked.prompts():
         said = dialects.read(prompt) if asked.suffix is None and isinstance(prompt, str) and not asked.echo else None
-        if asked.suffix is not None and isinstance(prompt, str):
+        if isinstance(said, dialects.Unknown):
+            plan = Plan([0], 0)
+        elif asked.suffix is not None and isinstance(prompt, str):
             plan = _fill_in(model, prompt, asked.suffix, asked.path or UNNAMED_PATH, limit, healed=asked.logprobs is None)
         elif isinstance(said, dialects.Cursor):
             plan = _go_on(model, said, limit, healed=asked.logprobs is None)
         elif isinstance(said, dialects.Region):
-            plan = _rewrite(model, said, limit)
+            plan = _rewrite(model, said)
         else:
             token_ids = _token_ids(model, prompt)
             plan = Plan(token_ids, limit, make_mixture=functools.partial(PromptLookup, token_ids))
-        _room(model, len(plan.token_ids), limit, "prompt")
+        _room(model, len(plan.token_ids), 1 if said is not None else limit, "prompt")
         plans.append(plan)
-    return _requests(model, asked, plans), [plan.finish for plan in plans for _ in range(asked.n or 1)]
+    return _requests(model, asked, plans), [plan.ending for plan in plans for _ in range(asked.n or 1)]
 
 
-def infill_request(model: ServedModel, asked: InfillRequest) -> tuple[Request, Finish]:
+def infill_request(model: ServedModel, asked: InfillRequest) -> tuple[Request, Ending]:
     """Greedy unless the client says otherwise. Raises: ApiError."""
     limit = INFILL_TOKENS if asked.n_predict < 0 else asked.n_predict
     said = dialects.Cursor(before=asked.input_prefix + asked.prompt, after=asked.input_suffix)
     plan = _go_on(model, said, limit, healed=True)
-    _room(model, len(plan.token_ids), limit, "prompt")
+    _room(model, len(plan.token_ids), 1, "prompt")
     stops = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
     request = Request(
         prompt_ids=plan.token_ids, max_tokens=plan.max_tokens, temperature=asked.temperature or 0.0, top_p=asked.top_p or 1.0,
         seed=None if asked.seed is None or asked.seed < 0 else asked.seed, stop_texts=(*stops, plan.stop_text),
         must_start_with=plan.must_start_with, mixture=plan.make_mixture(),
     )  # fmt: skip
-    assert plan.finish is not None
-    return request, plan.finish
+    assert plan.ending is not None
+    return request, plan.ending
 
 
 def _go_on(model: ServedModel, asked: dialects.Cursor, limit: int, *, healed: bool) -> Plan:
-    """How the cursor's line goes on: that is what the model was trained on and what was measured. Greedy."""
+    """How the cursor's line goes on: that is what the model was trained on and what was measured. Greedy. Clients ask for as
+    many tokens as their own models may say."""
+    limit = min(limit, LINE_TOKENS)
     path, line_rest = asked.path or UNNAMED_PATH, asked.after.partition("\n")[0]
     plan = _fill_in(model, asked.before, asked.after, path, limit, healed=healed)
     return dataclasses.replace(
-        plan, temperature=0.0, stop_text="\n", finish=lambda text, _: completion_text(text, path, line_rest)
+        plan, temperature=0.0, stop_text="\n", ending=Ending(lambda text: completion_text(text.removesuffix("\r"), path, line_rest))
     )
 
 
@@ -177,26 +182,26 @@ def _fill_in(model: ServedModel, before: str, after: str, path: str, limit: int,
     return Plan(token_ids, limit, must_start_with, make)
 
 
-def _rewrite(model: ServedModel, asked: dialects.Region, limit: int) -> Plan:
+def _rewrite(model: ServedModel, asked: dialects.Region) -> Plan:
     """A region, prompted as in training; the reply is the region as it should be."""
     above, region, below = (split_lines(text) for text in (asked.above, asked.region, asked.below))
     place = Place(asked.path, [*above, *region, *below], len(above), len(above) + len(region))
     token_ids = model.tokenizer.encode(next_edit_prompt(model.tokenizer, place, asked.recent, model.prompt).text)
     # A client's limit is meant for what its model would say; a region that is cut off is of no use.
-    limit = max(limit, len(model.tokenizer.encode(asked.region)) + EDIT_TOKENS)
-    # Half of a region must not replace the whole.
-    plan = Plan(
-        token_ids, limit, "\n", temperature=0.0, stop_text=END_MARK,
-        finish=lambda text, ended: text if ended and _is_whole(text) else asked.region,
-    )  # fmt: skip
+    limit = min(len(model.tokenizer.encode(asked.region)) + EDIT_TOKENS, model.max_positions - len(token_ids))
+
+    def finish(text: str) -> str:
+        """Only what was ended by its mark is whole: half of a region must not take the place of all of it."""
+        try:
+            new = parse_target("\n" + text)
+        except EditFormatError:
+            return asked.region
+        return "".join(line + "\n" for line in new)
+
+    plan = Plan(token_ids, limit, "\n", temperature=0.0, ending=Ending(finish, at_mark=True))
     if model.make_mixture is None:
         return plan
     return dataclasses.replace(plan, make_mixture=functools.partial(model.make_mixture, place, "", token_ids, ""))
-
-
-def _is_whole(text: str) -> bool:
-    """Whole lines, none of them a mark of the edit language."""
-    return (not text or text.endswith("\n")) and not contains_mark(split_lines(text))
 
 
 def _token_ids(model: ServedModel, prompt: str | list[int]) -> list[int]:
@@ -221,6 +226,20 @@ def _room(model: ServedModel, num_prompt: int, limit: int, param: str) -> int:
     return room
 
 
+def _temperature(asked: Shared, plan: Plan) -> float:
+    """As asked for; what clients send that mean the likeliest (0.01) is that for an editor's prompt."""
+    if asked.temperature is None:
+        return plan.temperature
+    return 0.0 if plan.ending is not None and asked.temperature <= GREEDY else asked.temperature
+
+
+def _stops(asked: Shared, plan: Plan) -> tuple[str, ...]:
+    if plan.ending is not None and plan.ending.at_mark:
+        # What a client thinks that its model's marks are may stand in code.
+        return ()
+    return (*asked.stop_texts, plan.stop_text) if plan.stop_text else asked.stop_texts
+
+
 def _requests(model: ServedModel, asked: Shared, plans: Sequence[Plan]) -> list[Request]:
     requests: list[Request] = []
     for plan in plans:
@@ -229,14 +248,14 @@ def _requests(model: ServedModel, asked: Shared, plans: Sequence[Plan]) -> list[
                 Request(
                     prompt_ids=plan.token_ids,
                     max_tokens=plan.max_tokens,
-                    temperature=plan.temperature if asked.temperature is None else asked.temperature,
+                    temperature=_temperature(asked, plan),
                     top_p=1.0 if asked.top_p is None else asked.top_p,
                     min_p=asked.min_p or 0.0,
                     presence_penalty=asked.presence_penalty or 0.0,
                     frequency_penalty=asked.frequency_penalty or 0.0,
                     # Each of several samples has a seed of its own; numpy takes no negative ones.
                     seed=None if asked.seed is None else (asked.seed % 2**64) + number,
-                    stop_texts=(*asked.stop_texts, plan.stop_text) if plan.stop_text else asked.stop_texts,
+                    stop_texts=_stops(asked, plan),
                     must_start_with=plan.must_start_with,
                     mixture=plan.make_mixture(),
                 )
