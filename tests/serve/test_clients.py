@@ -34,8 +34,12 @@ def plain(text: str) -> Any:
     return json.loads(re.sub(r",(\s*[}\]])", r"\1", text))
 
 
+def plan(name: str, home: Path, url: str = URL) -> list[clients.Change]:
+    return clients.plan(name, clients.Folders(home, home / ".config"), url)
+
+
 def connect(name: str, home: Path) -> list[clients.Change]:
-    changes = clients.plan(name, home, URL)
+    changes = plan(name, home)
     clients.write(name, changes, home / "kept")
     return changes
 
@@ -54,7 +58,7 @@ def test_zed_keeps_comments_and_other_settings(tmp_path: Path) -> None:
     assert '// with a "}" in it' in text
     assert "/* and { here */" in text
     assert '-    "provider": "zed",' in change.diff()
-    assert clients.plan("zed", tmp_path, URL) == []
+    assert plan("zed", tmp_path) == []
     assert clients.undo("zed", tmp_path / "kept") == [path]
     assert path.read_text() == ZED
 
@@ -80,14 +84,14 @@ def test_continue_gets_one_more_model(tmp_path: Path, before: str, indent: str) 
     text = path.read_text()
     assert f"models:\n{indent}- name: Apprentice\n{indent}  provider: openai\n" in text
     assert all(line in text for line in before.splitlines())
-    assert clients.plan("continue", tmp_path, URL) == []
+    assert plan("continue", tmp_path) == []
 
 
 def test_llama_vim_is_set_up_for_the_editors_that_are_used(tmp_path: Path) -> None:
     (tmp_path / ".config/nvim").mkdir(parents=True)
     (change,) = connect("llama.vim", tmp_path)
     assert change.path == tmp_path / ".config/nvim/plugin/apprentice.vim"
-    assert f"'endpoint': '{URL}/infill'" in change.after
+    assert f"'endpoint_fim': '{URL}/infill'" in change.after
 
 
 def test_a_file_that_was_changed_since_is_left_alone(tmp_path: Path) -> None:
@@ -101,14 +105,80 @@ def test_a_file_that_was_changed_since_is_left_alone(tmp_path: Path) -> None:
 
 def test_undo_goes_back_to_before_the_first_time(tmp_path: Path) -> None:
     connect("llama.vim", tmp_path)
-    clients.write("llama.vim", clients.plan("llama.vim", tmp_path, "http://other:1"), tmp_path / "kept")
+    clients.write("llama.vim", plan("llama.vim", tmp_path, "http://other:1"), tmp_path / "kept")
     clients.undo("llama.vim", tmp_path / "kept")
     assert not (tmp_path / ".vim/plugin/apprentice.vim").exists()
 
 
+def test_what_was_changed_between_two_times_comes_back(tmp_path: Path) -> None:
+    connect("zed", tmp_path)
+    path = tmp_path / ".config/zed/settings.json"
+    path.write_text(ZED)
+    connect("zed", tmp_path)
+    clients.undo("zed", tmp_path / "kept")
+    assert path.read_text() == ZED
+
+
+def test_undo_after_writing_was_interrupted(tmp_path: Path) -> None:
+    for folder in (".config/nvim", ".vim"):
+        (tmp_path / folder).mkdir(parents=True)
+    first, second = connect("llama.vim", tmp_path)
+    second.path.unlink()
+    clients.undo("llama.vim", tmp_path / "kept")
+    assert not first.path.exists()
+
+
+def test_links_modes_and_line_breaks_stay(tmp_path: Path) -> None:
+    mine = tmp_path / "dotfiles" / "zed.json"
+    mine.parent.mkdir()
+    mine.write_bytes(ZED.replace("\n", "\r\n").encode())
+    mine.chmod(0o600)
+    path = tmp_path / ".config/zed/settings.json"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(mine)
+    connect("zed", tmp_path)
+    assert path.is_symlink()
+    assert mine.stat().st_mode & 0o777 == 0o600
+    written = mine.read_bytes()
+    assert written.count(b"\n") == written.count(b"\r\n") > ZED.count("\n")
+    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o700
+    clients.undo("zed", tmp_path / "kept")
+    assert mine.read_bytes() == ZED.replace("\n", "\r\n").encode()
+
+
+def test_continue_gets_another_address_in_the_same_place(tmp_path: Path) -> None:
+    path = tmp_path / ".continue/config.yaml"
+    path.parent.mkdir()
+    path.write_text("models:\n  - name: A\n    provider: ollama\nrules: []")
+    connect("continue", tmp_path)
+    (change,) = plan("continue", tmp_path, "http://other:1")
+    assert change.after == path.read_text().replace(URL, "http://other:1")
+
+
+@pytest.mark.parametrize("text", ["models: [{name: A}]\n", '"models":\n  - name: A\n', "{models: []}\n"])
+def test_a_list_in_another_style_is_left_to_its_owner(tmp_path: Path, text: str) -> None:
+    path = tmp_path / ".continue/config.yaml"
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(InputError, match="not a list with an entry a line"):
+        plan("continue", tmp_path)
+
+
+def test_continue_with_old_settings_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".continue").mkdir()
+    (tmp_path / ".continue/config.json").write_text("{}")
+    with pytest.raises(InputError, match="no longer read"):
+        plan("continue", tmp_path)
+
+
+def test_settings_of_comments_only_and_a_key_twice() -> None:
+    assert plain(jsonc.set_key("// mine", ["a"], 1)) == {"a": 1}
+    assert jsonc.set_key('{"a": 1, "a": 2}', ["a"], 3) == '{"a": 1, "a": 3}'
+
+
 def test_bad_settings_and_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"`emacs` is no client.*"):
-        clients.plan("emacs", tmp_path, URL)
+        plan("emacs", tmp_path)
     with pytest.raises(InputError, match="not connected from here"):
         clients.undo("zed", tmp_path)
     path = tmp_path / ".config/zed/settings.json"
@@ -116,7 +186,7 @@ def test_bad_settings_and_names_are_refused(tmp_path: Path) -> None:
     for text in ("[]", '{"a": ', '{"a" 1}', "{", '{"edit_predictions": 1}', "{1: 2}"):
         path.write_text(text)
         with pytest.raises(InputError, match=r"settings\.json"):
-            clients.plan("zed", tmp_path, URL)
+            plan("zed", tmp_path)
 
 
 VALUES = st.recursive(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,9 @@ def connect(
         paths = [str(path) for path in clients.undo(name, kept)]
         print_result({"restored": paths}, json_output=json, text=lambda: "\n".join(f"as before: {path}" for path in paths))
         return
-    changes = clients.plan(name, home.expanduser(), url)
+    config = os.environ.get("XDG_CONFIG_HOME") if home == Path("~") else None
+    home = home.expanduser()
+    changes = clients.plan(name, clients.Folders(home, Path(config) if config else home / ".config"), url)
     if not dry_run:
         clients.write(name, changes, kept)
     value = {"written": not dry_run, "files": [{"path": str(change.path), "diff": change.diff()} for change in changes]}

@@ -1,6 +1,6 @@
 """Editors' settings for our server: what would be written, writing it, and taking it back.
 
-    name, url --plan()--> changes of files, shown as a diff --write()--> files, and what they were --undo()--> as before
+    name, folders, url --plan()--> changes of files, shown as a diff --write()--> files, and what they were --undo()--> as before
 
 What the files were is kept in `~/.cache/apprentice/connect/NAME.json`. A file that was changed since is not overwritten.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,26 +55,51 @@ class Change:
         return "".join(difflib.unified_diff(before, after, str(self.path), str(self.path)))
 
 
-def plan(name: str, home: Path, url: str) -> list[Change]:
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where clients keep their settings."""
+
+    home: Path
+    config: Path
+    """`$XDG_CONFIG_HOME`, or `.config` in the home."""
+
+
+def plan(name: str, folders: Folders, url: str) -> list[Change]:
     """What connecting a client would change; nothing where it is connected. `url`: of the server, without a path.
 
     Raises: ConfigError for an unknown name, InputError for settings that cannot be read."""
     if name not in CLIENTS:
         raise ConfigError(f"`{name}` is no client that can be connected", hint="use one of " + ", ".join(f"`{one}`" for one in CLIENTS))
-    return [change for change in CLIENTS[name](home, url.rstrip("/")) if change.after != change.before]
+    changes: list[Change] = []
+    for path, edit in CLIENTS[name](folders):
+        # Settings are often links to where people keep theirs.
+        path = path.resolve()
+        before = _read(path)
+        try:
+            after = edit((before or "").replace("\r\n", "\n"), url.rstrip("/"))
+        except InputError as error:
+            raise InputError(f"{path}: {error.message}", hint=error.hint) from None
+        if before is not None and "\r\n" in before:
+            after = after.replace("\n", "\r\n")
+        if after != before:
+            changes.append(Change(path, before, after))
+    return changes
 
 
 def write(name: str, changes: Sequence[Change], kept: Path) -> None:
-    """Writes the files; what they were is kept for `undo`, of several times the first."""
+    """Writes the files; what they were is kept for `undo`: of several times the first, unless a file was changed between."""
     known = _kept(kept, name)
     for change in changes:
         earlier = known.get(str(change.path))
-        known[str(change.path)] = [earlier[0] if earlier else change.before, change.after]
+        first = earlier[0] if earlier is not None and earlier[1] == change.before else change.before
+        known[str(change.path)] = [first, change.after]
     files.make_folder(kept)
+    # Settings may have keys in them.
+    kept.chmod(0o700)
     files.write_json(kept / f"{name}.json", known)
     for change in changes:
         files.make_folder(change.path.parent)
-        files.write_text(change.path, change.after)
+        _write(change.path, change.after)
 
 
 def undo(name: str, kept: Path) -> list[Path]:
@@ -81,58 +107,81 @@ def undo(name: str, kept: Path) -> list[Path]:
     known = _kept(kept, name)
     if not known:
         raise InputError(f"`{name}` was not connected from here", hint="take the settings out by hand")
-    for path, (_, after) in known.items():
-        if _read(Path(path)) != after:
+    for path, versions in known.items():
+        # As it was before: writing was interrupted.
+        if _read(Path(path)) not in versions:
             raise InputError(f"`{path}` was changed since it was written", hint="take our part out by hand")
     for path, (before, _) in known.items():
-        if before is None:
+        if before is not None:
+            _write(Path(path), before)
+        elif Path(path).is_file():
             files.remove_file(Path(path))
-        else:
-            files.write_text(Path(path), before)
     files.remove_file(kept / f"{name}.json")
     return [Path(path) for path in known]
 
 
-def _zed(home: Path, url: str) -> list[Change]:
-    path = home / ".config" / "zed" / "settings.json"
-    before = _read(path)
+Edit = Callable[[str, str], str]
+"""(a file's text, the server's address) -> the text as it should be."""
+
+
+def _zed(folders: Folders) -> list[tuple[Path, Edit]]:
+    return [(folders.config / "zed" / "settings.json", _zed_settings)]
+
+
+def _zed_settings(before: str, url: str) -> str:
     server = {"api_url": f"{url}/v1/completions", "model": ALIAS, "prompt_format": "qwen", "max_output_tokens": MAX_OUTPUT_TOKENS}
-    try:
-        after = jsonc.set_key(before or "", ["edit_predictions", "open_ai_compatible_api"], server)
-        after = jsonc.set_key(after, ["edit_predictions", "provider"], "open_ai_compatible_api")
-    except InputError as error:
-        raise InputError(f"{path}: {error.message}", hint=error.hint) from None
-    return [Change(path, before, after)]
+    after = jsonc.set_key(before, ["edit_predictions", "open_ai_compatible_api"], server)
+    return jsonc.set_key(after, ["edit_predictions", "provider"], "open_ai_compatible_api")
 
 
-def _continue(home: Path, url: str) -> list[Change]:
-    path = home / ".continue" / "config.yaml"
-    before = _read(path)
-    if before is None or not before.strip():
-        return [Change(path, before, _CONTINUE.format(model=_CONTINUE_MODEL.format(indent="  ", name=ALIAS, url=url)))]
-    if f"apiBase: {url}/v1\n" in before:
-        return [Change(path, before, before)]
+def _continue(folders: Folders) -> list[tuple[Path, Edit]]:
+    path = folders.home / ".continue" / "config.yaml"
+    old = next((one for name in ("config.json", "config.ts") if (one := path.with_name(name)).is_file()), None)
+    if old is not None and not path.is_file():
+        raise InputError(f"Continue is set up in `{old}`, which it would no longer read", hint="move it to config.yaml first")
+    return [(path, _continue_config)]
+
+
+def _continue_config(before: str, url: str) -> str:
+    model = _CONTINUE_MODEL.format(indent="  ", name=ALIAS, url=url)
+    if not before.strip():
+        return _CONTINUE.format(model=model)
     lines = before.splitlines(keepends=True)
-    at = next((number for number, line in enumerate(lines) if line.rstrip() == "models:"), None)
+    lines[-1] = lines[-1].rstrip("\n") + "\n"
+    at = next((number for number, line in enumerate(lines) if re.fullmatch(r"models:\s*(#.*)?", line.rstrip())), None)
     if at is None:
-        if any(line.startswith("models:") for line in lines):
-            raise InputError(f"{path}: `models` is not a list with an entry a line", hint="add the model by hand: docs/guides/editors.md")
-        more = "models:\n" + _CONTINUE_MODEL.format(indent="  ", name=ALIAS, url=url)
-        return [Change(path, before, before.rstrip("\n") + "\n" + more)]
-    first = next((line for line in lines[at + 1 :] if line.strip() and not line.lstrip().startswith("#")), "")
-    indent = first[: len(first) - len(first.lstrip())] if first.lstrip().startswith("- ") else "  "
-    lines.insert(at + 1, _CONTINUE_MODEL.format(indent=indent, name=ALIAS, url=url))
-    return [Change(path, before, "".join(lines))]
+        if any(re.match(r"""["']?models["']?\s*:|[{\[]""", line) for line in lines):
+            raise InputError("`models` is not a list with an entry a line", hint="add the model by hand: docs/guides/editors.md")
+        return "".join(lines) + "models:\n" + model
+    indent, start, end = _own_block(lines, at)
+    lines[start:end] = [_CONTINUE_MODEL.format(indent=indent, name=ALIAS, url=url)]
+    return "".join(lines)
 
 
-def _llama_vim(home: Path, url: str) -> list[Change]:
+def _own_block(lines: Sequence[str], at: int) -> tuple[str, int, int]:
+    """What the entries of `models` are indented by, and the lines of ours: none, in front of the others, where it is missing."""
+    entries = [number for number in range(at + 1, len(lines)) if lines[number].lstrip().startswith("- ")]
+    first = next((number for number in range(at + 1, len(lines)) if lines[number].strip() and not lines[number].lstrip().startswith("#")), -1)
+    if first not in entries:
+        return "  ", at + 1, at + 1
+    indent = lines[first][: len(lines[first]) - len(lines[first].lstrip())]
+    for number in entries:
+        if lines[number].rstrip() == f"{indent}- name: Apprentice":
+            end = number + 1
+            while end < len(lines) and lines[end].startswith(f"{indent}  "):
+                end += 1
+            return indent, number, end
+    return indent, at + 1, at + 1
+
+
+def _llama_vim(folders: Folders) -> list[tuple[Path, Edit]]:
     """A file of its own, which is read before the plugin: for Neovim, Vim, or both, as they are used here."""
-    folders = [folder for folder in (home / ".config" / "nvim", home / ".vim") if folder.is_dir()] or [home / ".vim"]
-    paths = [folder / "plugin" / "apprentice.vim" for folder in folders]
-    return [Change(path, _read(path), _VIM.format(url=url)) for path in paths]
+    vim = folders.home / ".vim"
+    found = [folder for folder in (folders.config / "nvim", vim) if folder.is_dir()] or [vim]
+    return [(folder / "plugin" / "apprentice.vim", lambda _, url: _VIM.format(url=url)) for folder in found]
 
 
-CLIENTS: dict[str, Callable[[Path, str], list[Change]]] = {"zed": _zed, "continue": _continue, "llama.vim": _llama_vim}
+CLIENTS: dict[str, Callable[[Folders], list[tuple[Path, Edit]]]] = {"zed": _zed, "continue": _continue, "llama.vim": _llama_vim}
 
 
 def _kept(folder: Path, name: str) -> dict[str, list[str | None]]:
@@ -146,7 +195,16 @@ def _kept(folder: Path, name: str) -> dict[str, list[str | None]]:
 
 
 def _read(path: Path) -> str | None:
+    """With the line breaks that it has."""
     try:
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return path.read_bytes().decode("utf-8") if path.is_file() else None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"`{path}` cannot be read: {error}", hint="is it the client's settings?") from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Who may read it stays."""
+    mode = path.stat().st_mode & 0o777 if path.is_file() else None
+    files.write_bytes(path, text.encode("utf-8"))
+    if mode is not None:
+        path.chmod(mode)

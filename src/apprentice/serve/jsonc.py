@@ -25,9 +25,11 @@ def set_key(text: str, path: Sequence[str], value: Any) -> str:
     """The text with `value` at `path`, a key of an object inside objects; what is missing is made.
 
     Raises: InputError where the text is no JSON object with comments, or the path leads through something that is none."""
-    if not text.strip():
-        text = "{\n}\n"
     start = _skip(text, 0)
+    if start == len(text):
+        # Nothing but comments.
+        text = (text.rstrip() + "\n" if text.strip() else "") + "{\n}\n"
+        start = _skip(text, 0)
     return _set(text, start, list(path), value, depth=1)
 
 
@@ -35,7 +37,8 @@ def _set(text: str, start: int, path: list[str], value: Any, *, depth: int) -> s
     if start >= len(text) or text[start] != "{":
         raise InputError("the settings are no JSON object", hint="mend the file, or set it up by hand")
     members, end = _members(text, start)
-    member = next((one for one in members if one.key == path[0]), None)
+    # The last of several is the one that counts.
+    member = next((one for one in reversed(members) if one.key == path[0]), None)
     if member is not None and len(path) > 1:
         return _set(text, member.start, path[1:], value, depth=depth + 1)
     for key in reversed(path[1:]):
