@@ -12,6 +12,8 @@ from tests.sessions.readers.test_specstory import HEAD, agent, user
 from apprentice.core import artifacts
 from apprentice.core.errors import InputError
 from apprentice.core.progress import Silent
+from apprentice.learn.config import LearnConfig
+from apprentice.learn.sources import Source
 from apprentice.learn.stages import sessions as stage
 from apprentice.repository.world import World
 from apprentice.sessions import replay, store
@@ -73,7 +75,7 @@ def test_nothing_of_a_developer_is_left_and_the_others_stand(
     # What nobody else's work ever stood beside is gone.
     assert done.texts == 1
     assert "draft\n" not in [after.text(text_id) for text_id in after.text_ids()]
-    assert after.manifest.extra["forgotten"] == [{"person": grace}]
+    assert after.manifest.extra["forgotten"] == [{"person": grace, "repository": sessions.repositories()[0]}]
 
 
 def test_what_one_tool_recorded(tmp_path: Path, history: GitRepository, read: Callable[..., Sessions]) -> None:
@@ -89,6 +91,44 @@ def test_what_one_tool_recorded(tmp_path: Path, history: GitRepository, read: Ca
     left = Sessions.open(tmp_path / "talks")
     assert (list(left.talks()), left.streams()) == ([], [])
     assert not (tmp_path / "talks" / store.ASIDE).read_bytes()
+
+
+def test_who_was_forgotten_does_not_come_back(history: GitRepository, tmp_path: Path) -> None:
+    target = tmp_path / "sessions"
+
+    def read_again(*more: Path, limit_commits: int = 3000) -> Sessions:
+        sources = [Source("git", history.path, ""), *(Source("sessions", path, "") for path in more)]
+        return stage.read(sources, target, LearnConfig(limit_commits=limit_commits), Policy(), Silent())
+
+    grace = next(s.author.person for s in read_again().sessions() if s.intent.startswith("grace"))
+    stage.forget(target, Whose(person=grace))
+    for name in ("ada", "grace", "ada"):
+        (history.path / "late.py").write_text((history.path / "late.py").read_text() + "x\n" if (history.path / "late.py").exists() else "x\n")
+        history.git("add", "-A")
+        history.git("commit", "-q", "-m", f"{name} late", "--author", f"{name} <{name}@example.org>")
+    again = read_again()
+    assert [s.intent for s in again.sessions()][-2:] == ["ada late", "ada late"]
+    assert grace not in repr(list(again.sessions()))
+    worlds_fit(again)
+    # Nor where all is read anew, with a tool's sessions besides.
+    (tmp_path / "a.md").write_text(HEAD + user("go") + agent("done"))
+    anew = read_again(tmp_path / "a.md")
+    assert len(list(anew.talks())) == 1
+    assert grace not in repr(list(anew.sessions()))
+    assert [said["person"] for said in anew.manifest.extra["forgotten"]] == [grace]
+    with pytest.raises(InputError, match="would come back under another name"):
+        read_again(limit_commits=3)
+    assert not list(tmp_path.glob("sessions.[na]*"))
+
+
+def test_one_name_in_two_repositories(history: GitRepository, new_repository: NewRepository, read: Callable[..., Sessions], tmp_path: Path) -> None:
+    other = new_repository("other")
+    other.commit("one", a_py="1\n")
+    sessions = read(history.path, other.path)
+    with pytest.raises(InputError, match="somebody else in each of .*other"):
+        forget(sessions.folder, Whose(person="person-1"), tmp_path / "after")
+    done = forget(sessions.folder, Whose(person="person-1", repository="other"), tmp_path / "after")
+    assert done.sessions == 1
 
 
 def test_nobody_is_forgotten_by_mistake(history: GitRepository, read: Callable[..., Sessions], tmp_path: Path) -> None:

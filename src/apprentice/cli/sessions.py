@@ -107,8 +107,8 @@ def forget(
     if bool(person) == bool(source):
         raise ConfigError("whose sessions shall be forgotten?", hint="give a person such as `person-3`, or `--source NAME`")
     done = stage.forget(folder, forgetting.Whose(person=person, repository=repository, source=source))
-    saw = [str(path) for path in forgetting.saw(folder.absolute().parent / "runs", person)] if person else []
-    value: dict[str, object] = {"sessions": done.sessions, "events": done.events, "texts": done.texts, "checkpoints_that_saw": saw}
+    saw = [str(path) for path in forgetting.saw(folder.absolute().parent / "runs", person)]
+    value: dict[str, object] = {"sessions": done.sessions, "events": done.events, "texts": done.texts, "made_before": saw}
     print_result(value, json_output=json, text=lambda: _forgotten(value))
     if not json:
         print_next("apprentice learn")
@@ -118,9 +118,9 @@ def _forgotten(value: dict[str, object]) -> str:
     from apprentice.core.text_safety import terminal_safe
 
     lines = [f"forgotten: {value['sessions']:,} sessions, {value['events']:,} events, {value['texts']:,} texts"]
-    saw = value["checkpoints_that_saw"]
+    saw = value["made_before"]
     assert isinstance(saw, list)
-    lines += [terminal_safe(f"learned from them before, and still knows them: {path}") for path in saw]
+    lines += [terminal_safe(f"was made before, and may still know them: {path}") for path in saw]
     return "\n".join(lines)
 
 

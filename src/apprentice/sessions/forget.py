@@ -9,7 +9,7 @@ was learned before is in checkpoints and memories until they are made anew: `saw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,11 @@ def forget(folder: Path, whose: Whose, target: Path) -> Done:
     known = [stream for stream in sessions.streams() if whose.source in ("", stream.source) and whose.repository in ("", stream.repository)]
     if not known:
         raise InputError(f"`{folder}` has nothing of that source or repository", hint=f"it has {_names(sessions)}")
+    where = sorted({stream.repository for stream in known for session in sessions.of_stream(stream) if whose.is_of(stream, session)})
+    if whose.person and len(where) > 1:
+        raise InputError(f"{whose.person} is somebody else in each of {', '.join(where)}", hint="say which with `--repository NAME`")
+    if whose.person and where:
+        whose = Whose(person=whose.person, repository=where[0])
     manifest = sessions.manifest
     gone_sessions = gone_events = 0
     with artifacts.create(target, kind=store.KIND, version=store.VERSION, parents=manifest.parents, config=manifest.config) as artifact:
@@ -91,13 +96,13 @@ def forget(folder: Path, whose: Whose, target: Path) -> Done:
                     if session is not None:
                         _keep_texts(writer, sessions, session)
                         writer.add_session(session)
-            if not gone_sessions:
+            if not gone_sessions and not whose.source:
                 raise InputError(f"`{folder}` has no sessions of {whose.person}", hint="names are those that `sessions show` gives")
             aside = folder / ASIDE
             if aside.is_file():
                 lines = [line for line in aside.read_bytes().splitlines(keepends=True) if not whose.is_aside(line)]
                 files.write_bytes(artifact.path(ASIDE), b"".join(lines))
-            before = list(manifest.extra.get(FORGOTTEN, []))
+            before = [known.described() for known in forgotten(manifest) if known != whose]
             written = writer.finish(
                 config=manifest.config, policy=Policy(learn_from=tuple(manifest.extra["policy"]["learn_from"])),
                 parents=manifest.parents, extra={"redacted": manifest.extra.get("redacted", {}), FORGOTTEN: [*before, whose.described()]},
@@ -106,11 +111,34 @@ def forget(folder: Path, whose: Whose, target: Path) -> Done:
     return Done(written, gone_sessions, gone_events, texts)
 
 
-def saw(runs: Path, person: str) -> list[Path]:
-    """Checkpoints below a folder of runs that learned from somebody."""
+def again(folder: Path, known: Sequence[Whose], beside: Path) -> None:
+    """Forget in an artifact that goes on from one where they were forgotten. `beside` must be free; it is gone afterwards."""
+    for whose in known:
+        try:
+            forget(folder, whose, beside)
+        except InputError:
+            # Nothing of them is new.
+            files.remove_tree(beside)
+            continue
+        files.remove_tree(folder)
+        files.rename(beside, folder)
+
+
+def forgotten(manifest: Manifest) -> list[Whose]:
+    """Whose sessions were taken out of an artifact."""
+    found: dict[Whose, None] = {}
+    for said in manifest.extra.get(FORGOTTEN, []):
+        found[Whose(**said)] = None
+    return list(found)
+
+
+def saw(runs: Path, person: str = "") -> list[Path]:
+    """Below a folder of runs what was made of sessions: examples, memories, checkpoints, codes. Of a person's, checkpoints only
+    where their manifest names the person."""
     found: list[Path] = []
-    for folder in sorted(runs.glob("*/checkpoint")):
-        if artifacts.is_finished(folder) and person in artifacts.read(folder).extra.get("people", []):
+    for folder in sorted(path.parent for path in runs.glob("*/*/manifest.json")):
+        people = artifacts.read(folder).extra.get("people")
+        if not person or people is None or person in people:
             found.append(folder)
     return found
 

@@ -37,7 +37,7 @@ from apprentice.sessions.store import Sessions, SessionsWriter
 from apprentice.text.people import Known
 from apprentice.text.redaction import RedactionPolicy, Redactor, rescan
 
-_NEXT, _OLD = ".next", ".old"
+_NEXT, _OLD, _AGAIN, _LOCK = ".next", ".old", ".again", ".lock"
 _SHOWN = 5
 """Findings that are named one by one."""
 
@@ -84,12 +84,18 @@ def read(
     chosen: Sequence[Source], target: Path, config: LearnConfig, policy: Policy, progress: ProgressSink
 ) -> Sessions:
     """Read the sources into the artifact at `target`, or only what it does not have yet. Raises: InputError."""
+    with _alone(target):
+        return _read(chosen, target, config, policy, progress)
+
+
+def _read(chosen: Sequence[Source], target: Path, config: LearnConfig, policy: Policy, progress: ProgressSink) -> Sessions:
     _recover(target)
     repositories = _open(chosen)
     resolved = _config(chosen, repositories, config)
     previous = _previous(target, resolved, repositories)
     if previous is not None and not _news(previous, repositories):
         return previous
+    gone = _forgotten(target, previous, resolved, repositories)
     history = GitHistoryConfig(limit_commits=config.limit_commits)
     known = {identity for git in repositories.values() for identity in git_history.identities(git, history)}
     redactor = Redactor(RedactionPolicy(known=Known.here((person.name, person.email) for person in known)))
@@ -103,7 +109,9 @@ def read(
                     _import(source.path, writer)
             if previous is None:
                 readers.read(_talks(chosen), writer, progress)
-            writer.finish(config=resolved, policy=policy)
+            facts = {forgetting.FORGOTTEN: [whose.described() for whose in gone]} if gone else {}
+            writer.finish(config=resolved, policy=policy, extra=facts)
+    forgetting.again(beside, gone, target.with_name(target.name + _AGAIN))
     _look_again(beside, redactor, target if previous is not None else None, progress)
     _swap(beside, target)
     return Sessions.open(target)
@@ -111,12 +119,40 @@ def read(
 
 def forget(target: Path, whose: Whose) -> Done:
     """Take somebody's sessions out of the artifact at `target`. Raises: InputError."""
-    _recover(target)
-    beside = target.with_name(target.name + _NEXT)
-    with files.lock(target):
-        done = forgetting.forget(target, whose, beside)
+    with _alone(target):
+        _recover(target)
+        beside = target.with_name(target.name + _NEXT)
+        try:
+            done = forgetting.forget(target, whose, beside)
+        except BaseException:
+            files.remove_tree(beside)
+            raise
         _swap(beside, target)
     return done
+
+
+def _alone(target: Path) -> contextlib.AbstractContextManager[None]:
+    return files.lock(target.with_name(target.name + _LOCK))
+
+
+def _forgotten(target: Path, previous: Sessions | None, resolved: dict[str, Any], repositories: dict[str, Git]) -> list[Whose]:
+    """Whose sessions must not come back. Raises: InputError where people may have other names in a reading from the beginning."""
+    if not artifacts.is_finished(target):
+        return []
+    before = Sessions.open(target)
+    gone = forgetting.forgotten(before.manifest)
+    for whose in gone if previous is None else ():
+        git = repositories.get(whose.repository)
+        if not whose.person or git is None:
+            continue
+        same = before.manifest.config.get("limit_commits") == resolved["limit_commits"] and whose.repository in before.repositories()
+        if not same or not git_window.can_continue(git, before, whose.repository):
+            raise InputError(
+                f"{whose.person} of {whose.repository} was forgotten, and would come back under another name: the history was rewritten, "
+                "or another part of it is read",
+                hint=f"move `{target}` away, run `apprentice sessions read`, and forget them again before you learn",
+            )
+    return gone
 
 
 def usable(sessions: Sessions, policy: Policy) -> Usable:
