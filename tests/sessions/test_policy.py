@@ -28,6 +28,11 @@ def test_an_entry_that_names_nobody_is_refused(entry: str) -> None:
     assert caught.value.hint
 
 
+def test_an_empty_list_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nobody"):
+        Policy(learn_from=())
+
+
 def test_the_manifest_gets_the_policy_and_the_terms_of_its_sources() -> None:
     described = Policy().describe(["git", "git", "unknown"])
     assert described["learn_from"] == ["developer"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from apprentice.cli.common import JsonFlag, print_next, print_result
@@ -39,7 +40,7 @@ def read(*paths: Path, out: Path = Path(".apprentice/sessions"), limit_commits: 
     summary = found.summary()
     print_result(summary, json_output=json, text=lambda: _summary(summary))
     if not json:
-        print_next(f"apprentice sessions show {out}")
+        print_next(f"apprentice sessions show {shlex.quote(str(out))}")
 
 
 def discover(*, home: Path = Path("~"), json: JsonFlag = False) -> None:
@@ -56,7 +57,7 @@ def discover(*, home: Path = Path("~"), json: JsonFlag = False) -> None:
     found = discovery.look(home.expanduser(), Path.cwd())
     print_result({"found": [place.to_dict() for place in found]}, json_output=json, text=lambda: discovery.table(found))
     if not json and (readable := next((place for place in found if place.readable), None)):
-        print_next(terminal_safe(f"apprentice sessions read {readable.path}", single_line=True))
+        print_next(terminal_safe(f"apprentice sessions read {shlex.quote(readable.path)}", single_line=True))
 
 
 def show(folder: Path = Path(".apprentice/sessions"), /, *, newest: int = 3, whole: bool = False, json: JsonFlag = False) -> None:
@@ -147,7 +148,7 @@ def export(
     size = export_bundle(Sessions.open(folder), to, newest=newest, max_bytes=max_bytes)
     print_result({"file": str(to), "bytes": size}, json_output=json, text=lambda: f"{to}: {size:,} bytes")
     if not json:
-        print_next(f"apprentice learn --sessions {to}")
+        print_next(f"apprentice learn --sessions {shlex.quote(str(to))}")
 
 
 def _is_repository(path: Path) -> bool:

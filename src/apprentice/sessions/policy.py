@@ -59,6 +59,8 @@ class Policy:
     """Each `developer`, `assistant`, `tool`, or one assistant or tool by name: `assistant:claude`."""
 
     def __post_init__(self) -> None:
+        if not self.learn_from:
+            raise ConfigError("`learn_from` names nobody to learn from", hint="leave it out to learn from developers")
         for entry in self.learn_from:
             kind, colon, agent = entry.partition(":")
             if kind not in _KINDS or (colon and (kind == "developer" or not agent)):

@@ -38,6 +38,7 @@ def run_counts(output: str) -> tuple[int, int] | None:
 
 
 _NUMBER = r"(\d{1,7})"
+_PYTEST_SUMMARY = re.compile(rf"(?:{_NUMBER} [a-z]{{3,12}}, ){{0,9}}{_NUMBER} [a-z]{{3,12}} in \d[\d.]{{0,12}}s\b")
 _PYTEST_PART = re.compile(rf"{_NUMBER} (passed|failed|errors?)\b")
 
 
@@ -45,7 +46,8 @@ def _pytest(lines: Sequence[str]) -> tuple[int, int] | None:
     """`== 1 failed, 2 passed, 1 error in 0.1s ==`, with or without bars."""
     for line in reversed(lines):
         text = line.strip("= \r")
-        if not re.search(r" in \d", text[-60:]) or not _PYTEST_PART.search(text[:200]):
+        # The summary itself, not a line that ends like one.
+        if not _PYTEST_SUMMARY.match(text[:300]) or not _PYTEST_PART.search(text[:200]):
             continue
         parts = {kind.rstrip("s"): int(number) for number, kind in _PYTEST_PART.findall(text[:200])}
         return parts.get("passed", 0), parts.get("failed", 0) + parts.get("error", 0)
@@ -86,35 +88,38 @@ def _counted(passed: str, failed: str) -> Callable[[Sequence[str]], tuple[int, i
 
 
 def _unittest(lines: Sequence[str]) -> tuple[int, int] | None:
-    """`Ran 12 tests in 0.1s`, then `OK` or `FAILED (failures=1, errors=2)`."""
+    """`Ran 12 tests in 0.1s`, then `OK` or `FAILED (failures=1, errors=2)`; of several runs the sum."""
     total = None
+    passed = failed = 0
+    seen = False
     for line in lines:
         if found := re.match(rf"Ran {_NUMBER} tests? in ", line):
             total = int(found[1])
         elif total is not None and (found := re.match(r"(?:OK|FAILED)(?: \(([^)]{0,200})\))?\s*$", line)):
             parts = {name: int(value) for name, value in re.findall(rf"(\w{{1,30}})={_NUMBER}", found[1] or "")}
-            bad = parts.get("failures", 0) + parts.get("errors", 0)
-            return max(total - bad - parts.get("skipped", 0), 0), bad
-    return None
+            bad = parts.get("failures", 0) + parts.get("errors", 0) + parts.get("successes", 0)
+            passed, failed, seen = passed + max(total - bad - parts.get("skipped", 0), 0), failed + bad, True
+            total = None
+    return (passed, failed) if seen else None
 
 
 _FORMS: tuple[Callable[[Sequence[str]], tuple[int, int] | None], ...] = (
     _summed(rf"^test result: \w+\. (?P<passed>{_NUMBER}) passed; (?P<failed>{_NUMBER}) failed"),  # cargo
-    _summed(rf"^\s*Tests:? +(?:(?P<failed>{_NUMBER}) failed[,|] ?)?[^\n]{{0,80}}?(?P<passed>{_NUMBER}) passed"),  # jest, vitest
+    _summed(rf"^\s*Tests:? +(?:(?P<failed>{_NUMBER}) failed ?[,|] ?)?[^\n]{{0,80}}?(?P<passed>{_NUMBER}) passed"),  # jest, vitest
     _summed(rf"^\s*Tests:? +(?P<failed>{_NUMBER}) failed"),
     _summed(
         rf"^(?:\[\w+\] )?Tests run: (?P<total>{_NUMBER}), Failures: (?P<failed>{_NUMBER}), Errors: (?P<errors>{_NUMBER})"
         rf"(?:, Skipped: (?P<skipped>{_NUMBER}))?(?!.*Time elapsed)"
     ),  # JUnit
     _summed(rf"(?P<failed>{_NUMBER}) tests? failed out of (?P<total>{_NUMBER})"),  # ctest
-    _summed(rf"^Tests: (?P<total>{_NUMBER}), Assertions: \d+(?:, Errors: (?P<errors>{_NUMBER}))?(?:, Failures: (?P<failed>{_NUMBER}))?"),  # PHPUnit
+    _summed(rf"^Tests: (?P<total>{_NUMBER}), Assertions: \d+(?:, Errors: (?P<errors>{_NUMBER}))?(?:, Failures: (?P<failed>{_NUMBER}))?(?:(?:, \w+: \d+){{0,5}}?, Skipped: (?P<skipped>{_NUMBER}))?"),  # PHPUnit
     _summed(rf"^OK \((?P<total>{_NUMBER}) tests?, "),
-    _summed(rf"^(?P<total>{_NUMBER}) examples?, (?P<failed>{_NUMBER}) failures?"),  # rspec
+    _summed(rf"^(?P<total>{_NUMBER}) examples?, (?P<failed>{_NUMBER}) failures?(?:, (?P<skipped>{_NUMBER}) pending)?"),  # rspec
     _summed(rf"(?:Passed|Failed)! +- Failed: +(?P<failed>{_NUMBER}), Passed: +(?P<passed>{_NUMBER})"),  # dotnet
     _summed(rf"^\s*(?P<passed>{_NUMBER}) passing\b", rf"^\s*{_NUMBER} failing\b"),  # mocha
     _unittest,
     _counted(r"[ \t]*--- PASS", r"[ \t]*--- FAIL"),  # go test -v
     _counted(r"ok[ \t]+\S*[./]\S*[ \t]", r"FAIL[ \t]+\S"),  # go test, a line a package
-    _counted(r"ok \d{1,7}\b", r"not ok \d{1,7}\b"),  # TAP
+    _counted(r"ok \d{1,7}\b(?!.{0,300}# (?:SKIP|TODO))", r"not ok \d{1,7}\b(?!.{0,300}# TODO)"),  # TAP
     _pytest,
 )

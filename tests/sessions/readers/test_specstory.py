@@ -69,7 +69,8 @@ def test_the_older_form_without_times(tmp_path: Path, sink: RememberingSink) -> 
 
 
 @pytest.mark.parametrize("shown", ["`make all\nmore`", "```bash\nmake all\nmore\n```"])
-@pytest.mark.parametrize(("result", "code"), [("fine", 0), ("Exit code 3\nbroken", 3), ("", None)])
+@pytest.mark.parametrize(("result", "code"), [("fine", 0), ("Exit code 3\nbroken", 3), ("", None), ("Command timed out after 2m", None),
+                                                   ("half\n[Request interrupted by user", None)])  # fmt: skip
 def test_a_command_with_its_exit_code(
     tmp_path: Path, sink: RememberingSink, shown: str, result: str, code: int | None
 ) -> None:
@@ -214,3 +215,8 @@ def test_nothing_in_a_file_stops_the_reader(tmp_path_factory: pytest.TempPathFac
     path.write_text(("\n" if lines else "").join(pieces), encoding="utf-8", errors="replace")
     for session in SpecStory().read(path, RememberingSink()):
         assert [event.time for event in session.events] == sorted(event.time for event in session.events)
+
+
+def test_several_sessions_in_one_file_are_told_apart_when_they_are_read() -> None:
+    assert SpecStory().identity(HEAD.encode()) == "id-1"
+    assert SpecStory().identity((HEAD + HEAD.replace("id-1", "id-2")).encode()) == ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -190,6 +191,8 @@ def _digest(path: Path) -> str:
         return artifacts.read(path, kind=store.KIND).hash
     if path.is_dir():
         found = [file for files_of_tool in readers.find([path]).values() for file in files_of_tool]
+        # What nobody may open is counted when it is read.
+        found = [file for file in found if os.access(file.path, os.R_OK)]
         digests = sorted((file.path.relative_to(path).as_posix(), _file_digest(file.path)) for file in found)
         return hashlib.sha256(repr(digests).encode()).hexdigest()
     return _file_digest(path)

@@ -48,6 +48,10 @@ _EDITED = re.compile(
 _CODEX_PATH = re.compile(r"^(?:\*\*(?:Update|Add|Delete|Modify|Create): `([^`\n]{1,1000})`\*\*|Path: `([^`\n]{1,1000})`)", re.MULTILINE)
 _EXIT_CODE = re.compile(r"\A(?:Error: )?Exit code:? (\d{1,3})\b", re.IGNORECASE)
 _EXIT_LINE = re.compile(r"^Exit Code: (\d{1,3})\b", re.MULTILINE)
+_UNENDED = re.compile(
+    r"^(?:Command (?:timed out|was aborted|running in background|was manually backgrounded)|\[Request interrupted|<error>Command was aborted)",
+    re.MULTILINE,
+)
 _REJECTED = re.compile(r"\A(?:The user doesn't want to (?:proceed with this tool use|take this action right now)|User rejected tool use)")
 _USER_SAID = "To tell you how to proceed, the user said:\n"
 _NOTE = "\n\nNote: The user's next message"
@@ -100,8 +104,9 @@ class SpecStory:
 
     def identity(self, beginning: bytes) -> str:
         """SpecStory writes a session anew under another name when it is renamed or resumed."""
-        found = _SESSION.search(beginning.decode("utf-8", "replace"))
-        return found[2] if found else ""
+        found = _SESSION.findall(beginning.decode("utf-8", "replace"))
+        # Several sessions in one file: which of them another file has is seen when it is read.
+        return found[0][1] if len(found) == 1 else ""
 
     def started(self, path: Path, beginning: bytes) -> float:
         """When the session began, as far as the beginning of its file says; 0 where it does not."""
@@ -363,7 +368,7 @@ def _exit_code(result: str, agent: str, *, is_known: bool) -> int | None:
     found = _EXIT_CODE.match(result) or (_EXIT_LINE.search(result[:2000]) if agent != "claude" else None)
     if found is not None:
         return int(found[1])
-    return 0 if agent == "claude" and is_known and result else None
+    return 0 if agent == "claude" and is_known and result and not _UNENDED.search(result[:2000]) else None
 
 
 def _command(lines: list[str]) -> tuple[str, list[str]]:
