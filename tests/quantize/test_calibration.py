@@ -16,7 +16,7 @@ from apprentice.engine.model import NumpyModel
 from apprentice.kernels import formats, nvfp4
 from apprentice.kernels.formats import FORMATS
 from apprentice.model import presets, tensor_files
-from apprentice.quantize.calibration import CORRECTED, fit
+from apprentice.quantize.calibration import SHRINKAGE, fit
 from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.quantize.feedback import Feedback
 from apprentice.text.decoding import Feed
@@ -49,7 +49,7 @@ def test_a_matrix_is_fitted_to_the_inputs_that_the_quantized_layers_give_it(
     weight = load_weights(folder).layers[1].down_DF
     count = np.float32(len(given))
     feedback = Feedback(given.T @ given / count)
-    target = weight + np.float32(CORRECTED) * feedback.correction(weight, meant.T @ given / count)
+    target = weight + np.float32(len(given) / (len(given) + SHRINKAGE)) * feedback.correction(weight, meant.T @ given / count)
     expected = formats.decode(feedback.encode(target, nvfp4.global_scale(target)))
     found = formats.decode(fitted[LATE].packed)
 

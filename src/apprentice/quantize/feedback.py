@@ -7,9 +7,11 @@ With H = E[x x^T] + damping and U the upper triangular matrix of H^-1 = U^T U, q
 first column of a block its columns, as they stand then, get the scale that the format finds best for them under the weights
 diag(H). Rows do not influence each other.
 
-Updates far to the right are saved up for SPAN columns, so that they are large matrix products.
+Blocks are taken in the order of how much their inputs weigh, the heaviest first: their errors have the most columns to be made up
+in, and where little is left, little is lost. Updates far behind are saved up for SPAN columns, so that they are large matrix products.
 
-Source: GPTQ, arXiv:2210.17323 (equations 2 and 3, algorithm 1).
+Source: GPTQ, arXiv:2210.17323 (equations 2 and 3, algorithm 1); the order of columns by their weight is its implementation's
+`act_order`, here by blocks, whose columns share a scale.
 """
 
 from __future__ import annotations
@@ -28,16 +30,22 @@ SPAN = 128
 class Feedback:
     """What is known of the inputs of a matrix, or of several that read the same."""
 
-    def __init__(self, moments_CC: np.ndarray, *, damping: float = DAMPING) -> None:
-        """`moments_CC`: E[x x^T]. Raises: ValueError where it cannot be that of finite inputs."""
-        self._moments_CC = moments_CC
-        self._inverse_CC, self._importance_C = _inverse_factor(moments_CC, damping)
+    def __init__(self, moments_CC: np.ndarray, *, damping: float = DAMPING, block: int = NVFP4.block) -> None:
+        """`moments_CC`: E[x x^T]; `block`: columns that stay together. Raises: ValueError where it cannot be that of finite inputs."""
+        weight_G = np.diag(moments_CC).reshape(-1, block).sum(axis=1)
+        self._blocks_G = np.argsort(-weight_G, kind="stable")
+        self._columns_C = (self._blocks_G[:, None] * block + np.arange(block)).ravel()
+        self._moments_CC = moments_CC[np.ix_(self._columns_C, self._columns_C)]
+        self._inverse_CC, self._importance_C = _inverse_factor(self._moments_CC, damping)
         self._factor_CC = self._inverse_CC.astype(np.float32)
 
     def correction(self, weight_RC: np.ndarray, cross_CC: np.ndarray) -> np.ndarray:
         """What to add so that the weights do best with x what they did with other inputs z, damped; `cross_CC`: E[z x^T]."""
-        change_RC = weight_RC @ (cross_CC.astype(np.float64) - self._moments_CC)
-        return (change_RC @ self._inverse_CC.T @ self._inverse_CC).astype(np.float32)
+        columns_C = self._columns_C
+        change_RC = weight_RC[:, columns_C] @ (cross_CC[np.ix_(columns_C, columns_C)].astype(np.float64) - self._moments_CC)
+        found_RC = np.empty(weight_RC.shape, np.float32)
+        found_RC[:, columns_C] = change_RC @ self._inverse_CC.T @ self._inverse_CC
+        return found_RC
 
     def encode(self, weight_RC: np.ndarray, scale: np.float32, format: Format = NVFP4) -> Packed:
         """Like the format's `encode`."""
@@ -45,7 +53,7 @@ class Feedback:
         num_rows, num_columns = weight_RC.shape
         factor_CC, importance_C = self._factor_CC, self._importance_C
         # Columns are worked on one by one: as rows of the transpose they lie together. In units of 1 / global scale.
-        weight_CR = np.ascontiguousarray(weight_RC.T, np.float32) * scale
+        weight_CR = np.ascontiguousarray(weight_RC.T[self._columns_C], np.float32) * scale
         scales_GR = np.empty((num_columns // block, num_rows), np.uint8)
         codes_CR = np.empty((num_columns, num_rows), np.uint8)
         for start in range(0, num_columns, SPAN):
@@ -61,9 +69,12 @@ class Feedback:
                 errors_SR[at - start : at - start + block] = errors_ER
                 weight_CR[at + block : end] -= factor_CC[rows, at + block : end].T @ errors_ER
             weight_CR[end:] -= factor_CC[start:end, end:].T @ errors_SR
-        codes_RC = codes_CR.T
+        codes_RC = np.empty((num_rows, num_columns), np.uint8)
+        codes_RC[:, self._columns_C] = codes_CR.T
+        scales_RG = np.empty((num_rows, num_columns // block), np.uint8)
+        scales_RG[:, self._blocks_G] = scales_GR.T
         packed = np.ascontiguousarray(codes_RC[:, 0::2] | (codes_RC[:, 1::2] << 4))
-        return format.pack(packed, scales_GR.T.copy(), scale)
+        return format.pack(packed, scales_RG, scale)
 
 
 def _quantize_block(

@@ -9,6 +9,7 @@ from apprentice.examples import store
 from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE
 from apprentice.learn.run import Run
 from apprentice.learn.stages.answers import Answers
+from apprentice.learn.stages.quantize import SHORT_TOKENS, calibration_tokens
 from apprentice.model.config import ModelConfig, read_config
 
 FULL_PARAMETERS = 600_000_000
@@ -48,11 +49,11 @@ def weights_for(run: Run) -> Literal["full", "upper", "lora"]:
 def budget_s(run: Run) -> float:
     """Seconds for training: the whole less what is used and what comes after it."""
     whole = run.config.budget_s
-    after = whole * (EVALUATION_SHARE + 2 * GATE_SHARE + RESERVE_SHARE) + quantize_s(read_config(run.base_folder))
+    after = whole * (EVALUATION_SHARE + 2 * GATE_SHARE + RESERVE_SHARE) + quantize_s(read_config(run.base_folder), calibration_tokens(run))
     return max(run.clock.left_s - after, 0.1 * whole)
 
 
-def quantize_s(config: ModelConfig) -> float:
-    """A rough time for quantizing and loading what was quantized."""
-    return 4 + config.num_parameters / QUANTIZE_PARAMETERS_PER_S
+def quantize_s(config: ModelConfig, tokens: int) -> float:
+    """A rough time for quantizing, fitted to so much text, and loading what was quantized."""
+    return 4 + config.num_parameters / QUANTIZE_PARAMETERS_PER_S * tokens / SHORT_TOKENS
 
