@@ -163,6 +163,16 @@ class Conversation:
             self._flush_command()
             self._add(Prompt, time, offset, asking, text=self._text(words))
 
+    def asked(self, text: str, time: float, offset: int, *, by_assistant: bool = False) -> None:
+        """Words that are known to be the asker's own, taken as they are."""
+        self._flush_command()
+        self._add(Prompt, time, offset, self._assistant if by_assistant else DEVELOPER, text=self._text(text))
+
+    def typed(self, command: str, output: str, exit_code: int | None, time: float, offset: int) -> None:
+        """A command that is known to be the developer's own."""
+        self._flush_command()
+        self._add(Command, time, offset, DEVELOPER, command=self._text(command), exit_code=exit_code, output=self._text(output))
+
     def replied(self, text: str, time: float, offset: int, *, reasoning: str = "", uses: Sequence[Use] = ()) -> None:
         """A message of the assistant with the tools that it used, and what they did."""
         self._flush_command()
