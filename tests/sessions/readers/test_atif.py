@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,18 @@ def test_another_version_is_kept_aside(tmp_path: Path, sink: RememberingSink) ->
 def test_nobody_votes_in_a_foreign_trajectory(tmp_path: Path, sink: RememberingSink) -> None:
     (session,) = read(tmp_path, trajectory(step("user", "go"), step("agent", "no", extra={"vote": "up"})), sink)
     assert not any(isinstance(event, Feedback) for event in session.events)
+
+
+def test_many_calls_and_results_take_no_time(tmp_path: Path, sink: RememberingSink) -> None:
+    count = 20_000
+    many = step("agent", "x", tool_calls=[call("same", x=i) for i in range(count)], observation={"results": [{"content": "r"}] * 2 * count})
+    deep: dict[str, Any] = trajectory(step("user", "inside"))
+    for _ in range(50):
+        deep = trajectory(step("user", "go"), subagent_trajectories=[deep], agent={"name": "a" * 100_000, "version": "1"})
+    start = time.process_time()
+    (session,) = read(tmp_path, trajectory(many), sink)
+    assert len(read(tmp_path, deep, sink)) == 51
+    assert time.process_time() - start < 5
+    assert isinstance(session.events[0], Reply)
+    assert len(session.events[0].tool_calls) == count
+    assert sink.dropped["results of no call"] == count

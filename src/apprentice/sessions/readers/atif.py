@@ -15,6 +15,7 @@ Documents that break the specification are kept aside whole. Source: see `writer
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,8 +134,8 @@ def _sessions(trajectory: _Trajectory, name: str, path: Path, sink: Sink, *, by_
         return
     repository = _ours(trajectory.extra).get("repository", "")
     conversation = Conversation(
-        sink, source=SOURCE, file=path.name, session_id=name, agent=trajectory.agent.name,
-        repository=repository if isinstance(repository, str) else "", by_assistant=by_assistant,
+        sink, source=SOURCE, file=path.name, session_id=name, agent=trajectory.agent.name[:_MAX_ID],
+        repository=repository[:_MAX_ID] if isinstance(repository, str) else "", by_assistant=by_assistant,
     )  # fmt: skip
     is_ours = bool(_ours(trajectory.extra))
     for number, step in enumerate(trajectory.steps, 1):
@@ -180,10 +181,10 @@ def _tell_of_system(conversation: Conversation, step: _Step, text: str, time: fl
 def _uses(step: _Step, sink: Sink) -> list[Use]:
     """The calls with their results: by their ids, and where there are none in their order."""
     named = {result.source_call_id: result for result in step.results if result.source_call_id is not None}
-    nameless = [result for result in step.results if result.source_call_id is None]
+    nameless = deque(result for result in step.results if result.source_call_id is None)
     uses: list[Use] = []
     for call in step.tool_calls or []:
-        result = named.pop(call.tool_call_id, None) or (nameless.pop(0) if nameless else None)
+        result = named.pop(call.tool_call_id, None) or (nameless.popleft() if nameless else None)
         recorded = _ours(call.extra).get("arguments")
         arguments = recorded if isinstance(recorded, str) else bytes(call.arguments).decode()
         uses.append(Use(name=call.function_name, arguments=arguments, result=_text(result.content if result else "", sink)))

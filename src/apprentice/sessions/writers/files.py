@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any, Protocol, cast
 
 from apprentice.core import files
 from apprentice.core.errors import InputError
+from apprentice.core.folders import new_folder
 from apprentice.sessions.events import Reply, Session
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions
@@ -28,7 +30,6 @@ FORMS = {
     "traces": "apprentice.sessions.writers.traces",
 }
 """Form -> the module that writes a conversation in it."""
-_UNFINISHED = ".unfinished"
 
 
 class Form(Protocol):
@@ -105,22 +106,7 @@ def _file(path: Path) -> Iterator[_Add]:
 
 @contextlib.contextmanager
 def _folder(path: Path) -> Iterator[_Add]:
-    """A new folder, or an empty one, filled beside its place and then put there. Its files are numbered: an id comes from outside."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"`{path}` is there already", hint="name a new folder with `--to`")
-    beside = path.with_name(path.name + _UNFINISHED)
-    files.remove_tree(beside)
-    files.make_folder(beside)
-    count = 0
-
-    def add(document: bytes, suffix: str) -> None:
-        nonlocal count
-        count += 1
-        files.write_bytes(beside / f"{count:05d}{suffix}", document)
-
-    try:
-        yield add
-    except BaseException:
-        files.remove_tree(beside)
-        raise
-    files.rename(beside, path)
+    """Its files are numbered: an id comes from outside."""
+    with new_folder(path) as folder:
+        numbers = itertools.count(1)
+        yield lambda document, suffix: files.write_bytes(folder / f"{next(numbers):05d}{suffix}", document)
