@@ -85,8 +85,10 @@ def test_conversations_are_exported_in_other_programs_forms(
     assert "marked for training: 0 of 1 replies" in done.out
     assert "terms of claude_code: Anthropic https://" in done.out
     marked = json.loads(apprentice(*words, tmp_path / "marked", "--learn-from", "assistant:claude", "--json").out)
-    assert (marked["conversations"], marked["marked"], marked["learn_from"]) == (1, 1, ["developer", "assistant:claude"])
+    assert (marked["conversations"], marked["marked"], marked["learn_from"]) == (1, 1, ["assistant:claude"])
     assert marked["path"] == str(tmp_path / "marked")
+    (tmp_path / "policy.toml").write_text('learn_from = ["developer", "assistant:claude"]\n')
+    assert json.loads(apprentice(*words, tmp_path / "by-file", "--json").out)["marked"] == 1
 
 
 def test_exported_trajectories_are_read_again(apprentice: Any, talked: Path, tmp_path: Path) -> None:

@@ -120,8 +120,6 @@ def forget(
 
 
 def _forgotten(value: dict[str, object]) -> str:
-    from apprentice.core.text_safety import terminal_safe
-
     lines = [f"forgotten: {value['sessions']:,} sessions, {value['events']:,} events, {value['texts']:,} texts"]
     saw = value["made_before"]
     assert isinstance(saw, list)
@@ -146,7 +144,8 @@ def export(
         `bundle` has histories and conversations and is read by Apprentice; the others have conversations alone: `messages` is read by
         TRL and Axolotl, `atif` by what reads agent trajectories, `traces` by the viewer of the Hugging Face Hub.
     learn_from
-        `assistant:NAME` marks the replies of this assistant for training, where its terms allow it; may be given several times.
+        `assistant:NAME` marks the replies of this assistant for training, where its terms allow it; several times for several. Without
+        it: what `policy.toml` beside the folder says, else none.
     newest
         How many sessions of each repository and how many conversations; all where not given.
     conversations
@@ -155,9 +154,9 @@ def export(
         Refuse to write more.
     """
     from apprentice.core.errors import ConfigError
-    from apprentice.sessions.policy import Policy
+    from apprentice.sessions import policy as policies
 
-    policy = Policy(learn_from=("developer", *learn_from))
+    policy = policies.chosen(learn_from, folder.absolute().parent)
     if form == "bundle" and learn_from:
         raise ConfigError("a bundle carries no marks: who is learned from is said where it is read", hint="leave out `--learn-from`, or choose another form")
     if form != "bundle" and not conversations:

@@ -168,10 +168,16 @@ class Conversation:
         self._flush_command()
         self._add(Prompt, time, offset, self._assistant if by_assistant else DEVELOPER, text=self._text(text))
 
-    def typed(self, command: str, output: str, exit_code: int | None, time: float, offset: int) -> None:
-        """A command that is known to be the developer's own."""
+    def typed(
+        self, command: str, output: str, time: float, offset: int, *, exit_code: int | None = None, tests: tuple[int, int] | None = None
+    ) -> None:
+        """A command that is known to be the developer's own; `tests`: how many passed and failed, where it ran some."""
         self._flush_command()
-        self._add(Command, time, offset, DEVELOPER, command=self._text(command), exit_code=exit_code, output=self._text(output))
+        told = {"command": self._text(command), "output": self._text(output)}
+        if tests is None:
+            self._add(Command, time, offset, DEVELOPER, exit_code=exit_code, **told)
+        else:
+            self._add(TestRun, time, offset, DEVELOPER, passed=tests[0], failed=tests[1], **told)
 
     def replied(self, text: str, time: float, offset: int, *, reasoning: str = "", uses: Sequence[Use] = ()) -> None:
         """A message of the assistant with the tools that it used, and what they did."""

@@ -17,7 +17,7 @@ from apprentice.sessions.store import KIND, VERSION, Sessions, SessionsWriter
 
 
 def talk(name: str = "s-1", agent: str = "claude", start: float = 1_700_000_000.25) -> Session:
-    """What a developer, an assistant and its tools said and did; 12 events."""
+    """What a developer, an assistant and its tools said and did; 13 events."""
     made = Conversation(RememberingSink(), source="claude_code", file="f", session_id=name, agent=agent, repository="engine")
     made.said("why does it fail?", start, 0)
     uses = [
@@ -26,7 +26,8 @@ def talk(name: str = "s-1", agent: str = "claude", start: float = 1_700_000_000.
         Use(name="apply_patch", arguments="*** Begin Patch", result=""),
     ]
     made.replied("I look", start + 1.5, 1, reasoning="a test, surely", uses=uses)
-    made.typed("git diff", "- x\n+ y", 0, start + 2, 2)
+    made.typed("git diff", "- x\n+ y", start + 2, 2, exit_code=0)
+    made.typed("pytest -x", "all good", start + 2.5, 2, tests=(3, 0))
     made.replied("", start + 3, 3, uses=[Use(name="Edit", arguments="{}", kind="edit", changes=(Change(path="a.py", old="x", new="y"),), rejected=True)])
     made.voted("down", "not so", start + 4, 4)
     made.noted("summary", "so far: a test", start + 5, 5)

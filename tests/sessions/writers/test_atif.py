@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.sessions.readers.conftest import RememberingSink
 from tests.sessions.writers.conftest import talk
 
+from apprentice.sessions import events
 from apprentice.sessions.conversation import Conversation, Use
 from apprentice.sessions.events import Command, Feedback, Note, Prompt, Reply, Session
 from apprentice.sessions.policy import Policy
@@ -68,6 +69,8 @@ def told(session: Session) -> list[tuple[Any, ...]]:
                 kept.append((*common, event.vote, event.text, replies.index(event.about) if event.about else None))
             case Command() if event.author.kind == "developer":
                 kept.append((*common, event.command, event.exit_code, event.output))
+            case events.TestRun() if event.author.kind == "developer":
+                kept.append((*common, event.command, event.passed, event.failed, event.output))
             case _:
                 pass
     return kept
@@ -85,7 +88,7 @@ def read_back(data: bytes) -> Session:
 def test_a_conversation_is_a_trajectory_of_the_specification_s_form() -> None:
     root = json.loads(document(talk()))
     check(root)
-    assert [step["source"] for step in root["steps"]] == ["user", "agent", "system", "agent", "system", "system", "user", "agent"]
+    assert [step["source"] for step in root["steps"]] == ["user", "agent", "system", "system", "agent", "system", "system", "user", "agent"]
     first = root["steps"][1]
     assert first["tool_calls"][0] == {"tool_call_id": "call00000", "function_name": "Bash", "arguments": {"command": "pytest"}}
     assert first["tool_calls"][2]["arguments"] == {"input": "*** Begin Patch"}
@@ -104,7 +107,7 @@ def test_the_mark_and_the_terms_are_in_extra() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("atif") is None, reason="`pip install atif` for its check")
 def test_the_models_of_the_package_atif_take_it() -> None:
     found = importlib.import_module("atif").Trajectory.model_validate_json(document(talk()))
-    assert len(found.steps) == 8
+    assert len(found.steps) == 9
 
 
 def test_what_was_said_done_and_when_comes_back() -> None:
@@ -112,7 +115,7 @@ def test_what_was_said_done_and_when_comes_back() -> None:
     back = read_back(document(session))
     assert told(back) == told(session)
     assert (back.id, back.repository, back.source) == (session.id, session.repository, "atif")
-    assert len(told(session)) == 8
+    assert len(told(session)) == 9
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.sampled_from([
@@ -127,7 +130,7 @@ DONE = st.one_of(
     st.tuples(st.just("asked"), TEXTS, st.booleans()),
     st.tuples(st.just("said"), TEXTS),
     st.tuples(st.just("replied"), TEXTS, TEXTS, USES),
-    st.tuples(st.just("typed"), TEXTS, TEXTS, st.none() | st.integers(0, 255)),
+    st.tuples(st.just("typed"), TEXTS, TEXTS, st.none() | st.integers(0, 255) | st.tuples(st.integers(0, 9), st.integers(0, 9))),
     st.tuples(st.just("noted"), st.sampled_from(["plan", "summary"]), TEXTS),
     st.tuples(st.just("voted"), st.sampled_from([None, "up", "down"]), TEXTS),
 )  # fmt: skip
@@ -147,7 +150,7 @@ def test_any_conversation_comes_back(done: list[Any], repository: str, agent: st
             case ("replied", text, reasoning, uses):
                 made.replied(text, time, 0, reasoning=reasoning, uses=uses)
             case ("typed", command, output, code):
-                made.typed(command, output, code, time, 0)
+                made.typed(command, output, time, 0, exit_code=code if isinstance(code, int) else None, tests=code if isinstance(code, tuple) else None)
             case ("noted", kind, text):
                 made.noted(kind, text, time, 0)
             case (_, vote, text):

@@ -3,7 +3,8 @@
     Prompt                       a step of source `user`
     Reply with its calls         a step of source `agent`: tool_calls, and their results as its observation
     Note, Feedback, the          a step of source `system` with what it is under `extra.apprentice`
-    developer's own Command
+    developer's own Command,
+    TestRun
 
 The form has no mark of the loss: each agent's step says `extra.train`, and the root's `extra.policy` who may be learned from and on
 what terms. What only we write is under `extra.apprentice`; everything else is the specification's.
@@ -18,11 +19,11 @@ from typing import Any
 
 import msgspec
 
-from apprentice.sessions.events import Command, Feedback, Note, Prompt, Reply, Session
+from apprentice.sessions.events import Command, Feedback, Note, Prompt, Reply, Session, TestRun
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.writers.turns import Call, Turn, assistant, iso_time
 
-TOLD = (Prompt, Reply, Note, Feedback, Command)
+TOLD = (Prompt, Reply, Note, Feedback, Command, TestRun)
 SUFFIX = ".json"
 IS_FOLDER = True
 SCHEMA_VERSION = "ATIF-v1.7"
@@ -69,6 +70,9 @@ def _step(number: int, turn: Turn) -> dict[str, Any]:
         case Command():
             step |= {"source": "system", "message": event.command, "observation": {"results": [{"content": event.output}]}}
             step["extra"] = {OURS: {"type": "command", "exit_code": event.exit_code}}
+        case TestRun():
+            step |= {"source": "system", "message": event.command, "observation": {"results": [{"content": event.output}]}}
+            step["extra"] = {OURS: {"type": "test_run", "passed": event.passed, "failed": event.failed}}
     return step
 
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import msgspec
 
-from apprentice.sessions.events import AnyEvent, Command, Feedback, Note, Prompt, Reply, Session
+from apprentice.sessions.events import AnyEvent, Command, Feedback, Note, Prompt, Reply, Session, TestRun
 from apprentice.sessions.policy import Policy
 
-Own = Prompt | Reply | Note | Feedback | Command
+Own = Prompt | Reply | Note | Feedback | Command | TestRun
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -62,7 +62,7 @@ def turns(session: Session, policy: Policy) -> Iterator[Turn]:
                 yield Turn(event=event, calls=calls, train=policy.may_learn(event.author))
             case Prompt() | Note() | Feedback():
                 yield Turn(event=event)
-            case Command() if event.author.kind == "developer":
+            case Command() | TestRun() if event.author.kind == "developer":
                 yield Turn(event=event)
             case _:
                 pass
