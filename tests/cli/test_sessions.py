@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def test_sessions_are_read_shown_exported_and_read_again(
     apprentice: Any, repository: Path, tmp_path: Path, harmless: Any
@@ -30,7 +32,7 @@ def test_sessions_are_read_shown_exported_and_read_again(
 
     file = tmp_path / "history.jsonl.zst"
     exported = apprentice("sessions", "export", folder, "--to", file, "--json")
-    assert json.loads(exported.out) == {"file": str(file), "bytes": file.stat().st_size}
+    assert json.loads(exported.out) == {"file": str(file), "bytes": file.stat().st_size, "sessions": 41, "conversations": 0}
     again = apprentice("sessions", "read", file, "--out", tmp_path / "imported", "--json")
     assert again.code == 0, again.err
     assert sum(source["sessions"] for source in json.loads(again.out)["sources"].values()) == 41
@@ -52,6 +54,72 @@ def test_an_export_that_would_be_too_large_is_refused(apprentice: Any, learned: 
     assert done.code == 2
     assert done.err.startswith("error: ")
     assert not file.exists()
+
+
+HOSTILE = "<script>\x1b[31m\u202e"
+
+
+@pytest.fixture
+def talked(apprentice: Any, tmp_path: Path) -> Path:
+    """Sessions with one conversation, hostile in every word."""
+    said = {"type": "user", "uuid": "a", "parentUuid": None, "message": {"role": "user", "content": HOSTILE}}
+    call = {"type": "tool_use", "id": "t", "name": HOSTILE, "input": {"x": HOSTILE}}
+    answered = {"type": "assistant", "uuid": "b", "parentUuid": "a", "message": {"id": "m", "role": "assistant", "content": [call]}}
+    common = {"sessionId": "s", "timestamp": "2026-01-02T03:04:05Z", "cwd": "/x"}
+    lines = [json.dumps({**common, **record}) + "\n" for record in (said, answered)]
+    (tmp_path / "s.jsonl").write_text("".join(lines), encoding="utf-8")
+    done = apprentice("sessions", "read", tmp_path / "s.jsonl", "--out", tmp_path / "sessions")
+    assert done.code == 0, done.err
+    return tmp_path / "sessions"
+
+
+@pytest.mark.parametrize("form", ["messages", "atif", "traces"])
+def test_conversations_are_exported_in_other_programs_forms(
+    apprentice: Any, talked: Path, tmp_path: Path, harmless: Any, form: str
+) -> None:
+    words = ("sessions", "export", talked, "--form", form, "--to")
+    done = apprentice(*words, tmp_path / f"out\x1b[31m-{form}")
+    assert done.code == 0, done.err
+    harmless(done.out + done.err)
+    assert "1 conversations" in done.out
+    assert "marked for training: 0 of 1 replies" in done.out
+    assert "terms of claude_code: Anthropic https://" in done.out
+    marked = json.loads(apprentice(*words, tmp_path / "marked", "--learn-from", "assistant:claude", "--json").out)
+    assert (marked["conversations"], marked["marked"], marked["learn_from"]) == (1, 1, ["assistant:claude"])
+    assert marked["path"] == str(tmp_path / "marked")
+    (tmp_path / "policy.toml").write_text('learn_from = ["developer", "assistant:claude"]\n')
+    assert json.loads(apprentice(*words, tmp_path / "by-file", "--json").out)["marked"] == 1
+
+
+def test_exported_trajectories_are_read_again(apprentice: Any, talked: Path, tmp_path: Path) -> None:
+    assert apprentice("sessions", "export", talked, "--form", "atif", "--to", tmp_path / "atif").code == 0
+    again = apprentice("sessions", "read", tmp_path / "atif", "--out", tmp_path / "again", "--json")
+    assert json.loads(again.out)["sources"]["atif"]["events"] == {"prompt": 1, "reply": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--form", "messages", "--learn-from", "everybody"), "`everybody` names nobody"),
+        (("--learn-from", "assistant:claude"), "carries no marks"),
+        (("--form", "traces", "--no-conversations"), "conversations alone"),
+        (("--form", "parquet"), "parquet"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_and_nothing_is_written(
+    apprentice: Any, talked: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = apprentice("sessions", "export", talked, "--to", tmp_path / "out", *words)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_history_has_no_conversations_to_export(apprentice: Any, learned: Any, tmp_path: Path) -> None:
+    done = apprentice("sessions", "export", learned.out / "sessions", "--form", "messages", "--to", tmp_path / "out")
+    assert (done.code, done.out) == (2, "")
+    assert "holds no conversations" in done.err
+    assert not (tmp_path / "out").exists()
 
 
 READ = """

@@ -10,6 +10,7 @@ from apprentice.core import artifacts
 from apprentice.core.errors import HostileInputError, InputError
 from apprentice.sessions import replay
 from apprentice.sessions.bundle import export_bundle, import_bundle, import_sessions
+from apprentice.sessions.conversation import Change, Conversation, Use
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import KIND, VERSION, Sessions, SessionsWriter
 
@@ -60,8 +61,8 @@ def pack(path: Path, *rows: object) -> Path:
 def test_a_bundle_gives_the_same_sessions_texts_and_trees(
     history: Sessions, load: Callable[..., Sessions], tmp_path: Path
 ) -> None:
-    size = export_bundle(history, tmp_path / "bundle")
-    assert size == (tmp_path / "bundle").stat().st_size
+    written = export_bundle(history, tmp_path / "bundle")
+    assert (written.bytes, written.sessions, written.conversations) == ((tmp_path / "bundle").stat().st_size, 5, 0)
     loaded = load(tmp_path / "bundle")
     assert list(loaded.sessions()) == list(history.sessions())
     assert loaded.trees() == history.trees()
@@ -82,6 +83,60 @@ def test_the_newest_sessions_come_with_the_tree_that_they_start_from(
     for session in loaded.sessions():
         replay.advance(part, session)
     assert part.files() == full.files()
+
+
+@pytest.fixture
+def talked(history: Sessions, load: Callable[..., Sessions], tmp_path: Path, scanner: Any) -> Sessions:
+    """That history, and three conversations with two tools, one of them about a file whose text is known."""
+    with artifacts.create(tmp_path / "talked", kind=KIND, version=VERSION) as artifact, SessionsWriter(artifact, scanner) as writer:
+        import_sessions(history, writer)
+        for tool, names in (("claude_code", ("c-1", "c-2")), ("cursor", ("u-1",))):
+            writer.start_stream(tool, "", talks=True)
+            for number, name in enumerate(names):
+                talk = Conversation(writer, source=tool, file="f", session_id=name, agent="claude", repository="shop")
+                talk.said("make it shorter", 10.0 + number, 0)
+                known = Change(path="odd\t.py", old="b", new="B", before="a\nb\n")
+                bare = Change(path="a.py", old="x\ny", new="x\nz")
+                talk.replied("done", 11.0 + number, 5, uses=[Use(name="Edit", arguments="{}", kind="edit", changes=(one,)) for one in (known, bare)])
+                writer.add_session(talk.session())  # pyrefly: ignore[bad-argument-type]
+        writer.finish(config={}, policy=Policy())
+    return Sessions.open(tmp_path / "talked")
+
+
+def test_conversations_come_along_as_conversations(talked: Sessions, load: Callable[..., Sessions], tmp_path: Path) -> None:
+    written = export_bundle(talked, tmp_path / "bundle")
+    assert (written.sessions, written.conversations) == (5, 3)
+    loaded = load(tmp_path / "bundle")
+    assert list(loaded.talks()) == list(talked.talks())
+    assert list(loaded.sessions()) == list(talked.sessions())
+    assert loaded.repositories() == talked.repositories() == ["shop"]
+    assert set(loaded.text_ids()) == set(talked.text_ids())
+    edits = next(loaded.talks()).edits
+    assert [(edit.hunks[0].start_line, edit.hunks[0].new) for edit in edits] == [(1, ("B",)), (-1, ("z",))]
+    assert list(load(talked, into="direct").talks()) == list(talked.talks())
+
+
+def test_the_newest_conversations_of_each_tool_come_along_or_none(
+    talked: Sessions, load: Callable[..., Sessions], tmp_path: Path
+) -> None:
+    export_bundle(talked, tmp_path / "newest", newest=1)
+    assert [talk.id for talk in load(tmp_path / "newest").talks()] == ["u-1", "c-2"]
+    assert export_bundle(talked, tmp_path / "none", conversations=False).conversations == 0
+    first = zstandard.ZstdDecompressor().stream_reader((tmp_path / "none").read_bytes()).read(200).split(b"\n")[0]
+    assert msgspec.json.decode(first)["version"] == 1
+    assert list(load(tmp_path / "none", into="histories").talks()) == []
+
+
+def test_a_conversation_in_a_bundle_is_redacted_again(load: Callable[..., Sessions], tmp_path: Path) -> None:
+    common = {"session_id": "s", "time": 1.0, "author": {"kind": "developer"}, "provenance": {"source": "x", "file": "c"}}
+    hunk = {"path": "hunter2", "start_line": -1, "old": ["hunter2"], "new": ["y"], "above": [], "below": []}
+    edit = {"type": "edit", "id": "s/0", "path": "hunter2", "before_id": None, "after_id": None, "hunks": [hunk], **common}
+    lying = {"type": "edit", "id": "s/1", "path": "b", "before_id": None, "after_id": "0", "hunks": [hunk], **common}
+    session = {"row": "session", "source": "x", "repository": "", "events": [edit, lying], "talk": True}
+    bundle = pack(tmp_path / "bundle", {**HEADER, "version": 2}, {"row": "text", "path": "b", "text": "z\n"}, session)
+    (talk,) = load(bundle).talks()
+    assert "hunter2" not in repr(talk)
+    assert [edit.hunks[0].new for edit in talk.edits] == [("y",), ("z",)]
 
 
 def test_a_bundle_that_would_be_too_large_is_not_written(history: Sessions, tmp_path: Path) -> None:

@@ -1,11 +1,17 @@
-"""`apprentice sessions`: what developers did, read into an artifact, shown, and exported as one file."""
+"""`apprentice sessions`: what developers did, read into an artifact, shown, and exported for others."""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from apprentice.cli.common import JsonFlag, print_next, print_result
+from apprentice.core.text_safety import terminal_safe
+
+if TYPE_CHECKING:
+    from apprentice.sessions.policy import Policy
 
 SHOWN_LINES = 12
 """Of each edit, unless all are asked for."""
@@ -51,7 +57,6 @@ def discover(*, home: Path = Path("~"), json: JsonFlag = False) -> None:
     home
         Folder to look in, besides the project at hand.
     """
-    from apprentice.core.text_safety import terminal_safe
     from apprentice.learn import discovery
 
     found = discovery.look(home.expanduser(), Path.cwd())
@@ -116,8 +121,6 @@ def forget(
 
 
 def _forgotten(value: dict[str, object]) -> str:
-    from apprentice.core.text_safety import terminal_safe
-
     lines = [f"forgotten: {value['sessions']:,} sessions, {value['events']:,} events, {value['texts']:,} texts"]
     saw = value["made_before"]
     assert isinstance(saw, list)
@@ -126,29 +129,68 @@ def _forgotten(value: dict[str, object]) -> str:
 
 
 def export(
-    folder: Path = Path(".apprentice/sessions"), /, *, to: Path, newest: int | None = None, max_bytes: int | None = None,
+    folder: Path = Path(".apprentice/sessions"), /, *, to: Path, form: Literal["bundle", "messages", "atif", "traces"] = "bundle",
+    learn_from: tuple[str, ...] = (), newest: int | None = None, conversations: bool = True, max_bytes: int | None = None,
     json: JsonFlag = False,
 ) -> None:  # fmt: skip
-    """Write sessions as one file that another machine can learn from.
+    """Write sessions for another machine or another program.
 
     Parameters
     ----------
     folder
         Folder of sessions.
     to
-        The file to write.
+        The file to write; with `atif` and `traces` a new folder, with a file for each conversation.
+    form
+        `bundle` has histories and conversations and is read by Apprentice; the others have conversations alone: `messages` is read by
+        TRL and Axolotl, `atif` by what reads agent trajectories, `traces` by the viewer of the Hugging Face Hub.
+    learn_from
+        `assistant:NAME` marks the replies of this assistant for training, where its terms allow it; several times for several. Without
+        it: what `policy.toml` beside the folder says, else none.
     newest
-        How many sessions of each repository; all where not given.
+        How many sessions of each repository and how many conversations; all where not given.
+    conversations
+        Put conversations into a bundle.
     max_bytes
-        Refuse to write a larger file.
+        Refuse to write more.
     """
+    from apprentice.core.errors import ConfigError
+    from apprentice.sessions import policy as policies
+
+    policy = policies.chosen(learn_from, folder.absolute().parent)
+    if form == "bundle" and learn_from:
+        raise ConfigError("a bundle carries no marks: who is learned from is said where it is read", hint="leave out `--learn-from`, or choose another form")
+    if form != "bundle" and not conversations:
+        raise ConfigError(f"the form `{form}` has conversations alone", hint="leave out `--no-conversations`, or choose the form `bundle`")
+    if form == "bundle":
+        _export_bundle(folder, to, newest, conversations, max_bytes, json)
+    else:
+        _export_form(folder, to, form, policy, newest, max_bytes, json)
+
+
+def _export_bundle(folder: Path, to: Path, newest: int | None, conversations: bool, max_bytes: int | None, json: bool) -> None:
     from apprentice.sessions.bundle import export_bundle
     from apprentice.sessions.store import Sessions
 
-    size = export_bundle(Sessions.open(folder), to, newest=newest, max_bytes=max_bytes)
-    print_result({"file": str(to), "bytes": size}, json_output=json, text=lambda: f"{to}: {size:,} bytes")
+    done = export_bundle(Sessions.open(folder), to, newest=newest, max_bytes=max_bytes, conversations=conversations)
+    value = {"file": str(to), "bytes": done.bytes, "sessions": done.sessions, "conversations": done.conversations}
+    text = f"{to}: {done.bytes:,} bytes, {done.sessions:,} sessions of histories, {done.conversations:,} conversations"
+    print_result(value, json_output=json, text=lambda: terminal_safe(text))
     if not json:
-        print_next(f"apprentice learn --sessions {shlex.quote(str(to))}")
+        print_next(terminal_safe(f"apprentice learn --sessions {shlex.quote(str(to))}", single_line=True))
+
+
+def _export_form(folder: Path, to: Path, form: str, policy: Policy, newest: int | None, max_bytes: int | None, json: bool) -> None:
+    from apprentice.sessions.store import Sessions
+    from apprentice.sessions.writers import files as writers
+
+    sessions = Sessions.open(folder)
+    done = writers.export(sessions, form, to, policy, newest=newest, max_bytes=max_bytes)
+    described = policy.describe(stream.source for stream in sessions.streams() if stream.talks)
+    value = {"path": str(to), "form": form, **asdict(done), **described}
+    print_result(value, json_output=json, text=lambda: _exported(value, has_histories=bool(sessions.repositories())))
+    if not json and form == "atif":
+        print_next(terminal_safe(f"apprentice sessions read {shlex.quote(str(to))} --out FOLDER", single_line=True))
 
 
 def _is_repository(path: Path) -> bool:
@@ -156,8 +198,6 @@ def _is_repository(path: Path) -> bool:
 
 
 def _summary(summary: dict[str, dict[str, dict[str, object]]]) -> str:
-    from apprentice.core.text_safety import terminal_safe
-
     lines: list[str] = []
     for name, source in summary["sources"].items():
         lines.append(f"{name}: {source['sessions']:,} sessions")
@@ -168,8 +208,19 @@ def _summary(summary: dict[str, dict[str, dict[str, object]]]) -> str:
     return "\n".join(lines)
 
 
+def _exported(value: dict[str, Any], *, has_histories: bool) -> str:
+    lines = [f"{value['path']}: {value['conversations']:,} conversations, {value['bytes']:,} bytes"]
+    lines.append(f"marked for training: {value['marked']:,} of {value['replies']:,} replies")
+    if value["left_out"]:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(value["left_out"].items()))
+        lines.append(f"not in this form, or told by a tool's call already: {counts}")
+    if has_histories:
+        lines.append("histories are no conversations and are not in it: `--form bundle` has them")
+    lines += [f"terms of {terms['source']}: {' '.join(filter(None, (terms['vendor'], terms['link'])))}" for terms in value["terms"]]
+    return "\n".join(terminal_safe(line, single_line=True) for line in lines)
+
+
 def _session(session: object, whole: bool) -> str:
-    from apprentice.core.text_safety import terminal_safe
     from apprentice.sessions.events import Session
 
     assert isinstance(session, Session)

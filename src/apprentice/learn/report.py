@@ -115,7 +115,7 @@ def _views(rows: Sequence[Row], examples: Sequence[Example], measure: str, kind:
     answers: dict[str, dict[str, str]] = {}
     for row in rows:
         if row.measure == measure:
-            answers.setdefault(row.example, {})[row.arm] = _replacement(row) if measure == EDIT else row.text
+            answers.setdefault(row.example, {})[row.arm] = replacement(row) if measure == EDIT else row.text
     one_each: dict[str, Example] = {}
     for example in examples:
         if example.kind == kind and example.moment in answers:
@@ -132,7 +132,7 @@ def _views(rows: Sequence[Row], examples: Sequence[Example], measure: str, kind:
     return views
 
 
-def _replacement(row: Row) -> str:
+def replacement(row: Row) -> str:
     """The lines that a generated edit would put in place."""
     try:
         return "\n".join(parse_target(row.text))

@@ -3,8 +3,9 @@
     Sessions --export_bundle()--> FILE --import_bundle()--> SessionsWriter
 
 The file is JSON lines in one zstd frame: a header; the texts, versions of one file one after the other, so that a long
-compression window makes each cost little more than its difference; the trees; the sessions. Texts are named by their
-number in the file and hunks are left out, for both follow from the texts.
+compression window makes each cost little more than its difference; the trees; the sessions, those of histories first,
+then conversations. Texts are named by their number in the file and hunks are left out, for both follow from the texts;
+only an edit in a conversation of which no text is known keeps its hunks.
 
 A bundle may come from anybody. Its size, lines and types are checked while it is read, everything in it is redacted
 again, and hunks are computed here, so they are true to the texts whatever the file says.
@@ -13,7 +14,9 @@ again, and hunks are computed here, so they are true to the texts whatever the f
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,8 @@ from apprentice.sessions.store import Sessions, SessionsWriter
 from apprentice.sessions.unusable import Unusable
 
 FORMAT = "apprentice-sessions"
-VERSION = 1
+VERSION = 2
+"""2: with conversations. A bundle without any is written as 1, which earlier readers take."""
 _WINDOW_LOG = 27
 _MAX_LINE = 64 << 20
 _MAX_BYTES = 1 << 30
@@ -58,27 +62,49 @@ class _Tree(msgspec.Struct, tag_field="row", tag="tree"):
     files: dict[str, int]
 
 
-class _Session(msgspec.Struct, tag_field="row", tag="session"):
+class _Session(msgspec.Struct, tag_field="row", tag="session", omit_defaults=True):
     source: str
     repository: str
     events: list[AnyEvent]
+    talk: bool = False
+    """A conversation: it belongs to no history."""
 
 
 _Row = _Text | _Tree | _Session
 
 
-def export_bundle(sessions: Sessions, path: Path, *, newest: int | None = None, max_bytes: int | None = None) -> int:
-    """Write the newest sessions of each repository (all by default); the size of the file in bytes.
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """What a bundle holds."""
+
+    bytes: int
+    sessions: int
+    """Of histories."""
+    conversations: int
+
+
+def export_bundle(
+    sessions: Sessions, path: Path, *, newest: int | None = None, max_bytes: int | None = None, conversations: bool = True
+) -> Bundled:
+    """Write the newest sessions of each repository and the newest conversations of each tool (all by default).
 
     Raises: InputError where the file would be larger than `max_bytes`; nothing is written then."""
-    data = b"".join(_compressed(_rows(sessions, newest)))
+    counts = [0, 0]
+
+    def counted() -> Iterator[Any]:
+        for row in _rows(sessions, newest, conversations=conversations):
+            if isinstance(row, _Session):
+                counts[row.talk] += 1
+            yield row
+
+    data = b"".join(_compressed(counted()))
     if max_bytes is not None and len(data) > max_bytes:
         raise InputError(
             f"the bundle has {len(data):,} bytes, more than {max_bytes:,}",
             hint="take fewer sessions, for example `--newest 500`",
         )
     files.write_bytes(path, data)
-    return len(data)
+    return Bundled(len(data), *counts)
 
 
 def import_bundle(path: Path, writer: SessionsWriter) -> int:
@@ -101,8 +127,9 @@ def import_sessions(sessions: Sessions, writer: SessionsWriter) -> int:
     return _Import(sessions.folder, writer).run(msgspec.json.encode(row) for row in _rows(sessions, None))
 
 
-def _rows(sessions: Sessions, newest: int | None) -> Iterator[Any]:
-    yield _Header(format=FORMAT, version=VERSION, hash=sessions.hash)
+def _rows(sessions: Sessions, newest: int | None, *, conversations: bool = True) -> Iterator[Any]:
+    tools = list(dict.fromkeys(stream.source for stream in sessions.streams() if stream.talks and conversations))
+    yield _Header(format=FORMAT, version=VERSION if tools else 1, hash=sessions.hash)
     trees, chosen = _choose(sessions, newest)
     order: dict[str, tuple[str, int]] = {}
 
@@ -113,7 +140,9 @@ def _rows(sessions: Sessions, newest: int | None) -> Iterator[Any]:
     for tree in trees.values():
         for file, text_id in tree.items():
             meet(file, text_id)
-    for session in itertools.chain.from_iterable(_following(sessions, chosen, name) for name in trees):
+    histories = itertools.chain.from_iterable(_following(sessions, chosen, name) for name in trees)
+    talks = itertools.chain.from_iterable(_talks(sessions, tool, newest) for tool in tools)
+    for session in itertools.chain(histories, talks):
         for move in session.moves:
             meet(move.path, move.text_id)
         for event in session.edits:
@@ -128,6 +157,9 @@ def _rows(sessions: Sessions, newest: int | None) -> Iterator[Any]:
         yield _Tree(sources[repository], repository, {file: numbers[text_id] for file, text_id in tree.items()})
         for session in _following(sessions, chosen, repository):
             yield _Session(session.source, session.repository, [_numbered(event, numbers) for event in session.events])
+    for session in itertools.chain.from_iterable(_talks(sessions, tool, newest) for tool in tools):
+        events = [event if _has_bare_hunks(event) else _numbered(event, numbers) for event in session.events]
+        yield _Session(session.source, session.repository, events, talk=True)
 
 
 def _choose(sessions: Sessions, newest: int | None) -> tuple[dict[str, dict[str, str]], dict[str, int]]:
@@ -147,6 +179,15 @@ def _choose(sessions: Sessions, newest: int | None) -> tuple[dict[str, dict[str,
 
 def _following(sessions: Sessions, skipped: dict[str, int], repository: str) -> Iterator[Session]:
     return itertools.islice(sessions.sessions(repository), skipped[repository], None)
+
+
+def _talks(sessions: Sessions, tool: str, newest: int | None) -> Iterable[Session]:
+    found = (session for session in sessions.talks() if session.source == tool)
+    return found if newest is None else deque(found, maxlen=newest)
+
+
+def _has_bare_hunks(event: AnyEvent) -> bool:
+    return isinstance(event, EditEvent) and event.before_id is None and event.after_id is None
 
 
 def _numbered(event: AnyEvent, numbers: dict[str, int]) -> AnyEvent:
@@ -175,7 +216,7 @@ class _Import:
         self._path, self._writer = path, writer
         self._texts: list[str] = []
         self._trees: dict[tuple[str, str], dict[str, int]] = {}
-        self._current: tuple[str, str] | None = None
+        self._current: tuple[str, str, bool] | None = None
         self._name = ""
         self.line = 1
 
@@ -196,22 +237,26 @@ class _Import:
                 self._trees[row.source, row.repository] = row.files
                 self._turn_to(row.source, row.repository)
             else:
-                self._turn_to(row.source, row.repository)
+                self._turn_to(row.source, "" if row.talk else row.repository, talks=row.talk)
                 count += self._add(row)
         return count
 
-    def _turn_to(self, source: str, repository: str) -> None:
-        """The following rows belong to this repository: a stream of its own, under a name that is still free."""
-        if (source, repository) == self._current:
+    def _turn_to(self, source: str, repository: str, *, talks: bool = False) -> None:
+        """The following rows belong to this repository, or to this tool's conversations: a stream of its own, a
+        repository's under a name that is still free."""
+        if (source, repository, talks) == self._current:
             return
         if not source.isidentifier() or len(source) > 40:
             raise InputError(
                 f"`{self._path}` is no bundle of sessions: line {self.line}: no name of a source", hint=DAMAGED_HINT
             )
-        self._current = (source, repository)
+        self._current = (source, repository, talks)
+        if talks:
+            self._writer.start_stream(source, "", talks=True)
+            return
         self._name = self._writer.free_name(self._writer.redact(shorten(repository, 200)))
         self._writer.start_stream(source, self._name)
-        for path, number in self._trees.get(self._current, {}).items():
+        for path, number in self._trees.get((source, repository), {}).items():
             if path.isprintable() and 0 <= number < len(self._texts):
                 redacted = self._writer.redact(path)
                 self._writer.add_tree(redacted, self._stored(number, redacted))
@@ -220,7 +265,7 @@ class _Import:
 
     def _add(self, row: _Session) -> bool:
         try:
-            events = [self._event(event) for event in row.events]
+            events = [self._event(event, is_talk=row.talk) for event in row.events]
         except Unusable as unusable:
             where = Provenance(source=row.source, file=self._path.name, offset=self.line)
             self._writer.keep_aside(unusable.reason, where)
@@ -233,20 +278,22 @@ class _Import:
         first = events[0]
         self._writer.add_session(
             Session(
-                id=first.session_id, source=row.source, repository=self._name, time=first.time, events=tuple(events)
+                id=first.session_id, source=row.source, repository=first.repository, time=first.time, events=tuple(events)
             )
         )
         return True
 
-    def _event(self, event: AnyEvent) -> AnyEvent:
+    def _event(self, event: AnyEvent, *, is_talk: bool) -> AnyEvent:
         plain = _redacted(msgspec.to_builtins(event), self._writer)
-        clean: AnyEvent = msgspec.convert({**plain, "repository": self._name}, AnyEvent)
+        clean: AnyEvent = msgspec.convert(plain if is_talk else {**plain, "repository": self._name}, AnyEvent)
         if isinstance(clean, Commit):
             moves = [Move(move.path, self._reference(move.text_id, move.path)) for move in clean.moves]
             return msgspec.structs.replace(clean, moves=tuple(moves))
         if not isinstance(clean, EditEvent):
             return clean
-        if not clean.path.isprintable():
+        if is_talk and _has_bare_hunks(clean):
+            return clean
+        if not is_talk and not clean.path.isprintable():
             raise Unusable("odd_path")
         before_id = self._reference(clean.before_id, clean.renamed_from or clean.path)
         after_id = self._reference(clean.after_id, clean.path)

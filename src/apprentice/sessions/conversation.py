@@ -163,6 +163,22 @@ class Conversation:
             self._flush_command()
             self._add(Prompt, time, offset, asking, text=self._text(words))
 
+    def asked(self, text: str, time: float, offset: int, *, by_assistant: bool = False) -> None:
+        """Words that are known to be the asker's own, taken as they are."""
+        self._flush_command()
+        self._add(Prompt, time, offset, self._assistant if by_assistant else DEVELOPER, text=self._text(text))
+
+    def typed(
+        self, command: str, output: str, time: float, offset: int, *, exit_code: int | None = None, tests: tuple[int, int] | None = None
+    ) -> None:
+        """A command that is known to be the developer's own; `tests`: how many passed and failed, where it ran some."""
+        self._flush_command()
+        told = {"command": self._text(command), "output": self._text(output)}
+        if tests is None:
+            self._add(Command, time, offset, DEVELOPER, exit_code=exit_code, **told)
+        else:
+            self._add(TestRun, time, offset, DEVELOPER, passed=tests[0], failed=tests[1], **told)
+
     def replied(self, text: str, time: float, offset: int, *, reasoning: str = "", uses: Sequence[Use] = ()) -> None:
         """A message of the assistant with the tools that it used, and what they did."""
         self._flush_command()

@@ -43,6 +43,7 @@ TERMS = {
         Terms(source="specstory", vendor="that of the assistant that was recorded", link="", read=""),
         Terms(source="aider", vendor="that of the model that was used", link="", read=""),
         Terms(source="swe_agent", vendor="that of the model that was used", link="", read=""),
+        Terms(source="atif", vendor="that of the assistant that was recorded", link="", read=""),
     )
 }  # fmt: skip
 

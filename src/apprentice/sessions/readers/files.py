@@ -22,6 +22,7 @@ from apprentice.core.protocols import ProgressSink
 from apprentice.sessions.conversation import Sink
 from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.aider import Aider
+from apprentice.sessions.readers.atif import Atif
 from apprentice.sessions.readers.claude_code import ClaudeCode
 from apprentice.sessions.readers.cursor import Cursor
 from apprentice.sessions.readers.specstory import SpecStory
@@ -31,7 +32,7 @@ from apprentice.sessions.store import SessionsWriter
 BEGINNING = 16 << 10
 """Bytes of a file that decide what it is."""
 MAX_FILES = 200_000
-ENDINGS = (".jsonl", ".md", ".traj", ".traj.json", ".vscdb")
+ENDINGS = (".json", ".jsonl", ".md", ".traj", ".vscdb")
 """Of names of files that may be one of a reader's."""
 
 
@@ -52,7 +53,7 @@ class Reader(Protocol):
     def read(self, path: Path, sink: Sink) -> Iterator[Session]: ...
 
 
-READERS: tuple[type[Reader], ...] = (ClaudeCode, Cursor, SpecStory, Aider, SweAgent)
+READERS: tuple[type[Reader], ...] = (ClaudeCode, Cursor, SpecStory, Aider, Atif, SweAgent)
 
 
 @dataclass(frozen=True, slots=True)
