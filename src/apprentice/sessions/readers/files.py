@@ -24,6 +24,7 @@ from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.aider import Aider
 from apprentice.sessions.readers.claude_code import ClaudeCode
 from apprentice.sessions.readers.cursor import Cursor
+from apprentice.sessions.readers.editor import Editor
 from apprentice.sessions.readers.specstory import SpecStory
 from apprentice.sessions.readers.swe_agent import SweAgent
 from apprentice.sessions.store import SessionsWriter
@@ -52,7 +53,7 @@ class Reader(Protocol):
     def read(self, path: Path, sink: Sink) -> Iterator[Session]: ...
 
 
-READERS: tuple[type[Reader], ...] = (ClaudeCode, Cursor, SpecStory, Aider, SweAgent)
+READERS: tuple[type[Reader], ...] = (Editor, ClaudeCode, Cursor, SpecStory, Aider, SweAgent)
 
 
 @dataclass(frozen=True, slots=True)
