@@ -104,6 +104,8 @@ def _serve_editor(loaded: Loaded, model: Path | None, out: Path | None, record: 
     with os.fdopen(os.dup(1), "wb") as stdout:
         os.dup2(2, 1)
         server.serve(slot, sys.stdin.buffer, stdout, recorder=recorder, uncommitted=loading.uncommitted, version=version())
+    if recorder is not None:
+        _say(recorder.summary())
 
 
 def _say(message: str) -> None:

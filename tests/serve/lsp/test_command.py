@@ -112,6 +112,8 @@ def test_an_editor_that_goes_away_ends_the_server(make_folder: Callable[..., Pat
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert process.stderr.read().decode().endswith("recorded 1 events\n")
     # What was being done is judged as it stands.
     (file,) = (project / ".apprentice" / "recorded").iterdir()
     assert json.loads(file.read_text().splitlines()[1])["hunks"][0]["new"] == ["# onedef add(a, b):"]

@@ -176,6 +176,21 @@ def test_a_repository_inside_and_documents_without_a_file_are_not_written_down(s
     assert talk.recorded == []
 
 
+def test_an_editor_that_comes_by_a_link_is_in_the_repository_and_a_link_out_of_it_is_not(start: Start) -> None:
+    talk = start("x", record=True)
+    (talk.root.parent / "way").symlink_to(talk.root)
+    (talk.root.parent / "elsewhere.py").write_text(TEXT)
+    (talk.root / "out.py").symlink_to(talk.root.parent / "elsewhere.py")
+    for name in ("../way/a.py", "out.py"):
+        buffer = talk.buffer(TEXT, name)
+        buffer.close()
+        buffer.uri = (talk.root.parent / name.removeprefix("../") if name.startswith("..") else talk.root / name).as_uri()
+        buffer.open()
+        buffer.replace(0, 5, "begin")
+        buffer.close()
+    assert [event["path"] for event in talk.recorded] == ["a.py"]
+
+
 def test_each_event_is_on_the_disk_when_the_next_message_is_answered(start: Start) -> None:
     talk = start(SAID, record=True)
     buffer = talk.buffer(TEXT)

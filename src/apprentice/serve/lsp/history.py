@@ -180,11 +180,10 @@ class History:
         return False
 
     def _finish(self, stretch: Stretch) -> None:
-        edits = stretch.edits()
-        if not edits:
+        if stretch.old == stretch.new:
             return
         self._last[stretch.uri] = stretch
-        self._edits.extend(edit for edit in edits if _is_short(edit))
+        self._edits.extend(edit for edit in stretch.edits() if _is_short(edit))
         self._on_edit(stretch)
 
 

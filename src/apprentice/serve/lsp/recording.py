@@ -79,7 +79,7 @@ class Recorder:
         """`folder` is made where it is missing; files below `root` are written down; `say` tells the developer where the recording
         comes to an end."""
         self.folder, self.say = folder, say
-        self._root, self._scanner, self._clock = root, scanner, clock
+        self._root, self._scanner, self._clock = root.resolve(), scanner, clock
         self._repository = repository
         self.num_events = 0
         self.dropped: Counter[str] = Counter()
@@ -91,10 +91,19 @@ class Recorder:
     def may_record(self, stretch: Stretch) -> bool:
         """Whether the file is one of the repository's, and none that holds secrets by its name."""
         path = path_of(stretch.uri)
-        if path is None or not path.is_relative_to(self._root) or _SECRET_FILES.fullmatch(path.name):
+        if path is None or _SECRET_FILES.fullmatch(path.name):
+            return False
+        # An editor may come by a link, and a link in the repository may lead out of it.
+        real = path.resolve()
+        if not real.is_relative_to(self._root) or _SECRET_FILES.fullmatch(real.name):
             return False
         # Not one of a repository inside of ours: nobody has named that one.
-        return repository_of(path) in (repository_of(self._root / "any"), None)
+        return repository_of(real) in (repository_of(self._root / "any"), None)
+
+    def summary(self) -> str:
+        """What was written and what was left out, for the one who starts it."""
+        left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()) if count)
+        return f"recorded {self.num_events} events" + (f"; left out: {left_out}" if left_out else "")
 
     def edited(self, stretch: Stretch) -> None:
         """An edit has ended."""
