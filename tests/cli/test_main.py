@@ -10,7 +10,7 @@ import pytest
 from apprentice.cli.main import COMMANDS, GROUPS, Command, run
 
 Start = Callable[..., subprocess.CompletedProcess[str]]
-HEAVY = ("torch", "numpy", "pyarrow", "tokenizers", "starlette")
+HEAVY = ("torch", "numpy", "pyarrow", "tokenizers", "starlette", "pygls")
 
 
 def start(*words: str, code: str = "from apprentice.cli.main import main; main()") -> subprocess.CompletedProcess[str]:

@@ -111,3 +111,48 @@ def test_a_model_that_cannot_be_loaded_does_not_take_the_place(learned: Any, tmp
             time.sleep(0.02)
         assert "cannot be loaded yet" in said[-1]
     assert slot.model.fingerprint == current["quantized_hash"]
+
+
+def test_an_editor_gets_suggestions_of_what_was_learned_with_its_memory(learned: Any) -> None:
+    command = [sys.executable, "-c", WITHOUT_LEARNING, "serve", "--lsp", "--out", str(learned.out)]
+    text = (learned.repository / "one.py").read_text()
+    uri = (learned.repository / "one.py").as_uri()
+    messages = [
+        {"id": 1, "method": "initialize", "params": {"processId": None, "rootUri": learned.repository.as_uri(), "capabilities": {}}},
+        {"method": "initialized", "params": {}},
+        {"method": "textDocument/didOpen", "params": {"textDocument": {"uri": uri, "languageId": "python", "version": 1, "text": text}}},
+        {"id": 2, "method": "textDocument/inlineCompletion", "params": {
+            "textDocument": {"uri": uri}, "position": {"line": 1, "character": 9}, "context": {"triggerKind": 1}}},
+        {"id": 3, "method": "textDocument/copilotInlineEdit", "params": {
+            "textDocument": {"uri": uri, "version": 1}, "position": {"line": 1, "character": 9}}},
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=learned.repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def send(message: dict[str, Any]) -> None:
+            body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+            process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            process.stdin.flush()
+
+        def answer() -> dict[str, Any]:
+            length = int(process.stdout.readline().split(b":")[1])
+            while process.stdout.readline().strip():
+                pass
+            return json.loads(process.stdout.read(length))
+
+        for message in messages:
+            send(message)
+        answers = {message["id"]: message["result"] for message in (answer() for _ in range(3))}
+        assert answers[1]["serverInfo"]["name"] == "apprentice"
+        assert isinstance(answers[2]["items"], list)
+        assert isinstance(answers[3]["edits"], list)
+        send({"id": 4, "method": "shutdown"})
+        assert answer()["result"] is None
+        send({"method": "exit"})
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""

@@ -14,6 +14,7 @@ def test_places_are_found_and_no_file_is_opened(tmp_path: Path) -> None:
     for path, size in (
         (home / ".claude/projects/a/s.jsonl", 30), (home / ".claude/projects/a/notes.txt", 7), (home / ".claude/projects/b/t.jsonl", 12),
         (home / ".codex/sessions/2026/r.jsonl", 5), (project / ".specstory/history/x.md", 9), (project / ".aider.chat.history.md", 4),
+        (project / ".apprentice/recorded/s.jsonl", 6),
     ):  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * size)
@@ -28,7 +29,7 @@ def test_places_are_found_and_no_file_is_opened(tmp_path: Path) -> None:
     found = {place.source: place for place in discovery.look(home, project)}
     assert opened == []
     assert {name: (place.files, place.bytes) for name, place in found.items()} == {
-        "claude_code": (2, 42), "codex": (1, 5), "specstory": (1, 9), "aider": (1, 4),
+        "claude_code": (2, 42), "codex": (1, 5), "specstory": (1, 9), "aider": (1, 4), "editor": (1, 6),
     }  # fmt: skip
     assert found["claude_code"].readable
     assert not found["codex"].readable

@@ -44,7 +44,7 @@ COMMANDS = (
     Command("model quantize", "apprentice.cli.model:quantize", "Store a checkpoint in NVFP4"),
     Command("complete", "apprentice.cli.complete:complete", "Suggest what to write at a place of a file"),
     Command("chat", "apprentice.cli.chat:chat", "Talk to the model"),
-    Command("serve", "apprentice.cli.serve:serve", "Answer over HTTP as OpenAI's API does"),
+    Command("serve", "apprentice.cli.serve:serve", "Answer over HTTP as OpenAI's API does, or an editor as its language server"),
     Command("connect", "apprentice.cli.connect:connect", "Set an editor up for suggestions, or undo it"),
     Command("show", "apprentice.cli.show:show", "Show an artifact or the runs of a folder"),
     Command("doctor", "apprentice.cli.doctor:doctor", "Say what works on this machine and what does not"),

@@ -23,7 +23,7 @@ def read(*paths: Path, out: Path = Path(".apprentice/sessions"), limit_commits: 
     Parameters
     ----------
     paths
-        Git repositories, files or folders of sessions (Claude Code, Cursor, Aider, SWE-agent, SpecStory), exported histories; the checkout at hand where none
+        Git repositories, files or folders of sessions (the editor, Claude Code, Cursor, Aider, SWE-agent, SpecStory), exported histories; the checkout at hand where none
         is named.
     out
         Where the sessions are kept; a second reading adds only what is new.

@@ -21,6 +21,7 @@ MAX_FILES = 200_000
 
 _CODE = {"darwin": "Library/Application Support", "win32": "AppData/Roaming"}.get(sys.platform, ".config")
 _PLACES = (
+    ("editor", "Apprentice in the editor", ".apprentice/recorded", (".jsonl",)),
     ("claude_code", "Claude Code", "~/.claude/projects", (".jsonl",)),
     ("codex", "Codex CLI", "~/.codex/sessions", (".jsonl",)),
     ("gemini", "Gemini CLI", "~/.gemini/tmp", (".json",)),

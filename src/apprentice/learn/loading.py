@@ -6,11 +6,13 @@ work tree's changed files, and their changes as edits, the latest the developer 
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from apprentice.core.errors import InputError
 from apprentice.core.protocols import Mixture
@@ -27,6 +29,9 @@ from apprentice.serve.suggestions import Suggester
 from apprentice.text.edits import Edit, hunks, split_lines
 from apprentice.text.healing import before_healing
 from apprentice.text.redaction import Redactor
+
+if TYPE_CHECKING:
+    from apprentice.serve.lsp.editor import Assistant
 
 MAX_FILE_BYTES = 2 << 20
 
@@ -50,6 +55,16 @@ class Loaded:
 
     def suggester(self) -> Suggester:
         return Suggester(self.engine, self.engine.tokenizer, self.memory, threshold=self.threshold)
+
+    def assistant(self) -> Assistant:
+        """For the language server."""
+        from apprentice.serve.lsp.editor import Assistant
+
+        memory = self.memory
+        return Assistant(
+            name=self.name, suggester=self.suggester(), fingerprint=self.fingerprint,
+            remember=None if memory is None else lambda edits: remember(memory, edits, _redactor()),
+        )  # fmt: skip
 
 
 def find_home(start: Path, out: Path | None) -> Home:
@@ -86,6 +101,14 @@ def follow(
     slot: Slot, out: Path | None, *, say: Callable[[str], None], every_s: float = 2.0, config: EngineConfig = DEFAULTS
 ) -> threading.Thread:
     """Looks every few seconds, in a thread of its own, whether `learn` has put another model in its place, and serves that."""
+    return watch(lambda: slot.model.fingerprint, lambda loaded: slot.replace(loaded.served()), out, say=say, every_s=every_s, config=config)
+
+
+def watch(
+    served: Callable[[], str | None], put: Callable[[Loaded], None], out: Path | None, *, say: Callable[[str], None],
+    every_s: float = 2.0, config: EngineConfig = DEFAULTS,
+) -> threading.Thread:  # fmt: skip
+    """The same for whatever serves: `served` says the fingerprint of what is served, `put` gets what takes its place."""
     home = find_home(Path.cwd(), out)
 
     def look() -> None:
@@ -96,9 +119,10 @@ def follow(
                 continue
             try:
                 current = Current.find(home)
-                if current is not None and current.quantized_hash != slot.model.fingerprint:
-                    slot.replace(load(None, home.folder, config=config).served())
-                    say(f"serving {slot.model.name} from now on")
+                if current is not None and current.quantized_hash != served():
+                    loaded = load(None, home.folder, config=config)
+                    put(loaded)
+                    say(f"serving {loaded.name} from now on")
                 seen = now
             except Exception as error:  # noqa: BLE001 - the server goes on, whatever it is
                 # Tried again: while `learn` ends there may be too little memory for another model.
@@ -135,7 +159,12 @@ def latest_edits(path: Path, lines: list[str]) -> tuple[str, list[Edit]]:
     return path.as_posix(), []
 
 
-def remember(memory: Memory, edits: list[Edit], redactor: Redactor) -> None:
+def uncommitted(path: Path, lines: list[str]) -> list[Edit]:
+    """What was changed in a file since the last commit."""
+    return latest_edits(path, lines)[1]
+
+
+def remember(memory: Memory, edits: Sequence[Edit], redactor: Redactor) -> None:
     """Add uncommitted edits to a loaded memory, redacted like everything in it."""
     for edit in edits:
         old, new, above, below = (
@@ -158,6 +187,11 @@ def make_mixture(memory: Memory) -> MakeMixture:
             )  # fmt: skip
 
     return make
+
+
+@functools.cache
+def _redactor() -> Redactor:
+    return Redactor()
 
 
 def _committed(git: Git, name: str) -> str | None:

@@ -10,7 +10,7 @@ goes on. Confidence is the product of the model's own token probabilities, which
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -66,8 +66,11 @@ class Suggester:
         self._generator, self._tokenizer, self._memory = generator, tokenizer, memory
         self._threshold, self._config = threshold, config or PromptConfig()
 
-    def edit(self, place: Place, recent: Sequence[Edit] = (), *, why: bool = False) -> Suggestion | None:
-        """The replacement of the region; None where the model gave none in our form."""
+    def edit(
+        self, place: Place, recent: Sequence[Edit] = (), *, why: bool = False, is_wanted: Callable[[], bool] = lambda: True
+    ) -> Suggestion | None:
+        """The replacement of the region; None where the model gave none in our form. `is_wanted` is asked at every token; where it
+        says no, what comes back means nothing."""
         prompt = next_edit_prompt(self._tokenizer, place, recent, self._config)
         prompt_ids = self._tokenizer.encode(prompt.text)
         mixture = None
@@ -77,7 +80,12 @@ class Suggester:
                 prompt_ids=prompt_ids,
             )  # fmt: skip
         request = Request(prompt_ids=prompt_ids, max_tokens=EDIT_TOKENS, mixture=mixture)
-        sample = self._generator.generate([request], on_token=UntilEndMark())[0]
+        until_end = UntilEndMark()
+
+        def goes_on(index: int, token_id: int, text: str) -> bool:
+            return is_wanted() and until_end(index, token_id, text)
+
+        sample = self._generator.generate([request], on_token=goes_on)[0]
         try:
             new = parse_target(sample.text)
         except EditFormatError:
@@ -85,9 +93,11 @@ class Suggester:
         return self._suggestion(place, new, sample, why=why)
 
     def line(
-        self, place: Place, line_start: str, line_rest: str = "", recent: Sequence[Edit] = (), *, why: bool = False
-    ) -> Suggestion:
-        """How a line goes on at the cursor. `place` is that line; `line_rest` stands behind the cursor and stays."""
+        self, place: Place, line_start: str, line_rest: str = "", recent: Sequence[Edit] = (), *, why: bool = False,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Suggestion:  # fmt: skip
+        """How a line goes on at the cursor. `place` is that line; `line_rest` stands behind the cursor and stays. `is_wanted`: as
+        for `edit`."""
         prompt = completion_prompt(self._tokenizer, place, line_start, recent, self._config)
         text, must_start_with = heal(self._tokenizer, prompt.text)
         prompt_ids = self._tokenizer.encode(text)
@@ -102,7 +112,7 @@ class Suggester:
         request = Request(
             prompt_ids=prompt_ids, max_tokens=limit, stop_texts=("\n",), must_start_with=must_start_with, mixture=mixture
         )
-        sample = self._generator.generate([request])[0]
+        sample = self._generator.generate([request], on_token=lambda *_: is_wanted())[0]
         new = line_start + completion_text(sample.text, place.path, line_rest) + line_rest
         return self._suggestion(place, [new], sample, why=why)
 

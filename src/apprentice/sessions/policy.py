@@ -40,6 +40,7 @@ TERMS = {
         ),
         # Clause 1.5 (v): no model that competes with Cursor may be trained on its suggestions.
         Terms(source="cursor", vendor="Anysphere", link="https://cursor.com/terms-of-service", read="2026-11-28"),
+        Terms(source="editor", vendor="the one who recorded it", link="", read=""),
         Terms(source="specstory", vendor="that of the assistant that was recorded", link="", read=""),
         Terms(source="aider", vendor="that of the model that was used", link="", read=""),
         Terms(source="swe_agent", vendor="that of the model that was used", link="", read=""),

@@ -25,6 +25,7 @@ from apprentice.sessions.readers.aider import Aider
 from apprentice.sessions.readers.atif import Atif
 from apprentice.sessions.readers.claude_code import ClaudeCode
 from apprentice.sessions.readers.cursor import Cursor
+from apprentice.sessions.readers.editor import Editor
 from apprentice.sessions.readers.specstory import SpecStory
 from apprentice.sessions.readers.swe_agent import SweAgent
 from apprentice.sessions.store import SessionsWriter
@@ -53,7 +54,7 @@ class Reader(Protocol):
     def read(self, path: Path, sink: Sink) -> Iterator[Session]: ...
 
 
-READERS: tuple[type[Reader], ...] = (ClaudeCode, Cursor, SpecStory, Aider, Atif, SweAgent)
+READERS: tuple[type[Reader], ...] = (Editor, ClaudeCode, Cursor, SpecStory, Aider, Atif, SweAgent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,47 @@
+"""Where a session in the editor is written down, and whose names are taken out of it.
+
+    folder at hand --> its repository, the folder of its runs, the authors of its history --> Recorder
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from pathlib import Path
+
+from apprentice.core.errors import InputError
+from apprentice.learn.loading import find_home
+from apprentice.learn.run import Home
+from apprentice.repository.git import Git
+from apprentice.serve.lsp.documents import repository_of
+from apprentice.serve.lsp.recording import FOLDER, Recorder
+from apprentice.sessions.authors import trailers
+from apprentice.sessions.commits import parse_commit
+from apprentice.text.people import Known
+from apprentice.text.redaction import RedactionPolicy, Redactor
+
+MAX_COMMITS = 3000
+"""Newest ones whose authors are known by name."""
+_MAX_COMMIT_BYTES = 1 << 20
+
+
+def recorder(folder: Path, out: Path | None = None) -> Recorder:
+    """For a session in `folder`. `out`: the folder of the runs, in place of `.apprentice` there or above."""
+    root = repository_of(folder / "any") or folder
+    home = Home.create(find_home(folder, out).folder)
+    scanner = Redactor(RedactionPolicy(known=Known.here(_people(root))))
+    return Recorder(home.folder / FOLDER, root, scanner, repository=root.name)
+
+
+def _people(root: Path) -> set[tuple[str, str]]:
+    """Names and addresses in the history; none where there is no history."""
+    found: set[tuple[str, str]] = set()
+    with contextlib.suppress(InputError):
+        git = Git.open(root)
+        with git.objects() as objects:
+            for link in itertools.islice(git.commits(git.head()), MAX_COMMITS):
+                data = objects.read(link.commit, kind="commit", max_bytes=_MAX_COMMIT_BYTES).data
+                if data is not None:
+                    facts = parse_commit(data)
+                    found |= {(person.name, person.email) for person in (facts.author, facts.committer, *trailers(facts.message))}
+    return found

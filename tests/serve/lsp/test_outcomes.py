@@ -1,0 +1,347 @@
+"""What becomes of a suggestion, as an editor tells it, and that what was rejected never comes back."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from tests.serve.lsp.conftest import ACCEPT, REJECT, Buffer, Start, Talk
+
+TEXT = "def add(a, b):\n    return a\n\nprint(add(1, 2))\n"
+HERE = TEXT.index("return a") + len("return a")
+LINE = "    return a + b"
+
+
+def ready(start: Start, said: Any = None, **options: Any) -> tuple[Talk, Buffer]:
+    talk = start({"    return a": " + b"} if said is None else said, record=True, **options)
+    return talk, talk.buffer(TEXT)
+
+
+def offered(buffer: Buffer, at: int = HERE) -> dict[str, Any]:
+    item = buffer.complete(at)
+    assert item is not None
+    return item
+
+
+def test_accepted_and_saved_is_kept(start: Start) -> None:
+    talk, buffer = ready(start)
+    buffer.accept(offered(buffer))
+    assert buffer.text.split("\n")[1] == LINE
+    assert talk.outcomes == []
+    buffer.type(0, "# first\n")
+    buffer.save()
+    assert talk.outcomes == [(LINE, "kept")]
+    buffer.save()
+    assert len(talk.outcomes) == 1
+
+
+@pytest.mark.parametrize("order", ["change first", "command first", "as a notification"])
+def test_the_command_and_the_change_come_in_any_order(start: Start, order: str) -> None:
+    talk, buffer = ready(start)
+    item = offered(buffer)
+    if order == "command first":
+        talk.client.request("workspace/executeCommand", item["command"])
+        buffer.put(item)
+    else:
+        buffer.put(item)
+        if order == "as a notification":
+            talk.client.notify("workspace/executeCommand", item["command"])
+        else:
+            talk.client.request("workspace/executeCommand", item["command"])
+    buffer.type(len(buffer.text), "\n")
+    buffer.close()
+    assert talk.outcomes == [(LINE, "kept")]
+    # The model wrote it: no edit of the developer has it.
+    edits = [(event["author"]["kind"], event["hunks"][0]["new"]) for event in talk.recorded if event["type"] == "edit"]
+    assert edits == [("assistant", [LINE]), ("developer", [""])]
+
+
+def test_accepted_and_changed_before_the_next_save_is_changed(start: Start) -> None:
+    talk, buffer = ready(start)
+    buffer.accept(offered(buffer))
+    at = buffer.text.index("+ b")
+    buffer.replace(at, at + 1, "*")
+    buffer.save()
+    assert talk.outcomes == [(LINE, "changed")]
+
+
+def test_changes_around_the_accepted_lines_do_not_count(start: Start) -> None:
+    talk, buffer = ready(start)
+    buffer.accept(offered(buffer))
+    buffer.replace(0, 0, "# one\n# two\n")
+    end = buffer.text.index(LINE) + len(LINE)
+    buffer.replace(end, end, "\n    # below")
+    buffer.replace(end, end + len("\n    # below"), "")
+    start_of_line = buffer.text.index(LINE)
+    buffer.replace(start_of_line, start_of_line, "    # above\n")
+    buffer.save()
+    assert talk.outcomes == [(LINE, "kept")]
+
+
+def test_changed_after_the_save_was_kept(start: Start) -> None:
+    talk, buffer = ready(start)
+    buffer.accept(offered(buffer))
+    buffer.save()
+    buffer.replace(HERE, HERE + 1, "")
+    buffer.save()
+    assert talk.outcomes == [(LINE, "kept")]
+
+
+def test_accepted_and_taken_back_is_undone_and_not_offered_again(start: Start) -> None:
+    talk, buffer = ready(start)
+    item = offered(buffer)
+    buffer.accept(item)
+    buffer.replace(HERE, HERE + len(item["insertText"]), "")
+    buffer.save()
+    assert talk.outcomes == [(LINE, "undone")]
+    # Neither is it after something else was done: it would undo nothing, but was undone.
+    buffer.type(0, "x")
+    assert buffer.complete(HERE + 1) is None
+
+
+def test_something_else_typed_there_is_rejected(start: Start) -> None:
+    talk, buffer = ready(start)
+    offered(buffer)
+    buffer.type(HERE, "z")
+    assert talk.outcomes == [(LINE, "rejected")]
+
+
+def test_a_line_break_instead_is_rejected(start: Start) -> None:
+    talk, buffer = ready(start)
+    offered(buffer)
+    buffer.replace(HERE, HERE, "\n    ")
+    assert talk.outcomes == [(LINE, "rejected")]
+
+
+def test_an_editor_may_say_that_it_was_rejected(start: Start) -> None:
+    talk, buffer = ready(start)
+    item = offered(buffer)
+    talk.client.request("workspace/executeCommand", {"command": REJECT, "arguments": item["command"]["arguments"]})
+    assert talk.outcomes == [(LINE, "rejected")]
+    assert buffer.complete(HERE) is None
+
+
+def leave_by_typing_elsewhere(talk: Talk, buffer: Buffer) -> None:
+    buffer.type(0, "# ")
+
+
+def leave_by_closing(talk: Talk, buffer: Buffer) -> None:
+    buffer.close()
+
+
+def leave_by_deleting(talk: Talk, buffer: Buffer) -> None:
+    buffer.replace(HERE - 1, HERE, "")
+
+
+def leave_by_reopening(talk: Talk, buffer: Buffer) -> None:
+    buffer.open()
+
+
+@pytest.mark.parametrize("leave", [leave_by_typing_elsewhere, leave_by_closing, leave_by_deleting, leave_by_reopening])
+def test_shown_and_left_is_ignored(start: Start, leave: Any) -> None:
+    talk, buffer = ready(start)
+    offered(buffer)
+    leave(talk, buffer)
+    assert talk.outcomes == [(LINE, "ignored")]
+
+
+def test_shown_when_the_session_ends_is_ignored(start: Start) -> None:
+    talk, buffer = ready(start)
+    offered(buffer)
+    talk.client.request("shutdown")
+    assert talk.recorder is not None
+    (file,) = talk.recorder.folder.glob("*.jsonl")
+    assert '"outcome":"ignored"' in file.read_text()
+
+
+def test_another_suggestion_in_its_place_leaves_it_and_the_same_does_not(start: Start) -> None:
+    talk, buffer = ready(start, {"    return a": " + b", "print(add(1, 2))": "  # 3"})
+    first = offered(buffer)
+    again = offered(buffer)
+    assert first["command"]["arguments"] == again["command"]["arguments"]
+    assert talk.outcomes == []
+    offered(buffer, TEXT.index("2))") + 3)
+    assert talk.outcomes == [(LINE, "ignored")]
+
+
+def test_typing_what_is_suggested_follows_the_suggestion(start: Start) -> None:
+    talk, buffer = ready(start, {"    return a": " + b", "    return a ": "+ b", "    return a +": " b"})
+    first = offered(buffer)
+    item = first
+    for number, character in enumerate(" +"):
+        buffer.type(HERE + number, character)
+        item = offered(buffer, HERE + number + 1)
+        assert item["command"]["arguments"] == first["command"]["arguments"]
+    assert item["insertText"] == " b"
+    buffer.accept(item)
+    buffer.save()
+    assert talk.outcomes == [(LINE, "kept")]
+    buffer.close()
+    edits = [(event["author"]["kind"], event["hunks"][0]["new"]) for event in talk.recorded if event["type"] == "edit"]
+    assert edits == [("developer", ["    return a +"]), ("assistant", [LINE])]
+
+
+def test_typed_by_hand_to_the_end_is_ignored(start: Start) -> None:
+    talk, buffer = ready(start)
+    offered(buffer)
+    buffer.type(HERE, " + b")
+    buffer.save()
+    assert talk.outcomes == []
+    buffer.close()
+    assert talk.outcomes == [(LINE, "ignored")]
+    assert [event["author"]["kind"] for event in talk.recorded if event["type"] == "edit"] == ["developer"]
+
+
+def test_brackets_that_the_editor_closes_are_no_rejection(start: Start) -> None:
+    talk, buffer = ready(start, {"    return a": '.get("x", [1])'})
+    offered(buffer)
+    buffer.type(HERE, ".get")
+    buffer.replace(HERE + 4, HERE + 4, "()")
+    buffer.replace(HERE + 5, HERE + 5, '""')
+    buffer.type(HERE + 6, "x")
+    assert talk.outcomes == []
+    buffer.type(HERE + 7, "y")
+    assert talk.outcomes == [('    return a.get("x", [1])', "rejected")]
+
+
+def test_a_part_that_was_accepted_and_left_is_changed(start: Start) -> None:
+    talk, buffer = ready(start)
+    item = offered(buffer)
+    buffer.replace(HERE, HERE, " +")
+    talk.client.notify("textDocument/didPartiallyAcceptCompletion", {"item": item, "acceptedLength": 2})
+    buffer.type(len(buffer.text), "\n")
+    assert talk.outcomes == [(LINE, "changed")]
+    buffer.close()
+    edits = [(event["author"]["kind"], event["hunks"][0]["new"]) for event in talk.recorded if event["type"] == "edit"]
+    assert edits[0] == ("assistant", ["    return a +"])
+
+
+def test_part_after_part_until_all_is_accepted_is_kept(start: Start) -> None:
+    talk, buffer = ready(start, {"    return a": " + '😀' + b"})
+    item = offered(buffer)
+    buffer.replace(HERE, HERE, " + '😀'")
+    # The length is counted from the beginning of the text, in UTF-16.
+    talk.client.notify("textDocument/didPartiallyAcceptCompletion", {"item": item, "acceptedLength": 7})
+    buffer.replace(HERE + 6, HERE + 6, " + b")
+    talk.client.notify("textDocument/didPartiallyAcceptCompletion", {"item": item, "acceptedLength": 11})
+    buffer.save()
+    assert talk.outcomes == [("    return a + '😀' + b", "kept")]
+    buffer.close()
+    assert {event["author"]["kind"] for event in talk.recorded} == {"assistant"}
+
+
+def test_what_an_editor_never_showed_has_no_outcome(start: Start) -> None:
+    talk, buffer = ready(start, {"    return a": " + b", "    return az": "oo", "print(add(1, 2))": "  # 3"})
+    item = offered(buffer)
+    talk.client.notify("textDocument/didShowCompletion", {"item": item})
+    buffer.type(HERE, "z")
+    assert talk.outcomes == [(LINE, "rejected")]
+    # This editor says what it shows, and says nothing of the next one.
+    offered(buffer, HERE + 1)
+    buffer.type(HERE + 1, "q")
+    assert len(talk.outcomes) == 1
+    item = offered(buffer, buffer.text.index("2))") + 3)
+    buffer.accept(item)
+    buffer.save()
+    assert [outcome for _, outcome in talk.outcomes] == ["rejected", "kept"]
+
+
+def test_a_next_edit_is_followed_too(start: Start) -> None:
+    talk, buffer = ready(start, {"    return a": LINE, "print(add(1, 2))": "print(add(3, 4))", "": None})
+    edit = buffer.edit(HERE)
+    assert edit is not None
+    talk.client.notify("textDocument/didShowInlineEdit", {"item": {"command": {"arguments": edit["command"]["arguments"]}}})
+    buffer.accept(edit)
+    buffer.save()
+    other = buffer.edit(buffer.text.index("print"))
+    assert other is not None
+    talk.client.notify("textDocument/didShowInlineEdit", {"item": {"command": other["command"]}})
+    at = buffer.text.index("1, 2")
+    buffer.replace(at, at + 1, "7")
+    assert talk.outcomes == [(LINE, "kept"), ("print(add(3, 4))", "rejected")]
+
+
+def test_a_line_that_was_taken_out_by_an_edit_is_kept_out(start: Start) -> None:
+    talk = start({"gone": None}, record=True)
+    buffer = talk.buffer("a\nb\ngone\nc\nd\n")
+    edit = buffer.edit(5)
+    assert edit is not None
+    buffer.accept(edit)
+    assert buffer.text == "a\nb\nc\nd\n"
+    buffer.save()
+    buffer.close()
+    change, suggestion = talk.recorded
+    assert (suggestion["edit"]["old"], suggestion["edit"]["new"], suggestion["outcome"]) == (["gone"], [], "kept")
+    assert (change["author"]["kind"], change["hunks"][0]["old"]) == ("assistant", ["gone"])
+
+
+def test_what_takes_the_last_edit_back_is_not_offered(start: Start) -> None:
+    talk = start({"value = tw": "o", "value = two": "value = one", "value = o": "ne"})
+    buffer = talk.buffer("# top\nvalue = one\n")
+    buffer.replace(14, 17, "two")
+    assert buffer.edit(14) is None
+    buffer.replace(14, 17, "o")
+    assert buffer.complete(15) is None
+    assert len(talk.generator.requests) == 2
+
+
+ALPHABET = "abc 1"
+
+
+@pytest.mark.parametrize("kind", ["completion", "edit"])
+def test_what_was_rejected_never_comes_back(start: Start, kind: str) -> None:
+    """200 random developers and suggestions: whatever they do meanwhile, what they rejected at a line is not offered there."""
+    talk = start(lambda line: f"{line}{_says(line)}" if kind == "edit" else _says(line))
+    came_back = rejections = offers = 0
+    for seed in range(100):
+        choose = random.Random(seed)
+        buffer = talk.buffer("".join(f"{choose.choice(ALPHABET) * 2}\n" for _ in range(3)), f"{kind}-{seed}.py")
+        rejected: set[tuple[str, str]] = set()
+        for _ in range(12):
+            line = choose.randrange(3)
+            at = sum(len(one) + 1 for one in buffer.text.split("\n")[:line])
+            end = at + len(buffer.text.split("\n")[line])
+            old = buffer.text[at:end]
+            item = buffer.complete(end) if kind == "completion" else buffer.edit(end)
+            if item is None:
+                _do_something(choose, buffer, at, end)
+                continue
+            offers += 1
+            new = old + item["insertText"] if kind == "completion" else item["text"]
+            came_back += (old, new) in rejected
+            typed = choose.choice([character for character in ALPHABET if not new.startswith(old + character)])
+            buffer.type(end, typed)
+            rejected.add((old, new))
+            rejections += 1
+            # Often back to where it was: there it must not come again.
+            if choose.random() < 0.8:
+                buffer.replace(end, end + 1, "")
+            _do_something(choose, buffer, at, end)
+        buffer.close()
+    assert came_back == 0
+    assert rejections > 200
+    assert offers == rejections
+
+
+def _says(line: str) -> str:
+    """Always the same at the same line, as a greedy model."""
+    choose = random.Random(line)
+    return "".join(choose.choice(ALPHABET.strip()) for _ in range(choose.randrange(1, 4)))
+
+
+def _do_something(choose: random.Random, buffer: Buffer, at: int, end: int) -> None:
+    what = choose.randrange(5)
+    if what == 0:
+        buffer.save()
+    elif what == 1:
+        buffer.replace(len(buffer.text), len(buffer.text), "z\n")
+    elif what == 2 and end > at + 1:
+        buffer.replace(end - 1, end, "")
+
+
+def test_the_accept_command_of_nothing_known_does_nothing(start: Start) -> None:
+    talk, buffer = ready(start)
+    for arguments in (None, [], ["x"], [{"a": 1}, 2]):
+        assert talk.client.request("workspace/executeCommand", {"command": ACCEPT, "arguments": arguments}) is True
+    assert talk.recorded == []
