@@ -36,6 +36,7 @@ COMMANDS = (
     Command("sessions read", "apprentice.cli.sessions:read", "Read repositories and exported histories, without secrets"),
     Command("sessions discover", "apprentice.cli.sessions:discover", "Show which sessions lie on this machine; read none"),
     Command("sessions show", "apprentice.cli.sessions:show", "Show the newest sessions as they will be learned from"),
+    Command("sessions outcomes", "apprentice.cli.sessions:outcomes", "Show what became of the edits that assistants made"),
     Command("sessions export", "apprentice.cli.sessions:export", "Write sessions as one file"),
     Command("examples show", "apprentice.cli.examples:show", "Show examples and what of them carries loss"),
     Command("train sft", "apprentice.cli.train:sft", "Fine-tune a base on examples"),
