@@ -71,6 +71,11 @@ class Talk:
     def run(self, minute: float, command: str, *, exit_code: int = 0) -> Talk:
         return self._use(minute, Use(name="Bash", arguments="{}", kind="shell", command=command, exit_code=exit_code))
 
+    def take(self, minute: float, path: str, new: str) -> Talk:
+        """An edit that was offered, and that the developer took as it was."""
+        self._acts.append(lambda made: made.offered([Change(path=path, old="", new=new)], "kept", START + 60 * minute, 0))
+        return self
+
     def touch(self, minute: float, path: str) -> Talk:
         """An edit of which only the file is known."""
         return self.edit(minute, path, "", "")
@@ -135,7 +140,8 @@ def test_an_edit_that_stands_in_the_newest_tree_survived(engine: Any, judged: Ju
 
 def test_an_edit_that_later_work_replaced_was_kept(engine: Any, judged: Judge) -> None:
     commit = engine.commit("Talk more", main_py=TALKATIVE)
-    later = engine.commit("Whisper", main_py=TALKATIVE.replace("shout(letter.upper(), volume=11)", "whisper(letter)").replace("sorted(name)", "set(name)"))
+    quiet = TALKATIVE.replace("shout(letter.upper(), volume=11)", "whisper(letter)").replace("sorted(name)", "set(name)")
+    later = engine.commit("Whisper", main_py=quiet)
     (found,) = judged([engine], Talk().edit(1.5, ROOT + "main.py", "", LOUD))
     assert (found.outcome, found.committed, found.newest) == ("kept", 1.0, 0.0)
     assert seen(found) == {"commit": commit, "gone": later}
@@ -149,8 +155,7 @@ def test_blanks_at_the_ends_of_lines_do_not_count(engine: Any, judged: Judge) ->
 
 def test_what_the_developer_changed_is_told_with_the_lines_that_stand_there_instead(engine: Any, judged: Judge) -> None:
     three = LOUD + "    rest(seconds=len(name))\n"
-    committed = TALKATIVE.replace("volume=11", "volume=3").replace(LOUD.split("\n")[0], LOUD.split("\n")[0]) + "\n"
-    commit = engine.commit("Talk", main_py=committed.replace("volume=3)\n", "volume=3)\n    rest(seconds=len(name))\n"))
+    commit = engine.commit("Talk", main_py=TALKATIVE.replace(LOUD, three).replace("volume=11", "volume=3"))
     old = '    words = ["hello", name]\n'
     (found,) = judged([engine], Talk().edit(1.5, "main.py", old, old + three))
     assert (found.outcome, found.by, found.committed) == ("changed", "developer", 0.667)
@@ -224,6 +229,13 @@ def test_what_the_developer_rejected_or_changed_at_once_is_taken_from_the_sessio
     assert (second.kind, second.outcome, second.by) == ("suggestion", "changed", "developer")
     assert [(change.old, change.new) for change in second.changes] == [((('    words = ["hey", name]'),), (new.strip("\n"),))]
     assert (third.kind, third.outcome) == ("edit", "survived")
+
+
+def test_a_suggestion_that_was_taken_is_looked_for_like_an_edit(engine: Any, judged: Judge) -> None:
+    commit = engine.commit("Talk more", main_py=TALKATIVE)
+    first, second = judged([engine], Talk(source="cursor").take(1.5, "main.py", LOUD))
+    assert [(each.kind, each.recorded, each.outcome) for each in (first, second)] == [("suggestion", "kept", "survived"), ("edit", "", "survived")]
+    assert seen(first)["commit"] == commit
 
 
 def test_an_edit_that_the_file_was_committed_without_is_undone(engine: Any, judged: Judge) -> None:
@@ -410,7 +422,8 @@ def test_the_repository_is_told_by_its_name_and_else_by_the_lines(engine: Any, n
 
 def test_a_file_outside_the_repository_is_not_taken_for_one_in_it(engine: Any, judged: Judge) -> None:
     engine.commit("Talk", main_py=TALKATIVE, notes_md="# Plan\n\nShout every letter of the name\n")
-    plan = Talk().edit(1.5, ROOT + "main.py", "", LOUD).edit(1.6, "/home/ada/.claude/plans/x.md", "", "# Plan\n\nShout every letter of the name\n")
+    text = "# Plan\n\nShout every letter of the name\n"
+    plan = Talk().edit(1.5, ROOT + "main.py", "", LOUD).edit(1.6, "/home/ada/.claude/plans/x.md", "", text)
     other = Talk("b", repository="shop").touch(1.5, "/home/ada/shop/main.py")
     _, outside, foreign = judged([engine], plan.touch(1.7, "/home/ada/shop/main.py"), other)[:3]
     assert (outside.outcome, outside.reason) == ("unknown", NO_FILE)

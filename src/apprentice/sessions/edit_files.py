@@ -85,7 +85,8 @@ class EditFiles:
             best = nearest((len(fit.folder) for fit in known), default=0)
             files = tuple(fit.number for fit in known if len(fit.folder) == best)
             own = {self._names[repository] for repository in among}
-            is_below = any(part.casefold() in own for part in _parts(path)[:-1]) or any(_parts(path)[: len(folder)] == folder for folder in outer)
+            parts = _parts(path)
+            is_below = any(part.casefold() in own for part in parts[:-1]) or any(parts[: len(folder)] == folder for folder in outer)
             is_inside = bool(files) or is_below if _is_absolute(path) else bool(folders) or bool(self.named(name))
             found[path] = Meant(files, is_inside, bool(fits) or not folders)
         return found

@@ -31,6 +31,8 @@ MIN_WEIGHT = 0.5
 MIN_WEIGHT_ELSEWHERE = 1.5
 MIN_LINES_ELSEWHERE = 2
 MIN_SHARE_ELSEWHERE = 0.5
+_MOVED = 0.2
+"""Share of the lines that is no accident in another file of the newest tree: they were moved there."""
 _PAIR = 0.7
 """What a pair of lines tells, compared with a line."""
 _EXACT = 1.25
@@ -263,10 +265,9 @@ class Joiner:
     def _changes_of(self, file: int) -> tuple[list[_Change], list[float]]:
         """All changes of a file in order, and the latest time up to each."""
         if file not in self._changes:
-            found = sorted(
-                (_Change(path, touch) for path in self._paths[file] for touch in self._histories.touches[path] if not self.step(touch.step).is_start),
-                key=lambda one: (one.touch.step, not one.touch.in_tree, one.path),
-            )  # fmt: skip
+            all_of_it = (_Change(path, touch) for path in self._paths[file] for touch in self._histories.touches[path])
+            later = (one for one in all_of_it if not self.step(one.touch.step).is_start)
+            found = sorted(later, key=lambda one: (one.touch.step, not one.touch.in_tree, one.path))
             self._changes[file] = found, list(accumulate((self.step(one.touch.step).time for one in found), max))
         return self._changes[file]
 
@@ -355,7 +356,7 @@ class Joiner:
                     places[file][key] = (path, line)
         if not join.brought:
             return 1.0 - _sum(join.found, {key for file in files for key in places[file]}) / join.total, None
-        there = {file for file, weight in weights.items() if file in files or weight >= join.total / 2}
+        there = {file for file, weight in weights.items() if file in files or weight >= _MOVED * join.total}
         standing = {key for file in there for key in places[file]}
         if not standing:
             return 0.0, None

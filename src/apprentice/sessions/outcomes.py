@@ -6,8 +6,8 @@
 An edit and a commit are joined by their lines, see `edit_joins`. Time decides only between commits that brought the same lines:
 the window of 90 days is as long as a branch may wait to be merged, and ends what somebody else may have written anew. Where of an
 edit only the file is known, the next commit of that file within 7 days is named, as `committed`: nothing is said of lines. In the
-230 sessions of getspecstory/specstory-cli 99.7% of such edits that were followed by a commit of their file were so within 5.4 days,
-the others after 12 days and more: another piece of work.
+230 sessions of specstoryai/getspecstory 99.6% of the edits that were followed by a commit of their file were so within 5.4 days, the
+others after 12 days and more: another piece of work.
 
     undone      in the session: rejected, taken back by a later edit or by a git command; or the file was committed without it
     superseded  the assistant itself wrote other lines there before they were committed
@@ -25,9 +25,11 @@ only by the trees that they leave.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import msgspec
@@ -85,7 +87,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     line: int = -1
     """0-based; -1 where it is not known."""
     time: float = 0.0
-    """Seconds since 1970, UTC."""
+    """Seconds since 1970, UTC; of a tree, that of the commit that starts from it."""
 
 
 class EditOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -207,6 +209,8 @@ class _Judging:
         for item in (item for talk in talks for item in talk.items if isinstance(item.event, EditEvent)):
             for file in {histories.file(path) for path in item.files}:
                 self._of_file[file].append(item)
+        for items in self._of_file.values():
+            items.sort(key=_order)
 
     def of_talk(self, talk: _Talk) -> Iterator[EditOutcome]:
         later = LaterEdits([(item.position, item.event) for item in talk.items if isinstance(item.event, EditEvent)])
@@ -303,7 +307,8 @@ class _Judging:
             return _with(first, reason=self._why_not(question, item, NOT_COMMITTED))
         evidence = [self._file_evidence(touched, what="file")]
         if touched.or_commit:
-            evidence.append(Evidence(what="file", commit=self._joiner.step(touched.touch.step).revision, path=evidence[0].path, time=evidence[0].time))
+            step = self._joiner.step(touched.touch.step)
+            evidence.append(Evidence(what="file", commit=step.revision, path=evidence[0].path, time=step.time))
         confidence = (0.8 if evidence[0].time - question.time <= DAY_S else 0.6) * (1.0 if touched.is_sure else 0.8)
         return _with(
             first, outcome="committed", confidence=round(confidence, 2), repository=self._histories.paths[touched.path][0],
@@ -325,12 +330,12 @@ class _Judging:
     def _changed_by(self, item: _Item, step: int, path: int, missing: frozenset[int]) -> By:
         """Who may have changed these lines of the file before that step."""
         until = self._joiner.step(step)
-        own = (item.event.time, item.talk, item.position)
         # Of a file that was moved nobody knows which edits came between; and a commit of an assistant may hold its own changes.
         is_known = until.author != "assistant" and self._histories.file(path) in {self._histories.file(one) for one in item.files}
-        for other in self._of_file[self._histories.file(path)]:
-            if not own < (other.event.time, other.talk, other.position) or other.event.time > until.time:
-                continue
+        others = self._of_file[self._histories.file(path)]
+        for other in islice(others, bisect_right(others, _order(item), key=_order), None):
+            if other.event.time > until.time:
+                break
             if not other.hunks:
                 is_known = False
             elif isinstance(other.event, EditEvent) and is_whole(other.event) and missing - {unit.line for unit in other.asked.new}:
@@ -356,6 +361,10 @@ class _Judging:
         commit = step.parent if touched.touch.in_tree else step.revision
         seen = "tree" if what == "file" and touched.touch.in_tree else what
         return Evidence(what=seen, commit=commit, path=self._histories.paths[touched.path][1], time=step.time)
+
+
+def _order(item: _Item) -> tuple[float, int, int]:
+    return item.event.time, item.talk, item.position
 
 
 def _with(outcome: EditOutcome, /, **fields: Any) -> EditOutcome:
