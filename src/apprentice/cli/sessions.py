@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 
 SHOWN_LINES = 12
 """Of each edit, unless all are asked for."""
+OUTCOME_WORDS = {
+    "survived": "committed as written, stands in the newest tree",
+    "kept": "committed as written, replaced by later work",
+    "changed": "committed with other lines in its place",
+    "reverted": "committed, then taken back by a later commit",
+    "undone": "rejected or taken back before it was committed",
+    "superseded": "overtaken by a later edit of the assistant",
+    "committed": "its file was committed next; its lines are not known",
+}
+"""What each outcome means, in the table."""
 
 
 def read(*paths: Path, out: Path = Path(".apprentice/sessions"), limit_commits: int = 3000, json: JsonFlag = False) -> None:
@@ -128,6 +138,31 @@ def _forgotten(value: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
+def outcomes(folder: Path = Path(".apprentice/sessions"), /, *, json: JsonFlag = False) -> None:
+    """Show what became of the edits that assistants made: kept, changed, undone, reverted.
+
+    Parameters
+    ----------
+    folder
+        Folder of sessions: conversations, and the histories of the repositories that they are about.
+    """
+    import msgspec
+
+    from apprentice.core.progress import Progress
+    from apprentice.sessions import outcome_counts
+    from apprentice.sessions.outcomes import OutcomesConfig, judge
+    from apprentice.sessions.store import Sessions
+
+    sessions = Sessions.open(folder)
+    with Progress() as progress:
+        found = judge(sessions, OutcomesConfig(), progress)
+    rows = outcome_counts.count(found)
+    value = {"summary": msgspec.to_builtins(rows), "outcomes": msgspec.to_builtins(found)} if json else {}
+    print_result(value, json_output=json, text=lambda: "\n\n".join(map(_counts, rows)) or "no edits of assistants are in these sessions")
+    if not json:
+        print_next(f"apprentice sessions outcomes {shlex.quote(str(folder))} --json")
+
+
 def export(
     folder: Path = Path(".apprentice/sessions"), /, *, to: Path, form: Literal["bundle", "messages", "atif", "traces"] = "bundle",
     learn_from: tuple[str, ...] = (), newest: int | None = None, conversations: bool = True, max_bytes: int | None = None,
@@ -218,6 +253,21 @@ def _exported(value: dict[str, Any], *, has_histories: bool) -> str:
         lines.append("histories are no conversations and are not in it: `--form bundle` has them")
     lines += [f"terms of {terms['source']}: {' '.join(filter(None, (terms['vendor'], terms['link'])))}" for terms in value["terms"]]
     return "\n".join(terminal_safe(line, single_line=True) for line in lines)
+
+
+def _counts(row: object) -> str:
+    """The outcomes of one source and agent as a table."""
+    from apprentice.sessions.outcome_counts import OutcomeCounts
+
+    assert isinstance(row, OutcomeCounts)
+    edits, sessions = (f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in ((row.num_edits, row.kind), (row.num_sessions, "session")))
+    lines = [f"{_name(row.source)}, {_name(row.agent)}: {edits} of {sessions}"]
+    for name, number in row.counts.items():
+        share = row.shares[name]
+        lines.append(f"  {name:<11} {number:>7,}  {share.value:>6.1%} ({share.low:.1%} to {share.high:.1%})  {OUTCOME_WORDS.get(name, '')}".rstrip())
+        parts = {"unknown": row.reasons, "changed": {f"by {who}": n for who, n in row.changed_by.items()}}.get(name, {})
+        lines += [f"    {part} {n:,}" for part, n in parts.items()]
+    return "\n".join(lines)
 
 
 def _session(session: object, whole: bool) -> str:

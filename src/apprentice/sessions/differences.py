@@ -59,7 +59,7 @@ def _parts(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, i
     An overlap is long enough for the context of an edit on either side of it, and for edits on both sides not to meet."""
     i0 = j0 = 0
     cut = -_PART_LINES
-    for i, j in _anchors(old, new):
+    for i, j in anchors(old, new):
         around = CONTEXT_LINES
         enough = i - cut >= _PART_LINES and i >= around and j >= around
         if enough and old[i - around : i + around + 1] == new[j - around : j + around + 1]:
@@ -68,7 +68,7 @@ def _parts(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, i
     yield i0, len(old), j0, len(new)
 
 
-def _anchors(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
+def anchors(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
     """Places of lines that stand once in each text, as many as keep their order (a longest increasing subsequence)."""
     in_old, in_new = Counter(old), Counter(new)
     places = {line: j for j, line in enumerate(new) if in_new[line] == 1}

@@ -95,6 +95,13 @@ def test_edits_know_what_the_file_says_of_them(tmp_path: Path, sink: Remembering
     assert sink.dropped["empty tool blocks"] == 1
 
 
+def test_fences_in_a_written_file_are_those_that_were_written(tmp_path: Path, sink: RememberingSink) -> None:
+    shown = "\n```markdown\nRun:\n\n\\```sh\nmake\n\\```\n```\n```text\nFile created successfully at: /doc/a.md\n```"
+    (session,) = read(tmp_path / "s.md", HEAD + user("go") + tool("write", "Write", shown), sink)
+    (edit,) = session.edits
+    assert sink.texts[str(edit.after_id)] == "Run:\n\n```sh\nmake\n```\n"
+
+
 def test_rejections_questions_plans_and_reads(tmp_path: Path, sink: RememberingSink) -> None:
     no = "The user doesn't want to proceed with this tool use. The tool use was rejected. To tell you how to proceed, the user said:\nleave it"
     text = HEAD + user("go")

@@ -56,6 +56,8 @@ _REJECTED = re.compile(r"\A(?:The user doesn't want to (?:proceed with this tool
 _USER_SAID = "To tell you how to proceed, the user said:\n"
 _NOTE = "\n\nNote: The user's next message"
 _ANSWER = "**Answer:**"
+_ESCAPED_FENCE = ("\\```", "```")
+"""Until August 2026 the fences in a file that is shown were escaped; since then the fence around it is longer."""
 _HUNK = re.compile(r"@@ -(\d{1,7})(?:,\d{1,7})? \+(\d{1,7})(?:,\d{1,7})? @@")
 _NUMBERED = re.compile(r"\s{0,12}(\d{1,7})[→\t]")
 _SHELLS = ("Bash", "Shell", "run_shell_command", "run_terminal_cmd", "exec_command", "shell", "shell_command")
@@ -408,7 +410,7 @@ def _changes(name: str, title: str, lines: Sequence[str], fences: Sequence[_Fenc
         yield Change(path=path, old="".join(one + "\n" for one in old), new="".join(one + "\n" for one in new), line=line)
     if hunks:
         return
-    shown = fences[0].text if fences and fences[0].text != result else ""
+    shown = fences[0].text.replace(*_ESCAPED_FENCE) if fences and fences[0].text != result else ""
     if name in ("Write", "write_file") and shown:
         creates = "created" in result[:20]
         yield Change(path=path, old="", new=shown.rstrip("\n") + "\n", creates=creates, line=0 if creates else UNKNOWN_LINE)
