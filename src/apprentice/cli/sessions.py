@@ -149,14 +149,14 @@ def outcomes(folder: Path = Path(".apprentice/sessions"), /, *, json: JsonFlag =
     import msgspec
 
     from apprentice.core.progress import Progress
-    from apprentice.sessions import outcome_counts
-    from apprentice.sessions.outcomes import OutcomesConfig, judge
+    from apprentice.sessions.outcomes import counts
+    from apprentice.sessions.outcomes.judging import OutcomesConfig, judge
     from apprentice.sessions.store import Sessions
 
     sessions = Sessions.open(folder)
     with Progress() as progress:
         found = judge(sessions, OutcomesConfig(), progress)
-    rows = outcome_counts.count(found)
+    rows = counts.count(found)
     value = {"summary": msgspec.to_builtins(rows), "outcomes": msgspec.to_builtins(found)} if json else {}
     print_result(value, json_output=json, text=lambda: "\n\n".join(map(_counts, rows)) or "no edits of assistants are in these sessions")
     if not json:
@@ -257,7 +257,7 @@ def _exported(value: dict[str, Any], *, has_histories: bool) -> str:
 
 def _counts(row: object) -> str:
     """The outcomes of one source and agent as a table."""
-    from apprentice.sessions.outcome_counts import OutcomeCounts
+    from apprentice.sessions.outcomes.counts import OutcomeCounts
 
     assert isinstance(row, OutcomeCounts)
     edits, sessions = (f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in ((row.num_edits, row.kind), (row.num_sessions, "session")))

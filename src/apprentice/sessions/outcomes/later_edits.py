@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from apprentice.sessions.conversation import UNKNOWN_LINE
-from apprentice.sessions.edit_joins import ALL
 from apprentice.sessions.events import EditEvent, Suggestion
-from apprentice.sessions.line_places import is_plain
+from apprentice.sessions.outcomes.edit_joins import ALL
+from apprentice.sessions.outcomes.line_places import is_plain
 from apprentice.text.edits import Edit
 
 _MAX_WHOLES = 20

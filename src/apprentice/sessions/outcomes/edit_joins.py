@@ -19,7 +19,7 @@ from itertools import accumulate, islice
 from typing import NamedTuple
 
 from apprentice.core.protocols import TextSource
-from apprentice.sessions.line_places import Histories, Place, Step, Touch, Unit
+from apprentice.sessions.outcomes.line_places import Histories, Place, Step, Touch, Unit
 from apprentice.text.edits import split_lines
 
 SLACK_S = 5.0

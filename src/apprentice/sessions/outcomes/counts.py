@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from apprentice.sessions.outcomes import EditOutcome
+from apprentice.sessions.outcomes.judging import EditOutcome
 
 _Z = 1.959964
 """Of 95%."""

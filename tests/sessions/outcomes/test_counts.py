@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from apprentice.sessions.outcome_counts import count, share
-from apprentice.sessions.outcomes import EditOutcome
+from apprentice.sessions.outcomes.counts import count, share
+from apprentice.sessions.outcomes.judging import EditOutcome
 
 
 def outcome(session: str, name: Any, *, agent: str = "claude", **fields: Any) -> EditOutcome:

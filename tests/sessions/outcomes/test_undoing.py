@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from apprentice.sessions.events import Author, Command, Provenance
-from apprentice.sessions.undoing import Act, acts, doings, undone_by
+from apprentice.sessions.outcomes.undoing import Act, acts, doings, undone_by
 
 COMMON: dict[str, Any] = {
     "session_id": "s", "time": 1.0, "author": Author(kind="assistant", agent="claude"), "provenance": Provenance(source="x", file="f"),

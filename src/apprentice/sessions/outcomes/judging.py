@@ -35,15 +35,15 @@ from typing import Any, Literal
 import msgspec
 
 from apprentice.core.protocols import ProgressSink
-from apprentice.sessions import line_places
-from apprentice.sessions.edit_files import EditFiles, Meant
-from apprentice.sessions.edit_joins import ALL, DAY_S, MIN_WEIGHT, Fate, Join, Joiner, Question, Touched
 from apprentice.sessions.events import EditEvent, Session, Suggestion
-from apprentice.sessions.later_edits import Later, LaterEdits, is_whole
-from apprentice.sessions.line_places import Asked, Histories, Keys, Place
-from apprentice.sessions.standing_lines import changes
+from apprentice.sessions.outcomes import line_places
+from apprentice.sessions.outcomes.edit_files import EditFiles, Meant
+from apprentice.sessions.outcomes.edit_joins import ALL, DAY_S, MIN_WEIGHT, Fate, Join, Joiner, Question, Touched
+from apprentice.sessions.outcomes.later_edits import Later, LaterEdits, is_whole
+from apprentice.sessions.outcomes.line_places import Asked, Histories, Keys, Place
+from apprentice.sessions.outcomes.standing_lines import changes
+from apprentice.sessions.outcomes.undoing import Doing, doings, undone_by
 from apprentice.sessions.store import Sessions
-from apprentice.sessions.undoing import Doing, doings, undone_by
 from apprentice.text.edits import Edit
 
 OutcomeName = Literal["survived", "kept", "changed", "reverted", "undone", "superseded", "committed", "unknown"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from apprentice.sessions.edit_files import EditFiles
+from apprentice.sessions.outcomes.edit_files import EditFiles
 
 PATHS = [
     ("engine", "src/main.py"), ("engine", "src/util/text.py"), ("engine", "tests/test_main.py"), ("engine", "README.md"),

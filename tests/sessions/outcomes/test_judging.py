@@ -13,7 +13,7 @@ from apprentice.core.progress import Silent
 from apprentice.repository.git import Git
 from apprentice.sessions.conversation import Change, Conversation, Use
 from apprentice.sessions.git_history import GitHistoryConfig, read_history
-from apprentice.sessions.outcomes import (
+from apprentice.sessions.outcomes.judging import (
     COMMON_LINES,
     NO_FILE,
     NO_HISTORY,

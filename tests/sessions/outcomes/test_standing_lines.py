@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from apprentice.sessions.standing_lines import MAX_CHANGES, changes
+from apprentice.sessions.outcomes.standing_lines import MAX_CHANGES, changes
 from apprentice.text.edits import Edit
 
 
