@@ -83,14 +83,12 @@ def _serve_editor(loaded: Loaded, model: Path | None, out: Path | None, record: 
     import signal
 
     from apprentice.cli.common import version
-    from apprentice.learn import loading
+    from apprentice.learn import loading, recording
     from apprentice.serve.lsp import server
     from apprentice.serve.lsp.editor import AssistantSlot
 
     recorder = None
     if record:
-        from apprentice.learn import recording
-
         recorder = recording.recorder(Path.cwd(), out)
         _say(f"recording edits and the outcomes of suggestions into {recorder.folder}")
     slot = AssistantSlot(loaded.assistant())
@@ -103,7 +101,10 @@ def _serve_editor(loaded: Loaded, model: Path | None, out: Path | None, record: 
     # Only messages may go out: whatever else is printed goes where errors go.
     with os.fdopen(os.dup(1), "wb") as stdout:
         os.dup2(2, 1)
-        server.serve(slot, sys.stdin.buffer, stdout, recorder=recorder, uncommitted=loading.uncommitted, version=version())
+        server.serve(
+            slot, sys.stdin.buffer, stdout, recorder=recorder, uncommitted=loading.uncommitted,
+            rejected=recording.rejected(Path.cwd(), out), version=version(),
+        )  # fmt: skip
     if recorder is not None:
         _say(recorder.summary())
 

@@ -1,14 +1,19 @@
-"""Where a session in the editor is written down, and whose names are taken out of it.
+"""Where a session in the editor is written down, whose names are taken out of it, and what earlier ones say.
 
     folder at hand --> its repository, the folder of its runs, the authors of its history --> Recorder
+    recordings --rejected()--> suggestions that are not wanted again
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
+from apprentice.core import files
 from apprentice.core.errors import InputError
 from apprentice.learn.loading import find_home
 from apprentice.learn.run import Home
@@ -17,9 +22,13 @@ from apprentice.serve.lsp.documents import repository_of
 from apprentice.serve.lsp.recording import FOLDER, Recorder
 from apprentice.sessions.authors import trailers
 from apprentice.sessions.commits import parse_commit
+from apprentice.sessions.events import Suggestion
+from apprentice.sessions.readers.editor import SUFFIX
+from apprentice.text.edits import Edit
 from apprentice.text.people import Known
 from apprentice.text.redaction import RedactionPolicy, Redactor
 
+MAX_RECORDINGS, MAX_RECORDING_BYTES = 200, 64 << 20
 MAX_COMMITS = 3000
 """Newest ones whose authors are known by name."""
 _MAX_COMMIT_BYTES = 1 << 20
@@ -31,6 +40,27 @@ def recorder(folder: Path, out: Path | None = None) -> Recorder:
     home = Home.create(find_home(folder, out).folder)
     scanner = Redactor(RedactionPolicy(known=Known.here(_people(root))))
     return Recorder(home.folder / FOLDER, root, scanner, repository=root.name)
+
+
+def rejected(folder: Path, out: Path | None = None) -> list[Edit]:
+    """What the developer rejected or took back in the newest recorded sessions, oldest first. A recording that cannot be read has
+    none."""
+    found: list[Edit] = []
+    for path in sorted((find_home(folder, out).folder / FOLDER).glob(f"*{SUFFIX}"))[-MAX_RECORDINGS:]:
+        with contextlib.suppress(OSError, UnicodeDecodeError, RecursionError):
+            if path.stat().st_size <= MAX_RECORDING_BYTES:
+                found += _rejected(path)
+    return found
+
+
+def _rejected(path: Path) -> Iterator[Edit]:
+    decoder = msgspec.json.Decoder(Suggestion)
+    for line in files.read_lines(path):
+        # Edits are in it too, and what a crash left.
+        with contextlib.suppress(msgspec.DecodeError):
+            suggestion = decoder.decode(line)
+            if suggestion.outcome in ("rejected", "undone"):
+                yield suggestion.edit
 
 
 def _people(root: Path) -> set[tuple[str, str]]:

@@ -22,7 +22,7 @@ from apprentice.serve.lsp import server as language_server
 from apprentice.serve.lsp.editor import Assistant, AssistantSlot
 from apprentice.serve.lsp.recording import Recorder
 from apprentice.serve.suggestions import Suggester
-from apprentice.text.edits import target_text
+from apprentice.text.edits import Edit, target_text
 from apprentice.text.redaction import Redactor
 
 TOKENIZER = ByteTokenizer()
@@ -272,6 +272,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def begin(
         generator: Any = "", *, record: bool = False, threshold: float | None = None, encodings: Sequence[str] | None = None,
         initialize: bool = True, scanner: Any = None, uncommitted: Any = None, log_prob: float = -0.01,
+        rejected: Sequence[Edit] = (),
     ) -> Talk:  # fmt: skip
         if isinstance(generator, dict) or (callable(generator) and not hasattr(generator, "generate")):
             generator = replies(generator)
@@ -287,8 +288,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         to_client, from_server = os.pipe()
         stdin, stdout = os.fdopen(to_server, "rb"), os.fdopen(from_server, "wb")
         thread = threading.Thread(
-            target=language_server.serve, args=(slot, stdin, stdout), kwargs={"recorder": recorder, "uncommitted": uncommitted}, daemon=True
-        )
+            target=language_server.serve, args=(slot, stdin, stdout), daemon=True,
+            kwargs={"recorder": recorder, "uncommitted": uncommitted, "rejected": rejected},
+        )  # fmt: skip
         thread.start()
         incoming, outgoing = os.fdopen(to_client, "rb"), os.fdopen(from_client, "wb")
         client = Client(incoming, outgoing)

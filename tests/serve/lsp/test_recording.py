@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serve.lsp.conftest import Start, Talk
+from tests.serve.lsp.conftest import REJECT, Start, Talk
 
 from apprentice.core import artifacts, files
 from apprentice.core.fakes import FailingOperations
 from apprentice.core.progress import Silent
+from apprentice.learn import recording
 from apprentice.serve.lsp.history import Stretch
 from apprentice.serve.lsp.recording import Recorder
 from apprentice.sessions import store
@@ -113,6 +114,30 @@ def test_the_events_are_those_of_the_schema_and_can_be_read(start: Start, tmp_pa
     (file,) = talk.recorder.folder.iterdir()
     for event in session.events:
         assert file.read_bytes()[event.provenance.offset :].startswith(b'{"type":')
+
+
+def test_what_was_rejected_in_a_recorded_session_does_not_come_again(start: Start) -> None:
+    def model(line: str) -> str:
+        return line + " + 1\nmore" if line else "new"
+
+    talk = start(model, record=True)
+    buffer = talk.buffer("a = 1\nb = 2\n\nc = 3\n")
+    for ask, at in ((buffer.edit, 0), (buffer.edit, 6), (buffer.complete, 12)):
+        item = ask(at)
+        assert item is not None
+        talk.client.request("workspace/executeCommand", {"command": REJECT, "arguments": item["command"]["arguments"]})
+    assert [outcome for _, outcome in talk.outcomes] == ["rejected"] * 3
+    assert talk.recorder is not None
+    (talk.recorder.folder / "0-broken.jsonl").write_bytes(b"{}\nnothing\n\xff\n")
+    known = recording.rejected(talk.root)
+    assert len(known) == 3
+    later = start(model, rejected=known)
+    buffer = later.buffer("a = 1\nb = 2\n\nc = 3\n")
+    assert [buffer.edit(0), buffer.edit(6), buffer.complete(12)] == [None, None, None]
+    # Elsewhere it may.
+    assert buffer.edit(13) is not None
+    assert buffer.complete(18) is not None
+    assert recording.rejected(talk.root / "elsewhere") == []
 
 
 def test_whatever_is_typed_no_secret_reaches_the_disk(start: Start) -> None:

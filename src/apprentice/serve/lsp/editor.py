@@ -71,12 +71,13 @@ class Editor:
     """What the messages of an editor do."""
 
     def __init__(
-        self, server: protocol.Server, slot: AssistantSlot, *, recorder: Recorder | None = None, uncommitted: Uncommitted | None = None
-    ) -> None:
+        self, server: protocol.Server, slot: AssistantSlot, *, recorder: Recorder | None = None, uncommitted: Uncommitted | None = None,
+        rejected: Sequence[Edit] = (),
+    ) -> None:  # fmt: skip
         self._server, self._slot, self._recorder, self._uncommitted = server, slot, recorder, uncommitted
         self._documents: dict[str, Document] = {}
         self._history = History(self._edited)
-        self._outcomes = Outcomes(self._judged)
+        self._outcomes = Outcomes(self._judged, rejected=rejected)
         self._line = Line(MAX_WAITING)
         self._jobs: dict[tuple[Kind, str], Job[Suggestion]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

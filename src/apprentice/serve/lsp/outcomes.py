@@ -8,7 +8,8 @@
 A developer who types what is suggested, letter by letter, still follows the suggestion; brackets that the editor closes by itself
 do not disturb that. Accepted is what the editor says was accepted: typed by hand to the end it is `ignored`, for nobody can say
 whether it was read. Accepted in part and left is `changed`. Editors that never say what they show are taken to show what they
-get. A suggestion that was rejected or undone is not wanted at such lines again for the rest of the session.
+get. A suggestion that was rejected or undone is not wanted at such lines again; neither is one of an earlier session, as far as
+sessions are recorded.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import itertools
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from apprentice.serve.lsp.documents import Change, Document, Point, column, whole
 from apprentice.serve.lsp.history import AROUND_LINES, Stretch
+from apprentice.text.edits import Edit
 
 Kind = Literal["completion", "edit"]
+_Rejection = tuple[str, str, tuple[str, ...], tuple[str, ...]]
+"""(file, the line above where no line goes, lines that go, lines that come)."""
 Outcome = Literal["kept", "changed", "rejected", "ignored", "undone"]
 MAX_REJECTED = 10_000
 MAX_ACCEPTED = 200
@@ -127,19 +131,35 @@ class Offer:
         self.text = self.lines()
 
 
+def _rejection(name: str, old: Sequence[str], new: Sequence[str], above: str) -> _Rejection:
+    """As a recording has it: without the lines at either end that stay."""
+    shorter = min(len(old), len(new))
+    head = next((i for i in range(shorter) if old[i] != new[i]), shorter)
+    tail = next((i for i in range(shorter - head) if old[-1 - i] != new[-1 - i]), shorter - head)
+    gone, come = tuple(old[head : len(old) - tail]), tuple(new[head : len(new) - tail])
+    return name, "" if gone else old[head - 1] if head else above, gone, come
+
+
 class Outcomes:
     """The suggestions of a session."""
 
-    def __init__(self, on_outcome: Callable[[Offer, Outcome], None] = lambda offer, outcome: None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, on_outcome: Callable[[Offer, Outcome], None] = lambda offer, outcome: None, clock: Callable[[], float] = time.time,
+        rejected: Iterable[Edit] = (),
+    ) -> None:  # fmt: skip
+        """`rejected`: in earlier sessions, oldest first."""
         self._on_outcome, self._clock = on_outcome, clock
         self._offers: dict[str, list[Offer]] = {}
-        self._rejected: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], None] = OrderedDict()
+        self._rejected: OrderedDict[_Rejection, None] = OrderedDict()
         self._tells_shown = False
         self._session, self._numbers = uuid.uuid4().hex[:8], itertools.count(1)
+        for edit in rejected:
+            self._reject(_rejection(edit.path, edit.old, edit.new, edit.above[-1] if edit.above else ""))
 
     def is_rejected(self, document: Document, proposal: Proposal) -> bool:
         """Whether it was rejected here before."""
-        return (document.uri, proposal.old, proposal.new) in self._rejected
+        above = document.lines[proposal.start_line - 1] if proposal.start_line else ""
+        return _rejection(document.name, proposal.old, proposal.new, above) in self._rejected
 
     def offer(self, document: Document, kind: Kind, proposal: Proposal) -> Offer:
         """It goes to the editor. What was offered there before and is the same goes on; anything else was left."""
@@ -247,11 +267,16 @@ class Outcomes:
         if not offer.is_shown and self._tells_shown:
             return
         if outcome in ("rejected", "undone"):
+            at = offer.proposal.start_line - offer.stretch.first_line
+            above = offer.stretch.new[at - 1] if at else ""
             for context in offer.contexts:
-                self._rejected[offer.document.uri, context, offer.proposal.new] = None
-            while len(self._rejected) > MAX_REJECTED:
-                self._rejected.popitem(last=False)
+                self._reject(_rejection(offer.document.name, context, offer.proposal.new, above))
         self._on_outcome(offer, outcome)
+
+    def _reject(self, rejection: _Rejection) -> None:
+        self._rejected[rejection] = None
+        if len(self._rejected) > MAX_REJECTED:
+            self._rejected.popitem(last=False)
 
     def _open(self, document: Document, kind: Kind) -> list[Offer]:
         return [offer for offer in self._offers.get(document.uri, ()) if offer.kind == kind and not offer.is_accepted]

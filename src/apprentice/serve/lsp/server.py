@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from lsprotocol import types
@@ -17,16 +18,18 @@ from lsprotocol import types
 from apprentice.serve.lsp import protocol
 from apprentice.serve.lsp.editor import AssistantSlot, Editor, Uncommitted
 from apprentice.serve.lsp.recording import Recorder
+from apprentice.text.edits import Edit
 
 NAME = "apprentice"
 
 
 def build(
-    slot: AssistantSlot, *, recorder: Recorder | None = None, uncommitted: Uncommitted | None = None, version: str = "0"
-) -> tuple[protocol.Server, Editor]:
-    """A server that has not begun."""
+    slot: AssistantSlot, *, recorder: Recorder | None = None, uncommitted: Uncommitted | None = None, rejected: Sequence[Edit] = (),
+    version: str = "0",
+) -> tuple[protocol.Server, Editor]:  # fmt: skip
+    """A server that has not begun. `rejected`: suggestions of earlier sessions that do not come again, oldest first."""
     server = protocol.Server(NAME, version)
-    editor = Editor(server, slot, recorder=recorder, uncommitted=uncommitted)
+    editor = Editor(server, slot, recorder=recorder, uncommitted=uncommitted, rejected=rejected)
     for method, handler in {
         types.INITIALIZE: editor.initialize, types.INITIALIZED: editor.initialized, types.TEXT_DOCUMENT_DID_SAVE: editor.save,
         protocol.INLINE_EDIT: editor.edit, protocol.DID_SHOW_COMPLETION: editor.show, protocol.DID_SHOW_INLINE_EDIT: editor.show,
@@ -47,12 +50,12 @@ def build(
 
 def serve(
     slot: AssistantSlot, stdin: BinaryIO, stdout: BinaryIO, *, recorder: Recorder | None = None, uncommitted: Uncommitted | None = None,
-    version: str = "0",
+    rejected: Sequence[Edit] = (), version: str = "0",
 ) -> None:  # fmt: skip
     """Serves one editor until it ends the session or goes away."""
     # It logs what it receives and sends, with every error.
     logging.getLogger("pygls").setLevel(logging.CRITICAL + 1)
-    server, editor = build(slot, recorder=recorder, uncommitted=uncommitted, version=version)
+    server, editor = build(slot, recorder=recorder, uncommitted=uncommitted, rejected=rejected, version=version)
     try:
         server.start_io(stdin, stdout)
     finally:
