@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +37,12 @@ def start(engine: Engine) -> Iterator[Callable[..., Running]]:
 
     def begin(
         config: ServeConfig | None = None, *, generator: Generator | None = None, make_mixture: MakeMixture | None = None,
-        max_waiting: int = 64,
+        max_waiting: int = 64, paths: Sequence[str] = (), find_path: Callable[[Sequence[str]], str] | None = None,
     ) -> Running:
         model = ServedModel(
             name="debug", generator=generator or engine, tokenizer=engine.tokenizer,
             max_positions=engine.model.max_positions, make_mixture=make_mixture,
-            max_threads=engine.max_threads if generator is None else 1,
+            paths=frozenset(paths), find_path=find_path, max_threads=engine.max_threads if generator is None else 1,
         )  # fmt: skip
         ready = threading.Event()
         urls: list[str] = []

@@ -189,3 +189,26 @@ def test_a_cursor_in_an_unknown_form_is_answered_with_nothing(start: Start) -> N
     body = {"model": "debug", "prompt": "<|marker_1|>\na<|user_cursor|>\n<|marker_2|>", "max_tokens": 64}
     choice = ask(start().url, body)["choices"][0]
     assert (choice["text"], choice["finish_reason"]) == ("", "length")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("src/a.py", "src/a.py"), ("project/src/a.py", "src/a.py"), ("C:\\work\\project\\src\\a.py", "src/a.py"), ("src/new.py", "src/new.py"),
+        ("", "found.py"),
+    ],
+)  # fmt: skip
+def test_the_file_is_called_what_the_repository_calls_it(start: Start, said: str, expected: str) -> None:
+    places: list[Place] = []
+
+    def make_mixture(place: Place, line_start: str, prompt_ids: Sequence[int], must_start_with: str) -> Mixture | None:
+        places.append(place)
+        return None
+
+    running = start(make_mixture=make_mixture, paths=["src/a.py", "a.py"], find_path=lambda lines: "found.py" if "x = 1" in lines else "")
+    named = f"<|file_sep|>{said}\n" if said else ""
+    ask(running.url, {"model": "debug", "prompt": f"{named}<|fim_prefix|>x = 1\ny<|fim_suffix|>\n<|fim_middle|>"})
+    ask(running.url, {"model": "debug", "prompt": "x = 1\ny", "suffix": "\n", "path": said or None, "max_tokens": 2})
+    assert [place.path for place in places] == [expected, expected]
+    ask(running.url, {"model": "debug", "prompt": "y", "suffix": "\n", "max_tokens": 2})
+    assert places[-1].path == "untitled"

@@ -20,7 +20,7 @@ from apprentice.engine.engine import Engine
 from apprentice.engine.model import DEFAULTS, EngineConfig
 from apprentice.learn.current import Current
 from apprentice.learn.run import CURRENT, HOME, Home
-from apprentice.memory import store
+from apprentice.memory import store, whereabouts
 from apprentice.memory.memory import Memory
 from apprentice.repository.git import Git
 from apprentice.repository.prompt import Place
@@ -51,6 +51,8 @@ class Loaded:
             name=self.name, generator=self.engine, tokenizer=self.engine.tokenizer, max_positions=self.engine.model.max_positions,
             max_threads=self.engine.max_threads, fingerprint=self.fingerprint,
             make_mixture=None if self.memory is None else make_mixture(self.memory),
+            paths=frozenset() if self.memory is None else frozenset(self.memory.paths),
+            find_path=None if self.memory is None else functools.partial(whereabouts.path_of, self.memory),
         )  # fmt: skip
 
     def suggester(self) -> Suggester:

@@ -32,6 +32,8 @@ GREEDY = 0.05
 EDIT_TOKENS = 64
 """That a rewritten region may have more than the region."""
 UNNAMED_PATH = "untitled"
+MAX_PARTS = 64
+"""Of a path that are looked at."""
 ALIAS = "apprentice"
 """A name for whatever is served."""
 
@@ -56,7 +58,21 @@ class ServedModel:
     """That may call the generator at a time."""
     make_mixture: MakeMixture | None = None
     """The repository's memory for completions with a `suffix`."""
+    paths: frozenset[str] = frozenset()
+    """Of the repository's files, as the memory knows them."""
+    find_path: Callable[[Sequence[str]], str] | None = None
+    """Which of them these lines are; empty where it is none."""
     prompt: PromptConfig = PromptConfig()  # noqa: RUF009 - frozen
+
+
+    def path_of(self, said: str, lines: Sequence[str]) -> str:
+        """What the repository calls a file. Clients put the name of their folder in front, or the whole way to it, or say none."""
+        parts = said.replace("\\", "/").split("/")
+        ways = ("/".join(parts[start:]) for start in range(min(len(parts), MAX_PARTS)))
+        known = next((way for way in ways if way in self.paths), "")
+        if not said and self.find_path is not None:
+            known = self.find_path(lines)
+        return known or said or UNNAMED_PATH
 
 
 class Slot:
@@ -113,6 +129,7 @@ class Plan:
     stop_text: str = ""
     """Besides the client's."""
     ending: Ending | None = None
+    path: str = ""
 
 
 def completion_requests(model: ServedModel, asked: CompletionRequest) -> tuple[list[Request], list[Ending | None]]:
@@ -124,7 +141,7 @@ def completion_requests(model: ServedModel, asked: CompletionRequest) -> tuple[l
         if isinstance(said, dialects.Unknown):
             plan = Plan([0], 0)
         elif asked.suffix is not None and isinstance(prompt, str):
-            plan = _fill_in(model, prompt, asked.suffix, asked.path or UNNAMED_PATH, limit, healed=asked.logprobs is None)
+            plan = _fill_in(model, prompt, asked.suffix, asked.path or "", limit, healed=asked.logprobs is None)
         elif isinstance(said, dialects.Cursor):
             plan = _go_on(model, said, limit, healed=asked.logprobs is None)
         elif isinstance(said, dialects.Region):
@@ -157,11 +174,12 @@ def _go_on(model: ServedModel, asked: dialects.Cursor, limit: int, *, healed: bo
     """How the cursor's line goes on: that is what the model was trained on and what was measured. Greedy. Clients ask for as
     many tokens as their own models may say."""
     limit = min(limit, LINE_TOKENS)
-    path, line_rest = asked.path or UNNAMED_PATH, asked.after.partition("\n")[0]
-    plan = _fill_in(model, asked.before, asked.after, path, limit, healed=healed)
-    return dataclasses.replace(
-        plan, temperature=0.0, stop_text="\n", ending=Ending(lambda text: completion_text(text.removesuffix("\r"), path, line_rest))
-    )
+    plan, line_rest = _fill_in(model, asked.before, asked.after, asked.path, limit, healed=healed), asked.after.partition("\n")[0]
+
+    def finish(text: str) -> str:
+        return completion_text(text.removesuffix("\r"), plan.path, line_rest)
+
+    return dataclasses.replace(plan, temperature=0.0, stop_text="\n", ending=Ending(finish))
 
 
 def _fill_in(model: ServedModel, before: str, after: str, path: str, limit: int, *, healed: bool) -> Plan:
@@ -170,6 +188,7 @@ def _fill_in(model: ServedModel, before: str, after: str, path: str, limit: int,
     rest, _, below = after.partition("\n")
     lines_above = split_lines(above + line_break)
     lines = [*lines_above, *([rest] if rest.strip() else []), *split_lines(below)]
+    path = model.path_of(path, lines)
     place = Place(path, lines, len(lines_above), len(lines_above))
     text = completion_prompt(model.tokenizer, place, line_start, config=model.prompt).text
     # Log-probabilities are of tokens behind the prompt: healing would take its last ones back.
@@ -177,15 +196,16 @@ def _fill_in(model: ServedModel, before: str, after: str, path: str, limit: int,
     token_ids = model.tokenizer.encode(text)
     limit += len(model.tokenizer.encode(must_start_with))
     if model.make_mixture is None:
-        return Plan(token_ids, limit, must_start_with)
+        return Plan(token_ids, limit, must_start_with, path=path)
     make = functools.partial(model.make_mixture, place, line_start, token_ids, must_start_with)
-    return Plan(token_ids, limit, must_start_with, make)
+    return Plan(token_ids, limit, must_start_with, make, path=path)
 
 
 def _rewrite(model: ServedModel, asked: dialects.Region) -> Plan:
     """A region, prompted as in training; the reply is the region as it should be."""
     above, region, below = (split_lines(text) for text in (asked.above, asked.region, asked.below))
-    place = Place(asked.path, [*above, *region, *below], len(above), len(above) + len(region))
+    lines = [*above, *region, *below]
+    place = Place(model.path_of(asked.path, lines), lines, len(above), len(above) + len(region))
     token_ids = model.tokenizer.encode(next_edit_prompt(model.tokenizer, place, asked.recent, model.prompt).text)
     # A client's limit is meant for what its model would say; a region that is cut off is of no use.
     limit = min(len(model.tokenizer.encode(asked.region)) + EDIT_TOKENS, model.max_positions - len(token_ids))
