@@ -79,6 +79,10 @@ WAYS = {
 EDITS = "httpx"
 TOKENS = DEFAULT_TOKENS
 PIECE = 512
+NOT_USED = tuple(f"src/apprentice/{name}/" for name in ("eval", "examples", "learn", "memory", "repository", "serve", "sessions", "train")) + (
+    "benchmarks/learning.py",
+)
+"""What all cells but `edits` do without."""
 TEST_FILES, TEST_PIECE, CONTEXT = 24, 400, 100
 
 
@@ -191,7 +195,8 @@ def main(arguments: list[str]) -> int:
     for way in WAYS:
         cell = f"{Path(options.base).name}-{way}"
         if fnmatch.fnmatch(cell, options.cells):
-            result = benchmark.cell(cell, lambda way=way: work(way, folder, benchmark.work / Path(options.base).name, measure))
+            target = benchmark.work / Path(options.base).name
+            result = benchmark.cell(cell, lambda way=way: work(way, folder, target, measure), ignoring=NOT_USED)
             _show(cell, result, options.json)
     cell = f"{Path(options.base).name}-edits"
     if options.folder and fnmatch.fnmatch(cell, options.cells):
