@@ -185,6 +185,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     benchmark = Benchmark("quantization")
     folder = base.resolve(options.base)
+    target = benchmark.work / Path(options.base).name
     known: list[Measure] = []
 
     def measure() -> Measure:
@@ -195,7 +196,6 @@ def main(arguments: list[str]) -> int:
     for way in WAYS:
         cell = f"{Path(options.base).name}-{way}"
         if fnmatch.fnmatch(cell, options.cells):
-            target = benchmark.work / Path(options.base).name
             result = benchmark.cell(cell, lambda way=way: work(way, folder, target, measure), ignoring=NOT_USED)
             _show(cell, result, options.json)
     cell = f"{Path(options.base).name}-edits"
