@@ -91,15 +91,16 @@ def read(
 
 def _read(chosen: Sequence[Source], target: Path, config: LearnConfig, policy: Policy, progress: ProgressSink) -> Sessions:
     _recover(target)
-    repositories = _open(chosen)
+    found = [Git.open(source.path) for source in chosen if source.kind == "git"]
+    history = GitHistoryConfig(limit_commits=config.limit_commits)
+    known = {identity for git in found for identity in git_history.identities(git, history)}
+    redactor = Redactor(RedactionPolicy(known=Known.here((person.name, person.email) for person in known)))
+    repositories = _named(found, redactor)
     resolved = _config(chosen, repositories, config)
     previous = _previous(target, resolved, repositories)
     if previous is not None and not _news(previous, repositories):
         return previous
     gone = _forgotten(target, previous, resolved, repositories)
-    history = GitHistoryConfig(limit_commits=config.limit_commits)
-    known = {identity for git in repositories.values() for identity in git_history.identities(git, history)}
-    redactor = Redactor(RedactionPolicy(known=Known.here((person.name, person.email) for person in known)))
     beside = target.with_name(target.name + _NEXT)
     with artifacts.create(beside, kind=store.KIND, version=store.VERSION) as artifact:
         with SessionsWriter(artifact, redactor, previous=previous) as writer:
@@ -166,16 +167,15 @@ def usable(sessions: Sessions, policy: Policy) -> Usable:
     return Usable(edits, len(commits))
 
 
-def _open(chosen: Sequence[Source]) -> dict[str, Git]:
-    """Name -> repository; names are made distinct."""
+def _named(found: Sequence[Git], redactor: Redactor) -> dict[str, Git]:
+    """Name, as it is stored -> repository; names are made distinct."""
     repositories: dict[str, Git] = {}
-    for source in chosen:
-        if source.kind == "git":
-            git = Git.open(source.path)
-            name, number = git.name, 2
-            while name in repositories:
-                name, number = f"{git.name}-{number}", number + 1
-            repositories[name] = git
+    for git in found:
+        plain = redactor.redact(git.name)[0]
+        name, number = plain, 2
+        while name in repositories:
+            name, number = f"{plain}-{number}", number + 1
+        repositories[name] = git
     return repositories
 
 
