@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.sessions.readers.test_specstory import HEAD, agent, tool, user
 
 
 def test_sessions_are_read_shown_exported_and_read_again(
@@ -182,3 +183,21 @@ def test_sessions_without_edits_of_assistants_have_no_outcomes(apprentice: Any, 
     done = apprentice("sessions", "outcomes", tmp_path / "sessions")
     assert (done.code, done.out) == (0, "no edits of assistants are in these sessions\n")
     assert json.loads(apprentice("sessions", "outcomes", tmp_path / "sessions", "--json").out) == {"summary": [], "outcomes": []}
+
+
+def test_a_session_is_shown_with_its_times_and_what_was_printed(apprentice: Any, tmp_path: Path, harmless: Any) -> None:
+    (tmp_path / "a.md").write_text(
+        HEAD + user("why does it fail?") + tool("shell", "Bash", "`make`\n\n```text\nExit code 2\n" + "line\n" * 40 + "boom \x1b[2J\n```") + agent("done")
+    )
+    assert apprentice("sessions", "read", tmp_path / "a.md", "--out", tmp_path / "read").code == 0
+    shown = apprentice("sessions", "show", tmp_path / "read", "--session", "id-")
+    assert "id-1, specstory, 2026-01-02 03:04 UTC\n  03:04:05 person-1: why does it fail?\n  03:04:06 claude calls\n    [Bash " in shown.out
+    assert "claude $ make\n      (30 lines)\n" in shown.out
+    assert "boom" in shown.out
+    assert "(exit code 2)\n  03:04:06 claude: done" in shown.out
+    harmless(shown.out)
+    whole = apprentice("sessions", "show", tmp_path / "read", "--whole")
+    assert whole.out.count("      line\n") >= 40
+    missing = apprentice("sessions", "show", tmp_path / "read", "--session", "id-2")
+    assert missing.code != 0
+    assert "has no session `id-2`" in missing.err

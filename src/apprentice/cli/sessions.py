@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from apprentice.cli.common import JsonFlag, print_next, print_result
+from apprentice.cli.session_text import one_line, session_text
 from apprentice.core.text_safety import terminal_safe
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def discover(*, home: Path = Path("~"), json: JsonFlag = False) -> None:
         print_next(terminal_safe(f"apprentice sessions read {shlex.quote(readable.path)}", single_line=True))
 
 
-def show(folder: Path = Path(".apprentice/sessions"), /, *, newest: int = 3, whole: bool = False, json: JsonFlag = False) -> None:
+def show(
+    folder: Path = Path(".apprentice/sessions"), /, *, newest: int = 3, session: str = "", whole: bool = False, json: JsonFlag = False
+) -> None:
     """Show the newest sessions as they will be learned from.
 
     Parameters
@@ -84,20 +87,26 @@ def show(folder: Path = Path(".apprentice/sessions"), /, *, newest: int = 3, who
         Folder of sessions.
     newest
         How many sessions.
+    session
+        In place of the newest: those whose id begins so.
     whole
-        Show whole edits.
+        Show whole edits, outputs and what tools were called with.
     """
     import heapq
     from collections import deque
 
     import msgspec
 
+    from apprentice.core.errors import InputError
     from apprentice.sessions.store import Sessions
 
     sessions = Sessions.open(folder)
-    latest = list(deque(heapq.merge(sessions.sessions(), sessions.talks(), key=lambda session: session.time), maxlen=newest))
-    value = {"sessions": [msgspec.to_builtins(session) for session in latest]}
-    print_result(value, json_output=json, text=lambda: "\n\n".join(_session(session, whole) for session in latest))
+    found = heapq.merge(sessions.sessions(), sessions.talks(), key=lambda one: one.time)
+    latest = [one for one in found if one.id.startswith(session)] if session else list(deque(found, maxlen=newest))
+    if session and not latest:
+        raise InputError(f"`{folder}` has no session `{session}`", hint="ids are in front of what `apprentice sessions show` shows")
+    value = {"sessions": [msgspec.to_builtins(one) for one in latest]}
+    print_result(value, json_output=json, text=lambda: "\n\n".join(session_text(one, whole=whole) for one in latest))
 
 
 def forget(
@@ -261,80 +270,10 @@ def _counts(row: object) -> str:
 
     assert isinstance(row, OutcomeCounts)
     edits, sessions = (f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in ((row.num_edits, row.kind), (row.num_sessions, "session")))
-    lines = [f"{_name(row.source)}, {_name(row.agent)}: {edits} of {sessions}"]
+    lines = [f"{one_line(row.source)}, {one_line(row.agent)}: {edits} of {sessions}"]
     for name, number in row.counts.items():
         share = row.shares[name]
         lines.append(f"  {name:<11} {number:>7,}  {share.value:>6.1%} ({share.low:.1%} to {share.high:.1%})  {OUTCOME_WORDS.get(name, '')}".rstrip())
         parts = {"unknown": row.reasons, "changed": {f"by {who}": n for who, n in row.changed_by.items()}}.get(name, {})
         lines += [f"    {part} {n:,}" for part, n in parts.items()]
     return "\n".join(lines)
-
-
-def _session(session: object, whole: bool) -> str:
-    from apprentice.sessions.events import Session
-
-    assert isinstance(session, Session)
-    author = session.author
-    if session.commit is None:
-        lines = [f"{session.id}, {session.source}", *(line for event in session.events for line in _talk(event, whole))]
-        return "\n".join(terminal_safe(line) for line in lines)
-    lines = [f"{session.id}, {author.kind} {author.person or author.agent}", f"  {session.intent.strip()}"]
-    for event in session.edits:
-        lines += _edit(event, whole)
-    return "\n".join(terminal_safe(line) for line in lines)
-
-
-def _edit(event: object, whole: bool) -> list[str]:
-    from apprentice.sessions.events import EditEvent
-
-    assert isinstance(event, EditEvent)
-    lines: list[str] = []
-    for edit in event.hunks:
-        lines.append(f"  {_name(edit.path)}, line {edit.start_line + 1}" if edit.start_line >= 0 else f"  {_name(edit.path)}")
-        lines += _cut([f"    - {line}" for line in edit.old] + [f"    + {line}" for line in edit.new], whole)
-    return lines or [f"  {_name(event.path)} was changed"]
-
-
-def _talk(event: object, whole: bool) -> list[str]:
-    """An event of a conversation."""
-    from apprentice.sessions import events
-
-    assert isinstance(event, events.Event)
-    who = _name(event.author.person or event.author.agent or event.author.kind)
-    match event:
-        case events.Prompt() | events.Note():
-            return _words(f"  {who}: ", event.text, whole)
-        case events.Reply():
-            called = [f"    [{_name(call.name)}]" for call in event.tool_calls]
-            return [*(_words(f"  {who}: ", event.text, whole) if event.text else []), *called]
-        case events.Command():
-            code = "" if event.exit_code is None else f" (exit code {event.exit_code})"
-            return [*_words(f"  {who} $ ", event.command, whole), *([f"   {code}"] if code else [])]
-        case events.TestRun():
-            return [*_words(f"  {who} $ ", event.command, whole), f"    {event.passed} passed, {event.failed} failed"]
-        case events.EditEvent():
-            return [f"  {who} edits", *_edit(event, whole)]
-        case events.Suggestion():
-            return [f"  {who} suggests at {_name(event.edit.path)}: {event.outcome}"]
-        case events.Feedback():
-            return _words(f"  {who} says of it: ", f"{event.vote or ''} {event.text}".strip(), whole)
-        case events.Navigation():
-            return [f"  {who} looks at {_name(event.path)}:{event.line + 1}"]
-        case _:
-            return []
-
-
-def _name(text: str) -> str:
-    """On one line: what a tool calls itself must not look like somebody's words."""
-    from apprentice.core.text_safety import shorten
-
-    return shorten(text, 200)
-
-
-def _words(head: str, text: str, whole: bool) -> list[str]:
-    first, *rest = text.split("\n")
-    return _cut([head + first, *(f"    {line}" for line in rest)], whole)
-
-
-def _cut(lines: list[str], whole: bool) -> list[str]:
-    return lines if whole or len(lines) <= SHOWN_LINES else [*lines[:SHOWN_LINES], f"    ({len(lines) - SHOWN_LINES} more lines)"]
