@@ -104,6 +104,7 @@ def test_without_a_name_or_times_it_is_read_all_the_same(tmp_path: Path, sink: R
 
 @pytest.mark.parametrize("extra", [
     {"type": "note", "kind": "law"}, {"type": "feedback", "vote": "left"}, {"type": "feedback"}, {"type": "command", "exit_code": "0"},
+    {"type": "command", "exit_code": True}, {"type": "test_run", "passed": True, "failed": 0}, {"type": "test_run", "passed": 1, "failed": False},
     {"type": ["note"]}, {}, "note", 7,
 ])  # fmt: skip
 def test_what_only_looks_like_ours_is_a_prompt_of_the_system(tmp_path: Path, sink: RememberingSink, extra: Any) -> None:

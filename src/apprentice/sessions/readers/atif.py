@@ -170,9 +170,9 @@ def _tell_of_system(conversation: Conversation, step: _Step, text: str, time: fl
             conversation.noted(kind, text, time, number)
         case {"type": "feedback", "vote": "up" | "down" | None as vote}:
             conversation.voted(vote, text, time, number)
-        case {"type": "command", "exit_code": int() | None as exit_code}:
+        case {"type": "command", "exit_code": int() | None as exit_code} if not isinstance(exit_code, bool):
             conversation.typed(text, output, time, number, exit_code=exit_code)
-        case {"type": "test_run", "passed": int(passed), "failed": int(failed)}:
+        case {"type": "test_run", "passed": int(passed), "failed": int(failed)} if not (isinstance(passed, bool) or isinstance(failed, bool)):
             conversation.typed(text, output, time, number, tests=(passed, failed))
         case _ if isinstance(context, dict) and context.get("type") == "compaction":
             conversation.noted("summary", output or text, time, number)
