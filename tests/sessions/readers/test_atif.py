@@ -70,6 +70,15 @@ def test_a_foreign_trajectory_becomes_prompts_and_replies(tmp_path: Path, sink: 
     }  # fmt: skip
 
 
+def test_a_call_with_several_results_keeps_them_all(tmp_path: Path, sink: RememberingSink) -> None:
+    results = [{"source_call_id": "a", "content": "one"}, {"source_call_id": "x", "content": "?"}, {"source_call_id": "a", "content": "two"}]
+    (session,) = read(tmp_path, trajectory(step("agent", "go", tool_calls=[call("a")], observation={"results": [*results, results[1]]})), sink)
+    (reply,) = session.events
+    assert isinstance(reply, Reply)
+    assert reply.tool_calls[0].result == "one\ntwo"
+    assert sink.dropped["results of no call"] == 2
+
+
 def test_a_sub_agent_is_a_session_of_its_own_asked_by_the_assistant(tmp_path: Path, sink: RememberingSink) -> None:
     inner = trajectory(step("user", "look around"), step("agent", "done"), trajectory_id="t-1")
     main, part = read(tmp_path, trajectory(step("user", "go"), step("agent", "yes"), subagent_trajectories=[inner]), sink)
