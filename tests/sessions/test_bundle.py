@@ -128,9 +128,11 @@ def test_the_newest_conversations_of_each_tool_come_along_or_none(
 
 
 def test_a_conversation_in_a_bundle_is_redacted_again(load: Callable[..., Sessions], tmp_path: Path) -> None:
-    common = {"session_id": "s", "time": 1.0, "author": {"kind": "developer"}, "provenance": {"source": "x", "file": "c"}}
+    common = {
+        "session_id": "s-hunter2", "time": 1.0, "author": {"kind": "developer"}, "provenance": {"source": "hunter2", "file": "c"}, "revision": "hunter2",
+    }  # fmt: skip
     hunk = {"path": "hunter2", "start_line": -1, "old": ["hunter2"], "new": ["y"], "above": [], "below": []}
-    edit = {"type": "edit", "id": "s/0", "path": "hunter2", "before_id": None, "after_id": None, "hunks": [hunk], **common}
+    edit = {"type": "edit", "id": "s-hunter2/0", "path": "hunter2", "before_id": None, "after_id": None, "hunks": [hunk], **common}
     lying = {"type": "edit", "id": "s/1", "path": "b", "before_id": None, "after_id": "0", "hunks": [hunk], **common}
     session = {"row": "session", "source": "x", "repository": "", "events": [edit, lying], "talk": True}
     bundle = pack(tmp_path / "bundle", {**HEADER, "version": 2}, {"row": "text", "path": "b", "text": "z\n"}, session)

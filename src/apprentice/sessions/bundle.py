@@ -43,6 +43,8 @@ _UNTOUCHED = frozenset(
     {"type", "kind", "id", "session_id", "revision", "parents", "before_id", "after_id", "text_id", "source"}
 )
 """Fields that no redaction changes: ids, and words out of the schema."""
+_UNTOUCHED_OF_TALKS = _UNTOUCHED - {"id", "session_id", "revision", "source"}
+"""Ids of a conversation are made of names that its tool, or somebody, gave."""
 
 
 class _Header(msgspec.Struct, kw_only=True):
@@ -284,7 +286,7 @@ class _Import:
         return True
 
     def _event(self, event: AnyEvent, *, is_talk: bool) -> AnyEvent:
-        plain = _redacted(msgspec.to_builtins(event), self._writer)
+        plain = _redacted(msgspec.to_builtins(event), self._writer, _UNTOUCHED_OF_TALKS if is_talk else _UNTOUCHED)
         clean: AnyEvent = msgspec.convert(plain if is_talk else {**plain, "repository": self._name}, AnyEvent)
         if isinstance(clean, Commit):
             moves = [Move(move.path, self._reference(move.text_id, move.path)) for move in clean.moves]
@@ -314,13 +316,13 @@ class _Import:
         return self._writer.add_text(self._texts[number], near=path)
 
 
-def _redacted(value: Any, writer: SessionsWriter) -> Any:
+def _redacted(value: Any, writer: SessionsWriter, untouched: frozenset[str]) -> Any:
     if isinstance(value, str):
         return writer.redact(value)
     if isinstance(value, Mapping):
-        return {key: item if key in _UNTOUCHED else _redacted(item, writer) for key, item in value.items()}
+        return {key: item if key in untouched else _redacted(item, writer, untouched) for key, item in value.items()}
     if isinstance(value, Sequence):
-        return [_redacted(item, writer) for item in value]
+        return [_redacted(item, writer, untouched) for item in value]
     return value
 
 

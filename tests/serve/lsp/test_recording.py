@@ -6,11 +6,12 @@ import errno
 import itertools
 import json
 import random
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serve.lsp.conftest import REJECT, Start, Talk
+from tests.serve.lsp.conftest import REJECT, Buffer, Start, Talk
 
 from apprentice.core import artifacts, files
 from apprentice.core.fakes import FailingOperations
@@ -175,7 +176,11 @@ def test_whatever_is_typed_no_secret_reaches_the_disk(start: Start) -> None:
     assert rescan(talk.recorder.folder, redactor) == []
 
 
-@pytest.mark.parametrize("name", [".env", ".env.local", "id_ed25519", "server.pem", "credentials.json", ".npmrc", "../other.py", "../../etc/passwd"])
+@pytest.mark.parametrize("name", [
+    ".env", ".env.local", "prod.env", ".envrc", ".env-local", "id_ed25519", "server.pem", "credentials.json", ".npmrc", "live.tfvars", "terraform.tfstate",
+    "service_account.json", "app-secrets.yaml", "secrets/live.yaml", ".aws/config", ".git/COMMIT_EDITMSG", ".git/config", ".apprentice/recorded/a.jsonl",
+    "../other.py", "../../etc/passwd",
+])  # fmt: skip
 def test_files_that_hold_secrets_or_lie_elsewhere_are_not_written_down(start: Start, name: str) -> None:
     talk = start("x", record=True)
     (talk.root / "other.py").touch()
@@ -187,6 +192,29 @@ def test_files_that_hold_secrets_or_lie_elsewhere_are_not_written_down(start: St
     assert buffer.complete(9) is not None
     buffer.close()
     assert talk.recorded == []
+
+
+def test_nobody_else_may_read_what_is_recorded(start: Start) -> None:
+    talk = start(SAID, record=True)
+    work(talk)
+    assert len(talk.recorded) > 1
+    assert talk.recorder is not None
+    (file,) = talk.recorder.folder.iterdir()
+    assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(talk.recorder.folder.stat().st_mode)) == (0o600, 0o700)
+
+
+def test_a_document_at_an_impossible_place_does_not_end_the_recording(start: Start) -> None:
+    talk = start(SAID, record=True)
+    (talk.root / "loop").symlink_to("round")
+    (talk.root / "round").symlink_to("loop")
+    for uri in (talk.root.as_uri() + "/\ud800.py", (talk.root / "loop" / "a.py").absolute().as_uri(), "file:///" + "a/" * 3000 + "b" * 300, "file:///"):
+        buffer = Buffer(talk.client, uri, TEXT).open()
+        buffer.replace(0, 5, "begin")
+        buffer.close()
+    assert talk.recorded == []
+    talk.buffer(TEXT).replace(0, 5, "begin")
+    talk.client.notify("textDocument/didClose", {"textDocument": {"uri": (talk.root / "a.py").as_uri()}})
+    assert [event["path"] for event in talk.recorded] == ["a.py"]
 
 
 def test_a_repository_inside_and_documents_without_a_file_are_not_written_down(start: Start) -> None:

@@ -287,6 +287,7 @@ def test_messages_that_are_none_are_answered_or_passed_over(start: Start) -> Non
     assert talk.client.unasked.get(timeout=10)["error"]["code"] == -32700
     for message in (
         [], 3, "x", {}, {"jsonrpc": "1.0", "method": "x"}, {"jsonrpc": "2.0"}, {"jsonrpc": "2.0", "id": 3},
+        {"jsonrpc": "2.0", "id": [1], "method": "x", "params": {}}, {"jsonrpc": "2.0", "id": {"a": 1}, "method": "shutdown"}, {"jsonrpc": "2.0", "id": [1], "result": 1},
         {"jsonrpc": "2.0", "method": "textDocument/didChange", "params": {"textDocument": {"uri": "file:///unknown", "version": 1}, "contentChanges": [{"text": "x"}]}},
         {"jsonrpc": "2.0", "method": "textDocument/didChange", "params": {"nothing": 1}},
         {"jsonrpc": "2.0", "method": "textDocument/didChange", "params": {"textDocument": {"uri": buffer.uri, "version": 2}, "contentChanges": [{"range": {"start": {"line": 9, "character": 9}, "end": {"line": 0, "character": 0}}, "text": ""}]}},

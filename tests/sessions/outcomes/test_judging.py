@@ -15,6 +15,7 @@ from apprentice.sessions.conversation import Change, Conversation, Use
 from apprentice.sessions.git_history import GitHistoryConfig, read_history
 from apprentice.sessions.outcomes.judging import (
     COMMON_LINES,
+    IGNORED,
     NO_FILE,
     NO_HISTORY,
     NOT_COMMITTED,
@@ -71,9 +72,9 @@ class Talk:
     def run(self, minute: float, command: str, *, exit_code: int = 0) -> Talk:
         return self._use(minute, Use(name="Bash", arguments="{}", kind="shell", command=command, exit_code=exit_code))
 
-    def take(self, minute: float, path: str, new: str) -> Talk:
+    def take(self, minute: float, path: str, new: str, outcome: Any = "kept") -> Talk:
         """An edit that was offered, and that the developer took as it was."""
-        self._acts.append(lambda made: made.offered([Change(path=path, old="", new=new)], "kept", START + 60 * minute, 0))
+        self._acts.append(lambda made: made.offered([Change(path=path, old="", new=new)], outcome, START + 60 * minute, 0))
         return self
 
     def touch(self, minute: float, path: str) -> Talk:
@@ -238,6 +239,12 @@ def test_a_suggestion_that_was_taken_is_looked_for_like_an_edit(engine: Any, jud
     assert seen(first)["commit"] == commit
 
 
+def test_of_a_suggestion_that_was_left_alone_nothing_is_known(engine: Any, judged: Judge) -> None:
+    engine.commit("Talk more", main_py=TALKATIVE)
+    found = judged([engine], Talk(source="editor").take(1.5, "main.py", LOUD, "ignored"))[0]
+    assert (found.kind, found.recorded, found.outcome, found.reason, found.by) == ("suggestion", "ignored", "unknown", IGNORED, "")
+
+
 def test_an_edit_that_the_file_was_committed_without_is_undone(engine: Any, judged: Judge) -> None:
     commit = engine.commit("Leave loudly", main_py=MAIN.replace('"farewell"', '"FAREWELL"'))
     old, new = '    words = ["hello", name]\n', '    words = ["hey", "you", name]\n'
@@ -387,6 +394,14 @@ def test_what_a_merge_or_a_huge_commit_brought_is_seen_in_the_tree_that_it_left(
     lines, file = judged([engine], Talk().edit(1.5, "main.py", "", LOUD).touch(1.6, "main.py"))
     assert (lines.outcome, lines.evidence[0].what, lines.evidence[0].commit) == ("survived", "tree", huge)
     assert (file.outcome, seen(file)) == ("committed", {"tree": huge})
+
+
+def test_old_lines_that_a_huge_commit_replaced_do_not_stand_there_any_more(engine: Any, judged: Judge) -> None:
+    new = MAIN.replace('    words = ["hello", name]\n', '    words = ["welcome", "dear", name]\n')
+    engine.commit("Everything", main_py=new, data_txt="".join(f"line {i}\n" for i in range(3000)))
+    engine.commit("Go on", other_py="unrelated = 1\n")
+    (found,) = judged([engine], Talk().edit(1.5, "main.py", '    words = ["hello", name]\n', '    words = ["hey", "you", name]\n'))
+    assert found.outcome == "unknown"
 
 
 def test_a_tree_that_may_be_older_than_the_edit_is_named_beside_the_commit_that_starts_from_it(engine: Any, judged: Judge) -> None:

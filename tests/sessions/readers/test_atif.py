@@ -70,6 +70,15 @@ def test_a_foreign_trajectory_becomes_prompts_and_replies(tmp_path: Path, sink: 
     }  # fmt: skip
 
 
+def test_a_call_with_several_results_keeps_them_all(tmp_path: Path, sink: RememberingSink) -> None:
+    results = [{"source_call_id": "a", "content": "one"}, {"source_call_id": "x", "content": "?"}, {"source_call_id": "a", "content": "two"}]
+    (session,) = read(tmp_path, trajectory(step("agent", "go", tool_calls=[call("a")], observation={"results": [*results, results[1]]})), sink)
+    (reply,) = session.events
+    assert isinstance(reply, Reply)
+    assert reply.tool_calls[0].result == "one\ntwo"
+    assert sink.dropped["results of no call"] == 2
+
+
 def test_a_sub_agent_is_a_session_of_its_own_asked_by_the_assistant(tmp_path: Path, sink: RememberingSink) -> None:
     inner = trajectory(step("user", "look around"), step("agent", "done"), trajectory_id="t-1")
     main, part = read(tmp_path, trajectory(step("user", "go"), step("agent", "yes"), subagent_trajectories=[inner]), sink)
@@ -104,6 +113,7 @@ def test_without_a_name_or_times_it_is_read_all_the_same(tmp_path: Path, sink: R
 
 @pytest.mark.parametrize("extra", [
     {"type": "note", "kind": "law"}, {"type": "feedback", "vote": "left"}, {"type": "feedback"}, {"type": "command", "exit_code": "0"},
+    {"type": "command", "exit_code": True}, {"type": "test_run", "passed": True, "failed": 0}, {"type": "test_run", "passed": 1, "failed": False},
     {"type": ["note"]}, {}, "note", 7,
 ])  # fmt: skip
 def test_what_only_looks_like_ours_is_a_prompt_of_the_system(tmp_path: Path, sink: RememberingSink, extra: Any) -> None:

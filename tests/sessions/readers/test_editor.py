@@ -45,6 +45,15 @@ def test_events_in_the_order_of_their_time_redacted_again(tmp_path: Path, sink: 
     assert {event.provenance.source for event in session.events} == {"editor"}
 
 
+def test_a_revision_is_no_place_to_hide_a_text_and_a_newer_version_is_kept_aside(tmp_path: Path, sink: RememberingSink) -> None:
+    (session,) = Editor().read(write(tmp_path / "s.jsonl", edit(revision="hunter2")), sink)
+    assert "hunter2" not in repr(session)
+    newer = tmp_path / "n.jsonl"
+    newer.write_text(HEADER.replace('"version":1', '"version":2') + "\n" + json.dumps(edit()) + "\n")
+    assert list(Editor().read(newer, sink)) == []
+    assert sink.aside == {"another version": 1}
+
+
 def test_who_wrote_it_is_not_believed_where_it_cannot_be(tmp_path: Path, sink: RememberingSink) -> None:
     path = write(
         tmp_path / "s.jsonl", suggestion(author={"kind": "developer", "person": "Ada Lovelace"}), edit(author={"kind": "tool", "agent": "x"}),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 from tests.sessions.writers.conftest import talk
 
 from apprentice.sessions.policy import Policy
@@ -44,3 +46,10 @@ def test_its_name_is_one_harmless_line() -> None:
     name = json.loads(traces.document(session, replies, Policy()).splitlines()[0])["name"]
     assert name.startswith("s\\n<script>")
     assert len(name) == 80
+
+
+@pytest.mark.parametrize("when", [0.0, 1e306, -1e306, 1e300])
+def test_a_time_that_is_none_is_left_out(when: float) -> None:
+    (turn, *_) = [turn for turn in turns(talk(), Policy()) if isinstance(turn.event, traces.TOLD)]
+    timeless = replace(turn, event=msgspec.structs.replace(turn.event, time=when))
+    assert "timestamp" not in json.loads(traces.document(talk(), [timeless], Policy()).splitlines()[1])["message"]

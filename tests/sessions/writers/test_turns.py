@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from tests.sessions.writers.conftest import talk
 
@@ -59,3 +60,9 @@ def test_a_time_is_written_to_the_microsecond_or_not_at_all() -> None:
 def test_who_answered() -> None:
     assert assistant(talk()) == "claude"
     assert assistant(replied("{}")) == "assistant"
+
+
+def test_a_reply_that_claims_to_be_the_developers_is_marked_under_no_policy() -> None:
+    reply = msgspec.structs.replace(replied("{}").events[0], author=Author(kind="developer"))
+    session = msgspec.structs.replace(replied("{}"), events=(reply,))
+    assert [turn.train for turn in turns(session, Policy())] == [False]

@@ -143,7 +143,9 @@ def path_of(uri: str) -> Path | None:
     except ValueError:
         return None
     path = unquote(parts.path)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not path.startswith("/") or "\0" in path:
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not path.startswith("/"):
+        return None
+    if "\0" in path or _HALF_CHARACTER.search(path):
         return None
     return Path(path)
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import msgspec
 from lsprotocol import converters, types
-from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcParseError
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcInvalidRequest, JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import JsonRPCNotification, JsonRPCRequestMessage, LanguageServerProtocol
 
@@ -110,6 +110,9 @@ class Protocol(LanguageServerProtocol):
         if "jsonrpc" not in data or not data.keys() & {"method", "result", "error"}:
             return data
         method, id = data.get("method"), data.get("id")
+        if not isinstance(id, str | int | None):
+            # pygls would look it up among its requests, which ends the server.
+            raise JsonRpcInvalidRequest
         try:
             if method == types.WORKSPACE_EXECUTE_COMMAND and id is None:
                 params = self._converter.structure(data.get("params"), types.ExecuteCommandParams)

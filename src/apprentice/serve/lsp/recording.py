@@ -7,8 +7,8 @@
 
     Stretch --Redactor, before and after--> lines without secrets --hunks--> event --core.files.append_line--> disk
 
-Only files of the repository (or of the folder at hand, where it is none) are written down, and none whose name says that it
-holds secrets. Each line is on disk before the next message of the editor is answered, so a crash loses the edit that was being
+Only files of the repository (or of the folder at hand, where it is none) are written down, and none whose name, or whose folder's,
+says that it holds secrets. Nobody but the developer may read the recordings. Each line is on disk before the next message of the editor is answered, so a crash loses the edit that was being
 made and no more; but a suggestion at a line that may hold the beginning of a secret waits until the edit there has ended, and is
 dropped where it has become one. A disk that takes no more ends the recording, not the server.
 """
@@ -47,10 +47,13 @@ MAX_HELD = 200
 """Suggestions of a document that wait for the edit to end."""
 
 _SECRET_FILES = re.compile(
-    r"\.env(\..*)?|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk|asc|gpg|ovpn)|id_(rsa|dsa|ecdsa|ed25519).*|\.?(netrc|npmrc|pypirc|pgpass|htpasswd|git-credentials)"
+    r".*\.env(\..*)?|\.env([-_].*|rc)|.*\.(tfvars|tfstate)(\..*)?|kubeconfig|.*(service[-_]?account|client[-_]?secret).*\.json"
+    r"|.*[-_.](secrets?|credentials)\.(ya?ml|json|toml|ini|txt)|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk|asc|gpg|ovpn)|id_(rsa|dsa|ecdsa|ed25519).*|\.?(netrc|npmrc|pypirc|pgpass|htpasswd|git-credentials)"
     r"|credentials(\..*)?|secrets?(\..*)?",
     re.IGNORECASE,
 )
+_SECRET_FOLDERS = frozenset((".git", ".ssh", ".gnupg", ".aws", ".kube", ".docker", ".secrets", "secrets"))
+"""Of a repository: what git keeps there itself (messages, addresses with tokens in them) is no file of it."""
 _BEGINNING = re.compile(
     r"pass|secret|token|key|auth|credential|bearer|private|(?=[\w+/=.-]{0,200}\d)(?=[\w+/=.-]{0,200}[a-z])[\w+/=.-]{8,}", re.IGNORECASE
 )
@@ -89,13 +92,19 @@ class Recorder:
         self._held: dict[str, list[tuple[Stretch, Outcome]]] = {}
 
     def may_record(self, stretch: Stretch) -> bool:
-        """Whether the file is one of the repository's, and none that holds secrets by its name."""
+        """Whether the file is one of the repository's, and none that holds secrets by its name or its folder's."""
         path = path_of(stretch.uri)
         if path is None or _SECRET_FILES.fullmatch(path.name):
             return False
         # An editor may come by a link, and a link in the repository may lead out of it.
-        real = path.resolve()
-        if not real.is_relative_to(self._root) or _SECRET_FILES.fullmatch(real.name):
+        try:
+            real = path.resolve()
+        except (OSError, RuntimeError):
+            # A loop of links: there is no such file.
+            return False
+        if not real.is_relative_to(self._root) or _SECRET_FILES.fullmatch(real.name) or real.is_relative_to(self.folder.resolve()):
+            return False
+        if _SECRET_FOLDERS.intersection(real.relative_to(self._root).parts[:-1]):
             return False
         # Not one of a repository inside of ours: nobody has named that one.
         return repository_of(real) in (repository_of(self._root / "any"), None)
@@ -201,10 +210,12 @@ class Recorder:
 
     def _begin(self, started: float) -> Path:
         files.make_folder(self.folder)
+        _make_private(self.folder, 0o700)
         self._repository = self._redact(self._repository)
         name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(self._clock()))}-{uuid.uuid4().hex[:8]}"
         path = self.folder / f"{name}.jsonl"
         self._append(path, Header(session=f"{SOURCE}:{name}", time=started, repository=self._repository))
+        _make_private(path, 0o600)
         self._path = path
         return path
 
@@ -222,6 +233,12 @@ class Recorder:
             self._is_ended = True
             reason = error.message if isinstance(error, ApprenticeError) else type(error).__name__
             self.say(f"nothing more is recorded: {reason}")
+
+
+def _make_private(path: Path, mode: int) -> None:
+    # Some file systems know no modes.
+    with contextlib.suppress(OSError):
+        path.chmod(mode)
 
 
 def _text(lines: Sequence[str]) -> str:

@@ -280,13 +280,16 @@ class Joiner:
         chosen = self._nearest(enough, wanted, MIN_WEIGHT)
         return None if chosen is None else min(enough[chosen[0]].values(), key=lambda place: place.line)
 
-    def stands_as_before(self, question: Question, touch: Touch) -> bool:
+    def stands_as_before(self, question: Question, touched: Touched) -> bool:
         """Whether the old lines still stood in the file when it was committed next."""
+        touch = touched.touch
+        # A tree says what stands in it, and not what was taken away.
+        there = self._standing(Place(touch.step, touched.path, 0, touch.in_tree))
         wanted = self.evidence(question.old)
         own = {self._histories.file(path) for path in question.files}
         since = question.time - SLACK_S
         standing = {
-            key for key in wanted
+            key for key in wanted.keys() & there
             if any(self._histories.file(p.path) in own and (self.step(p.step).time < since or p.in_tree) for p in self._histories.added(key))
             and not any(p.step <= touch.step and self.step(p.step).time >= since for p in self._histories.removed(key))
         }  # fmt: skip

@@ -53,6 +53,7 @@ NO_FILE = "file of no repository that was read"
 NOT_YET = "history ends before"
 NOT_FOUND = "lines in no commit in time"
 COMMON_LINES = "lines too common"
+IGNORED = "suggestion left alone"
 NOT_COMMITTED = "file not committed in time"
 
 
@@ -295,7 +296,7 @@ class _Judging:
             )  # fmt: skip
         # Lines that were taken away here may have been put elsewhere in the file.
         touched = self._joiner.next_change(question) if question.brought else None
-        if touched is not None and self._joiner.stands_as_before(question, touched.touch):
+        if touched is not None and self._joiner.stands_as_before(question, touched):
             evidence = self._file_evidence(touched, what="before")
             repository = self._histories.paths[touched.path][0]
             return _with(first, outcome="undone", confidence=0.6, by="unknown", repository=repository, committed=0.0, evidence=(evidence,))
@@ -396,6 +397,9 @@ def _by_command(first: EditOutcome, doing: Doing) -> EditOutcome:
 def _as_recorded(first: EditOutcome, event: Suggestion, items: Sequence[_Item]) -> EditOutcome:
     """What the session itself says of a suggestion that was not taken as it was."""
     evidence = (Evidence(what="recorded", event=event.id, time=event.time),)
+    if event.outcome == "ignored":
+        # It was never put in, and may have been typed by hand.
+        return _with(first, reason=IGNORED, evidence=evidence)
     if event.outcome != "changed":
         return _with(first, outcome="undone", confidence=1.0, by="developer", evidence=evidence)
     # What was written instead is the edit that follows it.

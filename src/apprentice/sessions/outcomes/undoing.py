@@ -73,6 +73,7 @@ def doings(events: Sequence[object]) -> list[Doing]:
 
 def undone_by(found: Sequence[Doing], position: int, path: str, *, is_new: bool) -> Doing | None:
     """What undid the edit that stands at `position`. `is_new`: the session made the file."""
+    unstashed = max((number for number, doing in enumerate(found) if doing.act.kind == "unstash"), default=-1)
     for number, doing in enumerate(found):
         if doing.position < position:
             continue
@@ -80,7 +81,7 @@ def undone_by(found: Sequence[Doing], position: int, path: str, *, is_new: bool)
             return None
         if doing.act.kind == "unstash" or not doing.act.is_about(path):
             continue
-        if doing.act.kind == "stash" and any(later.act.kind == "unstash" for later in found[number + 1 :]):
+        if doing.act.kind == "stash" and number < unstashed:
             continue
         if doing.act.kind != "remove" or is_new:
             return doing
@@ -141,7 +142,7 @@ def _git(words: Sequence[str]) -> Act | None:
             dry = any(re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*|--dry-run", word) for word in rest)
             return Act("remove", tuple(_plain(rest))) if forced and not dry else None
         case "rm":
-            return None if "--cached" in rest else Act("remove", tuple(_plain(rest)) or ("",))
+            return None if {"--cached", "--dry-run", "-n"}.intersection(rest) else Act("remove", tuple(_plain(rest)) or ("",))
         case _:
             return None
 
@@ -176,7 +177,10 @@ def _stash(rest: list[str]) -> Act | None:
         return Act("unstash")
     if name not in ("push", "save"):
         return None
-    return Act("stash", tuple(rest[rest.index("--") + 1 :]) if "--" in rest else ())
+    if name == "save":
+        return Act("stash")
+    named = rest[rest.index("--") + 1 :] if "--" in rest else [word for i, word in enumerate(rest[1:]) if rest[i] not in ("-m", "--message")]
+    return Act("stash", tuple(_plain(named)))
 
 
 def _rm(rest: Sequence[str]) -> Act | None:

@@ -15,7 +15,7 @@ Documents that break the specification are kept aside whole. Source: see `writer
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,9 +170,9 @@ def _tell_of_system(conversation: Conversation, step: _Step, text: str, time: fl
             conversation.noted(kind, text, time, number)
         case {"type": "feedback", "vote": "up" | "down" | None as vote}:
             conversation.voted(vote, text, time, number)
-        case {"type": "command", "exit_code": int() | None as exit_code}:
+        case {"type": "command", "exit_code": int() | None as exit_code} if not isinstance(exit_code, bool):
             conversation.typed(text, output, time, number, exit_code=exit_code)
-        case {"type": "test_run", "passed": int(passed), "failed": int(failed)}:
+        case {"type": "test_run", "passed": int(passed), "failed": int(failed)} if not (isinstance(passed, bool) or isinstance(failed, bool)):
             conversation.typed(text, output, time, number, tests=(passed, failed))
         case _ if isinstance(context, dict) and context.get("type") == "compaction":
             conversation.noted("summary", output or text, time, number)
@@ -182,15 +182,18 @@ def _tell_of_system(conversation: Conversation, step: _Step, text: str, time: fl
 
 def _uses(step: _Step, sink: Sink) -> list[Use]:
     """The calls with their results: by their ids, and where there are none in their order."""
-    named = {result.source_call_id: result for result in step.results if result.source_call_id is not None}
+    named: defaultdict[str, list[_Result]] = defaultdict(list)
+    for result in step.results:
+        if result.source_call_id is not None:
+            named[result.source_call_id].append(result)
     nameless = deque(result for result in step.results if result.source_call_id is None)
     uses: list[Use] = []
     for call in step.tool_calls or []:
-        result = named.pop(call.tool_call_id, None) or (nameless.popleft() if nameless else None)
+        results = named.pop(call.tool_call_id, None) or ([nameless.popleft()] if nameless else [])
         recorded = _ours(call.extra).get("arguments")
         arguments = recorded if isinstance(recorded, str) else bytes(call.arguments).decode()
-        uses.append(Use(name=call.function_name, arguments=arguments, result=_text(result.content if result else "", sink)))
-    if left := len(named) + len(nameless):
+        uses.append(Use(name=call.function_name, arguments=arguments, result="\n".join(_text(result.content, sink) for result in results)))
+    if left := sum(map(len, named.values())) + len(nameless):
         sink.drop("results of no call", left)
     return uses
 

@@ -27,6 +27,7 @@ AGENT = "apprentice"
 PLACES = (".apprentice/recorded",)
 """Where such files lie, in a project."""
 SUFFIX = ".jsonl"
+VERSION = 1
 MAX_FILE_BYTES = 512 << 20
 _BEGINS = b'{"recording":"apprentice",'
 _TIME = re.compile(rb'"time":([0-9.e+]{1,30})[,}]')
@@ -35,7 +36,7 @@ _TIME = re.compile(rb'"time":([0-9.e+]{1,30})[,}]')
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="recording", tag="apprentice"):
     """The first line of a recording."""
 
-    version: int = 1
+    version: int = VERSION
     session: str
     time: float
     """Of the first event, in seconds since 1970."""
@@ -76,6 +77,9 @@ class Editor:
             try:
                 if header is None:
                     header = msgspec.json.decode(line.data, type=Header)
+                    if header.version > VERSION:
+                        sink.keep_aside("another version", where, str(header.version))
+                        return
                     continue
                 event = decoder.decode(line.data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -91,7 +95,7 @@ class Editor:
             session_id, repository = sink.redact(header.session), sink.redact(header.repository)
             ordered = sorted(events, key=lambda event: event.time)
             numbered = tuple(
-                msgspec.structs.replace(event, id=f"{session_id}/{number}", session_id=session_id, repository=repository)
+                msgspec.structs.replace(event, id=f"{session_id}/{number}", session_id=session_id, repository=repository, revision="")
                 for number, event in enumerate(ordered)
             )
             yield Session(id=session_id, source=SOURCE, repository=repository, time=numbered[0].time, events=numbered)

@@ -18,7 +18,7 @@ import msgspec
 from apprentice.core.text_safety import shorten
 from apprentice.sessions.events import Prompt, Reply, Session
 from apprentice.sessions.policy import Policy
-from apprentice.sessions.writers.turns import Turn, assistant
+from apprentice.sessions.writers.turns import Turn, assistant, iso_time
 
 TOLD = (Prompt, Reply)
 SUFFIX = ".jsonl"
@@ -38,7 +38,7 @@ def document(session: Session, turns: Sequence[Turn], policy: Policy) -> bytes:
 
 
 def _messages(turn: Turn) -> Iterator[dict[str, Any]]:
-    when = {"timestamp": round(turn.event.time * 1000)} if turn.event.time else {}
+    when = {"timestamp": round(turn.event.time * 1000)} if iso_time(turn.event.time) is not None else {}
     match turn.event:
         case Prompt(text=text):
             yield {"role": "user", "content": text, **when}

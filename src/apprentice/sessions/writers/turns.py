@@ -7,7 +7,7 @@ Events that repeat what a tool was called with (its command, its edits, the plac
 suggestions of an editor. What of a session is in no turn, a form counts by type (`untold`).
 
 Whether a turn is marked for training is the policy's word on its author, and only replies are ever marked: who trains on
-prompts teaches a model to ask.
+prompts teaches a model to ask. A reply that says a developer gave it, as a file from elsewhere may, is marked under no policy.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def turns(session: Session, policy: Policy) -> Iterator[Turn]:
             case Reply():
                 calls = tuple(_call(number + i, call.name, call.arguments, call.result) for i, call in enumerate(event.tool_calls))
                 number += len(calls)
-                yield Turn(event=event, calls=calls, train=policy.may_learn(event.author))
+                yield Turn(event=event, calls=calls, train=event.author.kind == "assistant" and policy.may_learn(event.author))
             case Prompt() | Note() | Feedback():
                 yield Turn(event=event)
             case Command() | TestRun() if event.author.kind == "developer":
