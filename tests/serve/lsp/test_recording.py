@@ -141,6 +141,37 @@ def test_what_was_rejected_in_a_recorded_session_does_not_come_again(start: Star
     assert recording.rejected(talk.root / "elsewhere") == []
 
 
+@pytest.mark.parametrize("head", ['password = "', "API_KEY: str = '", '"auth_token": "', 'os.environ["SECRET"] = f"'])
+def test_half_a_secret_that_is_left_and_finished_later(start: Start, head: str) -> None:
+    talk = start(SAID, record=True)
+    between = "".join(f"x{number} = {number}\n" for number in range(40))
+    buffer = talk.buffer(f"first = 1\n{between}\nthird = 3\n{between}")
+    at = buffer.text.index("\nthird")
+    buffer.type(at, head + "Xk29dmQ")
+    # Elsewhere, beside it, elsewhere, and on with it.
+    for old, new in (("first", "begin"), ("third", "three"), ("begin", "start")):
+        at = buffer.text.index(old)
+        buffer.replace(at, at + 5, new)
+    at = buffer.text.index("dmQ") + 3
+    buffer.type(at, "7Zp4Lw" + head.rstrip("f")[-1])
+    buffer.close()
+    written = json.dumps(talk.recorded)
+    assert "begin" in written
+    assert "three" in written
+    assert "start" in written
+    for part in ("Xk29", "dmQ", "7Zp4"):
+        assert part not in written
+
+
+@pytest.mark.parametrize("line", ["# don't pass the user's key", 'print("the key: it\'s here")', 'token = "', "keys = {'a': 1}", "key = 'ab'"])
+def test_prose_and_whole_texts_are_no_unfinished_secret(start: Start, line: str) -> None:
+    talk = start(SAID, record=True)
+    buffer = talk.buffer("first = 1\n\n")
+    buffer.type(len("first = 1\n"), line)
+    buffer.close()
+    assert [event["hunks"][0]["new"] for event in talk.recorded] == [[line]]
+
+
 def test_whatever_is_typed_no_secret_reaches_the_disk(start: Start) -> None:
     redactor = Redactor(RedactionPolicy(known=Known(names=frozenset({"Ada Lovelace"}))))
     talk = start(lambda line: " # and more", record=True, scanner=redactor)

@@ -58,6 +58,12 @@ _BEGINNING = re.compile(
     r"pass|secret|token|key|auth|credential|bearer|private|(?=[\w+/=.-]{0,200}\d)(?=[\w+/=.-]{0,200}[a-z])[\w+/=.-]{8,}", re.IGNORECASE
 )
 
+_UNFINISHED = re.compile(
+    r"""((?:pass|secret|token|key|auth|credential|bearer|private)\w{0,40}["']?\]?\s{0,5}(?::\s{0,5}\w{1,20}\s{0,5})?[=:]\s{0,5}[bfru]{0,2}(["'`]))(?:(?!\2).){3,}$""",
+    re.IGNORECASE,
+)
+"""A text behind a telling name that has not come to its end: nobody can recognize it yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -191,7 +197,7 @@ class Recorder:
         return places
 
     def _lines(self, lines: Sequence[str]) -> list[str] | None:
-        redacted = split_lines(self._redact(_text(lines)))
+        redacted = [_UNFINISHED.sub(r"\1<secret:unfinished>", line) for line in split_lines(self._redact(_text(lines)))]
         return redacted if len(redacted) == len(lines) else None
 
     def _redact(self, text: str) -> str:
