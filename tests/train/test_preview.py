@@ -29,13 +29,11 @@ def test_more_is_dearer(tmp_path, debug_base, debug_model):
     adapters = SftConfig(threads=1, arithmetic="fp32", weights="lora")
     found = [preview(tmp_path / "wide", config) for config in (plain, long, adapters)]
     assert found[1].memory_gib > found[0].memory_gib > found[2].memory_gib > PROCESS_GIB
-    assert found[1].step_s > 3 * found[0].step_s
     assert preview(debug_base, plain).memory_gib < found[0].memory_gib
 
 
-def test_accumulating_costs_time_and_no_memory(tmp_path, debug_model):
+def test_accumulating_costs_no_memory(tmp_path, debug_model):
     wide = Transformer(dataclasses.replace(debug_model.config, hidden_size=256, num_layers=8))
     weights.save(wide.initialize(0), tmp_path / "wide")
     one, four = (preview(tmp_path / "wide", SftConfig(threads=1, loop=LoopConfig(accumulate=n))) for n in (1, 4))
     assert four.memory_gib == one.memory_gib
-    assert four.step_s > 2 * one.step_s

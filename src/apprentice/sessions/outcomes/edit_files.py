@@ -1,6 +1,6 @@
 """Which files of which repositories the paths of a session's edits mean.
 
-    /home/ada/engine/src/main.py   the folder that holds the repository, and a path in it
+    /srv/code/engine/src/main.py   the folder that holds the repository, and a path in it
     src/main.py, main.py           a path in the repository, or from a folder in it
 
 A tool writes paths as it likes, and the repository may have been read from elsewhere or under another name. Many projects have a
