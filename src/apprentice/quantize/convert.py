@@ -75,7 +75,7 @@ def convert(
     fitted: Mapping[str, Fitted] | None = None, progress: ProgressSink | None = None,
 ) -> Report:
     """Writes the quantized folder. `fitted`: the matrices of the same source in four bits, from `calibration.fit`; with them
-    the model loses about a fifth of what it loses without.
+    the model loses about a seventh of what it loses without.
 
     Raises: InputError naming file and tensor where the source cannot be used."""
     config.check(is_fitted=bool(fitted))

@@ -43,6 +43,17 @@ def words(session: Session) -> list[str]:
     return [getattr(event, "text", "") for event in session.events]
 
 
+def kinds(session: Session) -> list[str]:
+    """Of its events, in order."""
+    return [str(event.__struct_config__.tag) for event in session.events]
+
+
+def one(session: Session, kind: type[Any]) -> Any:
+    """The only event of this kind."""
+    (found,) = [event for event in session.events if isinstance(event, kind)]
+    return found
+
+
 @pytest.fixture
 def sink() -> RememberingSink:
     return RememberingSink()

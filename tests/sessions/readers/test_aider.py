@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sessions.readers.conftest import RememberingSink, words
+from tests.sessions.readers.conftest import RememberingSink, kinds, one, words
 
 from apprentice.sessions import events
 from apprentice.sessions.events import Session
@@ -42,15 +41,6 @@ def block(path: str, old: str, new: str) -> str:
 def read(path: Path, text: str, sink: RememberingSink) -> list[Session]:
     path.write_text(text, encoding="utf-8")
     return list(Aider().read(path, sink))
-
-
-def kinds(session: Session) -> list[str]:
-    return [str(event.__struct_config__.tag) for event in session.events]
-
-
-def one(session: Session, kind: type[Any]) -> Any:
-    (found,) = [event for event in session.events if isinstance(event, kind)]
-    return found
 
 
 @pytest.fixture

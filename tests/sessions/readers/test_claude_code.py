@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sessions.readers.conftest import Records, RememberingSink, words
+from tests.sessions.readers.conftest import Records, RememberingSink, kinds, one, words
 
 from apprentice.sessions import events
 from apprentice.sessions.events import Session
@@ -20,15 +20,6 @@ TEXT = "one\ntwo\nthree\n"
 
 def read(path: Path, sink: RememberingSink) -> list[Session]:
     return list(ClaudeCode().read(path, sink))
-
-
-def kinds(session: Session) -> list[str]:
-    return [str(event.__struct_config__.tag) for event in session.events]
-
-
-def one(session: Session, kind: type[Any]) -> Any:
-    (found,) = [event for event in session.events if isinstance(event, kind)]
-    return found
 
 
 def text(block: str) -> dict[str, Any]:

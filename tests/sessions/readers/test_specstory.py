@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sessions.readers.conftest import RememberingSink, words
+from tests.sessions.readers.conftest import RememberingSink, one, words
 
 from apprentice.sessions import events
 from apprentice.sessions.events import Session
@@ -36,11 +35,6 @@ def tool(kind: str, name: str, inner: str, title: str = "") -> str:
 def read(path: Path, text: str, sink: RememberingSink) -> list[Session]:
     path.write_text(text, encoding="utf-8")
     return list(SpecStory().read(path, sink))
-
-
-def one(session: Session, kind: type[Any]) -> Any:
-    (found,) = [event for event in session.events if isinstance(event, kind)]
-    return found
 
 
 def test_messages_with_their_times_and_reasoning(tmp_path: Path, sink: RememberingSink) -> None:

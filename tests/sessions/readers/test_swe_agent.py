@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sessions.readers.conftest import RememberingSink, words
+from tests.sessions.readers.conftest import RememberingSink, kinds, one, words
 
 from apprentice.sessions import events
 from apprentice.sessions.events import Session
@@ -43,15 +43,6 @@ def run(path: Path, steps: list[dict[str, Any]], sink: RememberingSink) -> Sessi
     history = [{"role": "system", "content": "x"}, demonstration, {"role": "user", "content": TASK}]
     (session,) = read(path, {"trajectory": steps, "history": history, "info": {"submission": "diff"}}, sink)
     return session
-
-
-def kinds(session: Session) -> list[str]:
-    return [str(event.__struct_config__.tag) for event in session.events]
-
-
-def one(session: Session, kind: type[Any]) -> Any:
-    (found,) = [event for event in session.events if isinstance(event, kind)]
-    return found
 
 
 @pytest.fixture
