@@ -43,6 +43,7 @@ def test_accumulating_costs_time_and_no_memory(tmp_path, debug_model):
     weights.save(wide.initialize(0), tmp_path / "wide")
     one, four = (preview(tmp_path / "wide", SftConfig(threads=1, loop=LoopConfig(accumulate=n)), steps=3) for n in (1, 4))
     assert four.memory_gib == one.memory_gib
-    assert one.tokens and four.tokens
+    assert one.tokens is not None
+    assert four.tokens is not None
     assert four.tokens == 4 * one.tokens
     assert four.step_s * four.tokens_per_s == pytest.approx(four.tokens / 3, rel=0.1)
