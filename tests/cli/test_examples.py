@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 
@@ -22,3 +23,17 @@ def test_an_unknown_split_is_told_the_known_ones(apprentice: Any, learned: Any) 
     done = apprentice("examples", "show", learned.run / "examples", "--split", "trian")
     assert (done.code, done.out) == (2, "")
     assert "hint: one of train, valid, gate, test" in done.err
+
+
+def test_examples_and_conversations_are_made_of_sessions(apprentice: Any, learned: Any, debug_base: Path, tmp_path: Path, harmless: Any) -> None:
+    words = ["examples", "make", learned.out / "sessions", "--out", tmp_path / "made", "--base", debug_base, "--max-tokens", 4000]
+    done = apprentice(*words, "--json")
+    assert done.code == 0, done.err
+    counts = json.loads(done.out)
+    assert counts["examples"]["train_next_edit"] > 0
+    assert counts["conversations"]["train_intent"] > 0
+    assert json.loads(apprentice(*words, "--json").out) == counts
+    shown = apprentice("examples", "show", tmp_path / "made" / "conversations", "--kind", "intent", "--newest", 1)
+    assert "== intent of git, " in shown.out
+    assert "[assistant]\n«" in shown.out
+    harmless(shown.out)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from apprentice.examples.split import Shares, split_commits
@@ -30,3 +32,10 @@ def test_a_share_of_nothing_leaves_its_split_empty() -> None:
 def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(ValueError, match="train"):
         Shares(valid=0.5, gate=0.3, test=0.2)
+
+
+def test_a_bound_holds_out_no_more_of_a_long_history() -> None:
+    commits = [str(number) for number in range(1000)]
+    sizes = Counter(split_commits(commits, Shares(max_heldout=180)).values())
+    assert sizes == {"train": 820, "valid": 30, "gate": 30, "test": 120}
+    assert split_commits(commits[:100], Shares(max_heldout=180)) == split_commits(commits[:100])

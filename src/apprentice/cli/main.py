@@ -39,6 +39,7 @@ COMMANDS = (
     Command("sessions forget", "apprentice.cli.sessions:forget", "Take somebody's sessions out of what is learned from"),
     Command("sessions export", "apprentice.cli.sessions:export", "Write sessions for another machine or program"),
     Command("sessions outcomes", "apprentice.cli.sessions:outcomes", "Show what became of the edits that assistants made"),
+    Command("examples make", "apprentice.cli.examples:make", "Make examples of sessions: edits, conversations, pairs"),
     Command("examples show", "apprentice.cli.examples:show", "Show examples and what of them carries loss"),
     Command("train sft", "apprentice.cli.train:sft", "Fine-tune a base on examples"),
     Command("eval", "apprentice.cli.eval:evaluate", "Measure models on held-out newer work"),

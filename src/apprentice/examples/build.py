@@ -8,6 +8,7 @@ seen all the same: they stand in the latest edits that later prompts show, and i
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from apprentice.examples.example import Example
 from apprentice.examples.filters import edit_reason, file_reason, is_long
 from apprentice.examples.kinds.completion import completion
 from apprentice.examples.kinds.next_edit import next_edit
-from apprentice.examples.split import SPLITS, Shares, split_commits
+from apprentice.examples.split import SPLITS, TRAIN, Shares, split_commits
 from apprentice.examples.work import Moment, Player, Work, moments
 from apprentice.repository.prompt import PromptConfig
 from apprentice.text.edits import Edit
@@ -64,22 +65,30 @@ class Built:
         return counts
 
 
-def build(works: Iterable[Work], tokenizer: Tokenizer, config: ExamplesConfig = ExamplesConfig()) -> Built:
+def build(
+    works: Iterable[Work], tokenizer: Tokenizer, config: ExamplesConfig = ExamplesConfig(), recorded: Sequence[Work] = ()
+) -> Built:
     """All examples of the works, which are in order of time. They are gone through twice, so that no more than one
-    work's files are held at a time: give a list or a `history.History`, not an iterator."""
+    work's files are held at a time: give a list or a `history.History`, not an iterator. `recorded`: works of
+    `examples.recorded`; those older than what is held out are learned from."""
     dropped: Counter[str] = Counter()
     usable = _usable(works, dropped)
     split_of = _splits(usable, config.shares)
+    typed = _older(_usable(recorded, dropped), usable, split_of, dropped)
     changes = [
-        change_of(found.edit, split=split_of[found.repository, found.commit], commit=found.commit) for found in usable
+        change_of(found.edit, split=split_of.get((found.repository, found.commit), TRAIN), commit=found.commit)
+        for found in (*typed, *usable)
     ]
     twins = duplicates(changes, threshold=config.near_duplicate)
     dropped.update(twins.values())
-    wanted = {found.key: changes[i].split for i, found in enumerate(usable) if i not in twins}
+    wanted = {found.key: changes[i].split for i, found in enumerate((*typed, *usable)) if i not in twins}
     examples: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    for moment in moments(works, Player(leave_out=file_reason)):
-        if split := wanted.get(moment.key):
-            examples[split] += _examples(moment, tokenizer, config, dropped)
+    for played in (recorded, works):
+        for moment in moments(played, Player(leave_out=file_reason)):
+            if split := wanted.get(moment.key):
+                examples[split] += _examples(moment, tokenizer, config, dropped)
+    if typed:
+        examples[TRAIN].sort(key=lambda example: example.time)
     commits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for (_, commit), split in split_of.items():
         commits[split].append(commit)
@@ -93,6 +102,7 @@ class _Usable:
     key: str
     repository: str
     commit: str
+    time: float
     edit: Edit
 
 
@@ -102,8 +112,23 @@ def _usable(works: Iterable[Work], dropped: Counter[str]) -> list[_Usable]:
         if reason := edit_reason(moment):
             dropped[reason] += 1
         else:
-            usable.append(_Usable(moment.key, moment.work.repository, moment.work.commit, moment.edit))
+            usable.append(_Usable(moment.key, moment.work.repository, moment.work.commit, moment.work.time, moment.edit))
     return usable
+
+
+def _older(
+    typed: Sequence[_Usable], usable: Sequence[_Usable], split_of: dict[tuple[str, str], str], dropped: Counter[str]
+) -> list[_Usable]:
+    """Recorded edits made before the first held-out commit of their repository: of later ones a model would know what it is
+    tested on."""
+    begins: dict[str, float] = {}
+    for found in usable:
+        if split_of[found.repository, found.commit] != TRAIN:
+            begins[found.repository] = min(found.time, begins.get(found.repository, found.time))
+    older = [found for found in typed if found.time < begins.get(found.repository, math.inf)]
+    if len(older) < len(typed):
+        dropped["recorded edits newer than the first one held out"] += len(typed) - len(older)
+    return older
 
 
 def _splits(usable: Sequence[_Usable], shares: Shares) -> dict[tuple[str, str], str]:

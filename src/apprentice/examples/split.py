@@ -23,6 +23,9 @@ class Shares:
     """For the gates of the memory, 0 to 0.5."""
     test: float = 0.20
     """Held out, the newest, 0 to 0.5."""
+    max_heldout: int = 0
+    """Commits of these three together, most; 0: as many as their shares are. Where the newest work matters most, as with recorded
+    sessions, a long history should not hold all of it out."""
 
     def __post_init__(self) -> None:
         for name in ("valid", "gate", "test"):
@@ -30,16 +33,24 @@ class Shares:
                 raise ValueError(f"{name} must be from 0 to 0.5")
         if self.valid + self.gate + self.test >= 1:
             raise ValueError("valid, gate and test together must leave something to train on")
+        if self.max_heldout < 0:
+            raise ValueError("max_heldout must be 0 or more")
+
+    @property
+    def heldout(self) -> float:
+        """Share of all commits."""
+        return self.valid + self.gate + self.test
 
 
 def split_commits(commits: Sequence[str], shares: Shares = Shares()) -> dict[str, str]:
     """Commit -> split. `commits`: distinct, oldest first. With few commits the newest part comes first: test, then gate,
     then valid get one each before anything is left over for them to miss."""
     left = len(commits)
+    whole = min(left, shares.max_heldout / shares.heldout) if shares.max_heldout and shares.heldout else left
     sizes = {}
     for name in (TEST, GATE, VALID):
         share = getattr(shares, name)
-        sizes[name] = min(max(round(share * len(commits)), 1 if share > 0 else 0), max(left - 1, 0))
+        sizes[name] = min(max(round(share * whole), 1 if share > 0 else 0), max(left - 1, 0))
         left -= sizes[name]
     names = [TRAIN] * left + [VALID] * sizes[VALID] + [GATE] * sizes[GATE] + [TEST] * sizes[TEST]
     return dict(zip(commits, names, strict=True))

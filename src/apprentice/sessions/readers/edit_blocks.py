@@ -27,37 +27,16 @@ Whether such an edit was made, and in which file, only the tool knows. Nothing t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from apprentice.sessions.conversation import Change
-
-_SEARCH = re.compile(r"\s*<{5,9} (?:SEARCH|ORIGINAL)>?\s*")
-_DIVIDER = re.compile(r"\s*={5,9}\s*")
-_REPLACE = re.compile(r"\s*>{5,9} (?:REPLACE|UPDATED)\s*")
-_FENCE = re.compile(r"(?:(`{3,})|</?(source|code|pre|codeblock|sourcecode)>).*")
-_LINES_TO_PATH = 3
+from apprentice.text import blocks
 
 
 def search_blocks(text: str) -> Iterator[Change]:
     """A block without a path belongs to the file of the one before it; one that does not end is left out."""
-    path, part = "", ""
-    old: list[str] = []
-    new: list[str] = []
-    lines = text.split("\n")
-    for number, line in enumerate(lines):
-        if not part and _SEARCH.fullmatch(line):
-            path, part = _named(lines[max(0, number - _LINES_TO_PATH) : number]) or path, "old"
-            old.clear()
-            new.clear()
-        elif part == "old" and _DIVIDER.fullmatch(line):
-            part = "new"
-        elif part == "new" and _REPLACE.fullmatch(line):
-            part = ""
-            if path:
-                yield Change(path=path, old=_joined(old), new=_joined(new))
-        elif part:
-            (old if part == "old" else new).append(line)
+    for block in blocks.parse(text):
+        yield Change(path=block.path, old=_joined(block.old), new=_joined(block.new))
 
 
 def diff_blocks(text: str) -> Iterator[Change]:
@@ -93,8 +72,8 @@ def whole_files(text: str) -> Iterator[Change]:
             closing = ""
         elif closing:
             held.append(line)
-        elif (fence := _FENCE.fullmatch(line)) is not None:
-            path, closing = _named([above]), fence[1] or f"</{fence[2]}>"
+        elif (fence := blocks.is_fence(line)) is not None:
+            path, closing = blocks.named([above]), fence[1] or f"</{fence[2]}>"
             held.clear()
 
 
@@ -107,14 +86,6 @@ def is_same_path(one: str, other: str) -> bool:
 def with_slashes(path: str) -> str:
     """A path of Windows as git writes it."""
     return path.replace("\\", "/")
-
-
-def _named(lines: Sequence[str]) -> str:
-    """The path in the last of these lines that is no fence."""
-    for line in reversed(lines):
-        if not _FENCE.fullmatch(line.strip()):
-            return line.strip().rstrip(":").lstrip("#").strip().strip("`*").replace("\\_", "_")
-    return ""
 
 
 def _joined(lines: Sequence[str]) -> str:
