@@ -11,6 +11,7 @@ not even the lines are known, and files that nobody writes by hand.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,12 @@ GONE = frozenset(("undone", "reverted", "superseded"))
 """Outcomes of edits that nobody should learn to make."""
 
 Run = Command | TestRun
+_FAILURE = re.compile(
+    r"^(?:Traceback \(most recent call last\):|(?:[\w.]{1,80}\.)?\w{0,60}(?:Error|Exception)\b|(?:fatal )?error(?:\[\w{1,20}\])?:|panic: |FAILED\b)"
+    r"|: (?:fatal )?error: |: command not found$|: No such file or directory$",
+    re.M,
+)
+"""What a command prints that has failed, in the forms of the most used languages and of shells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +50,7 @@ class Deed:
     failed: Run | None = None
     """After which it was done."""
     said: str = ""
-    """What its author said of it while doing it."""
+    """What its author said of it last, before doing it."""
     changes: tuple[FileChange, ...]
     edits: tuple[Edit, ...]
     author: Author
@@ -112,12 +119,13 @@ def _deed(
     if isinstance(changes, str):
         return changes
     author = authors.pop()
-    said = [event.text for event in events if isinstance(event, Reply | Note) and event.author == author and event.text.strip()]
+    before = itertools.takewhile(lambda event: event is not edits[0], events)
+    said = [event.text for event in before if isinstance(event, Reply | Note) and event.author == author and event.text.strip()]
     began = failed or prompt
     assert began is not None
     return Deed(
         id=began.id + ("/passed" if failed else ""), words=prompt.text if prompt else "", words_author=prompt.author if prompt else None,
-        failed=failed, said=said[0] if said else "", changes=changes,
+        failed=failed, said=said[-1] if said else "", changes=changes,
         edits=tuple(edit for event in edits for edit in event.hunks), author=author, source=session.source,
         repository=session.repository, session=session.id, time=began.time,
     )  # fmt: skip
@@ -140,13 +148,17 @@ def _mended(events: Sequence[AnyEvent]) -> Iterator[tuple[int, int]]:
 
 
 def has_failed(run: Run) -> bool:
-    """Whether its output says so, or its exit code where it ran no tests."""
-    return run.failed > 0 if isinstance(run, TestRun) else run.exit_code not in (None, 0)
+    """Whether its tests say so, its exit code, or where that is not known its output."""
+    if isinstance(run, TestRun):
+        return run.failed > 0
+    return bool(_FAILURE.search(run.output)) if run.exit_code is None else run.exit_code != 0
 
 
 def has_passed(run: Run) -> bool:
-    """The same of success: what is not known has not passed."""
-    return run.failed == 0 and run.passed > 0 if isinstance(run, TestRun) else run.exit_code == 0
+    """The same of success."""
+    if isinstance(run, TestRun):
+        return run.failed == 0 and run.passed > 0
+    return not _FAILURE.search(run.output) if run.exit_code is None else run.exit_code == 0
 
 
 def _is_same(one: Run, other: Run) -> bool:

@@ -9,7 +9,7 @@ from apprentice.examples.kinds.intent import telling
 
 FORM = "Answer with search/replace blocks."
 MIN_PLACES = 2
-"""Below, it is a next edit."""
+"""Of a commit; below, it is a next edit."""
 
 
 def refactoring(deed: Deed, *, around: int) -> Conversation | str:
@@ -17,7 +17,7 @@ def refactoring(deed: Deed, *, around: int) -> Conversation | str:
     words = telling(deed.words)
     if not words:
         return "words that tell no purpose"
-    if sum(len(change.places) for change in deed.changes) < MIN_PLACES:
+    if deed.commit and sum(len(change.places) for change in deed.changes) < MIN_PLACES:
         return "work at one place"
     edits = answer(deed.changes)
     if edits is None:

@@ -21,6 +21,8 @@ from apprentice.text.blocks import fenced
 
 MESSAGE_TOKENS = 8
 """What a template adds to a message."""
+CALLS_IN_PART = frozenset(("specstory",))
+"""Sources that keep of a call what a reader wants to see, and not all that the tool was given: nobody should learn to call it so."""
 ASK_SHARE, RESULT_SHARE = 0.3, 0.15
 """Of the tokens of an example, most for what was asked and for what one tool returned."""
 
@@ -49,6 +51,8 @@ def turn(
             drop(f"turn: by an author not learned from ({_named(authors[0])})")
         elif any(one.event.id in bad for one in step.replies):
             drop("turn: replies that the developer did not keep")
+        elif session.source in CALLS_IN_PART and any(one.calls for one in step.replies):
+            drop("turn: calls whose arguments were not recorded")
         elif step.replies:
             prompt = _window(steps[:number], max_tokens - _size(step.messages[:1], tokenizer))
             last = step.replies[-1].event
