@@ -51,8 +51,8 @@ def test_what_the_policy_names_is_learned_from(read: tuple[Sessions, list[EditOu
     counts = Counter((row.kind, row.author) for rows in built.rows.values() for row in rows)
     assert counts["turn", "assistant"] > 200
     assert counts["refactoring", "assistant"] > 0
-    one = _built(read, Policy(learn_from=("assistant:codex",)))
-    assert {row.agent for rows in one.rows.values() for row in rows} == {"codex"}
+    one = _built(read, Policy(learn_from=("assistant:swe-agent",)))
+    assert {row.agent for rows in one.rows.values() for row in rows} == {"swe-agent"}
 
 
 def test_every_answer_of_blocks_makes_the_edits_on_what_its_prompt_shows(read: tuple[Sessions, list[EditOutcome]]) -> None:
