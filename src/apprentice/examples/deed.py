@@ -26,6 +26,8 @@ from apprentice.text.edits import Edit, split_lines
 
 MAX_FILES, MAX_PLACES = 8, 24
 """Of a deed: more is no piece of work that an answer can hold."""
+MAX_RUNS = 50
+"""Commands between a failing run and the next one of the same."""
 GONE = frozenset(("undone", "reverted", "superseded"))
 """Outcomes of edits that nobody should learn to make."""
 
@@ -139,9 +141,10 @@ def _asked(events: Sequence[AnyEvent]) -> Iterator[tuple[int, int]]:
 
 def _mended(events: Sequence[AnyEvent]) -> Iterator[tuple[int, int]]:
     """(a run that failed, the next run of the same, which passed)."""
-    for start, event in enumerate(events):
-        if isinstance(event, Run) and has_failed(event):
-            later = ((n, one) for n, one in enumerate(events[start + 1 :], start + 1) if isinstance(one, Run) and _is_same(event, one))
+    runs = [(number, event, tuple(event.command.split())) for number, event in enumerate(events) if isinstance(event, Run)]
+    for place, (start, run, words) in enumerate(runs):
+        if has_failed(run):
+            later = ((end, one) for end, one, said in runs[place + 1 : place + 1 + MAX_RUNS] if said == words or _covers(one, run))
             end, again = next(later, (0, None))
             if again is not None and has_passed(again):
                 yield start, end
@@ -161,11 +164,9 @@ def has_passed(run: Run) -> bool:
     return not _FAILURE.search(run.output) if run.exit_code is None else run.exit_code == 0
 
 
-def _is_same(one: Run, other: Run) -> bool:
-    """The same command, or tests of which the later run has no fewer than passed before."""
-    if one.command.split() == other.command.split():
-        return True
-    return isinstance(one, TestRun) and isinstance(other, TestRun) and other.passed + other.failed >= one.passed + one.failed
+def _covers(later: Run, run: Run) -> bool:
+    """Tests of which the later run has no fewer than ran before."""
+    return isinstance(run, TestRun) and isinstance(later, TestRun) and later.passed + later.failed >= run.passed + run.failed
 
 
 def _changes(edits: Sequence[EditEvent], texts: TextSource, repository: str) -> tuple[FileChange, ...] | str:

@@ -45,7 +45,9 @@ def turn(
     """The examples of a talk, in order. `drop` is told the reason for each reply that is left out."""
     bad = _not_kept(session, outcomes)
     steps = list(_steps(turns(session, policy), tokenizer, max_tokens))
+    ask = -1
     for number, step in enumerate(steps):
+        ask = number if step.is_prompt else ask
         authors = [one.event.author for one in step.replies if not one.train]
         if authors:
             drop(f"turn: by an author not learned from ({_named(authors[0])})")
@@ -54,7 +56,7 @@ def turn(
         elif session.source in CALLS_IN_PART and any(one.calls for one in step.replies):
             drop("turn: calls whose arguments were not recorded")
         elif step.replies:
-            prompt = _window(steps[:number], max_tokens - _size(step.messages[:1], tokenizer))
+            prompt = _window(steps, number, ask, max_tokens - _size(step.messages[:1], tokenizer))
             last = step.replies[-1].event
             if isinstance(prompt, str):
                 drop(prompt)
@@ -82,23 +84,22 @@ def _not_kept(session: Session, outcomes: Mapping[str, str]) -> set[str]:
     return bad
 
 
-def _window(before: Sequence[_Step], left: int) -> tuple[Message, ...] | str:
-    """The prompt, or why there is none. What was asked last always stays, then the latest messages."""
-    asks = [number for number, step in enumerate(before) if step.is_prompt]
-    if not asks:
+def _window(steps: Sequence[_Step], number: int, ask: int, left: int) -> tuple[Message, ...] | str:
+    """What led to a step, or why there is nothing. What was asked last always stays, then the latest messages."""
+    if ask < 0:
         return "turn: replies to nothing"
-    chosen = {asks[-1]}
-    left -= before[asks[-1]].size
+    left -= steps[ask].size
     if left < 0:
         return "turn: replies that are too long"
-    for number in range(len(before) - 1, -1, -1):
-        if number not in chosen:
-            left -= before[number].size
+    chosen = [ask]
+    for earlier in range(number - 1, -1, -1):
+        if earlier != ask:
+            left -= steps[earlier].size
             if left < 0:
                 break
-            chosen.add(number)
-    first = min(number for number in chosen if before[number].is_prompt)
-    return tuple(message for number in sorted(chosen) if number >= first for message in before[number].messages)
+            chosen.append(earlier)
+    first = min(one for one in chosen if steps[one].is_prompt)
+    return tuple(message for one in sorted(chosen) if one >= first for message in steps[one].messages)
 
 
 def _steps(told: Iterable[Turn], tokenizer: Tokenizer, max_tokens: int) -> Iterator[_Step]:
