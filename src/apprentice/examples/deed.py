@@ -185,10 +185,15 @@ def _changes(edits: Sequence[EditEvent], texts: TextSource, repository: str) -> 
         name = _in_repository(path, repository)
         if not name:
             return "edits of files outside of the repository"
-        changes += [replace(change, path=name) for change in found if file_reason(name, change.lines or change.after) is None]
+        changed = [replace(change, path=name) for change in found if any(_is_change(change, place) for place in change.places)]
+        changes += [change for change in changed if file_reason(name, change.lines or change.after) is None]
     if not changes:
-        return "work on files that teach nothing"
+        return "work that changes nothing, or on files that teach nothing"
     return "work on too many places" if _is_large(changes) else tuple(changes)
+
+
+def _is_change(change: FileChange, place: Place) -> bool:
+    return tuple(change.lines[place.start : place.end]) != place.new
 
 
 def _in_repository(path: str, repository: str) -> str:
