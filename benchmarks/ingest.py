@@ -15,7 +15,7 @@ run them on the same files in the same run; BIN is the folder of their commands.
     jq, msgspec      parse each line and forget it: what nobody can be faster than in that language
 
 Memory is that of all processes of an arm together: `memory_mb` the most at one time with shared pages counted once (PSS, looked
-at every 0.2 s), `resident_mb` the sum of each process's own maximum (VmHWM), which may not have come at the same time. Times are
+at every 0.05 s), `resident_mb` the sum of each process's own maximum (VmHWM), which may not have come at the same time. Times are
 of the fastest of REPEATS; low and high are the slowest and the fastest. MB are millions of bytes of input.
 """
 
@@ -46,7 +46,7 @@ from benchmarks.inputs.session_files import Made, Words
 
 MB = 1_000_000
 SEED = 7
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 0.05
 REPEATS_BYTES = 150 * MB
 """Inputs up to this size are read three times by each arm, larger ones once."""
 CELLS: dict[str, tuple[Callable[..., Made], int, int]] = {
@@ -59,7 +59,9 @@ CELLS: dict[str, tuple[Callable[..., Made], int, int]] = {
 }
 """Name -> what makes it, bytes in all, bytes of a file."""
 PEERS = ("teich", "claude_code_log", "ccusage")
-WITH_PEERS = ("files-100", "files-500")
+WITH_PEERS = ("files-100",)
+ON_ONE_CORE = ("files-100", "files-500", "specstory-100")
+"""Cells in which one process is measured too."""
 _PARSE = "import sys, msgspec\nfor name in sys.argv[1:]:\n    for line in open(name, 'rb'):\n        msgspec.json.decode(line)"
 
 
@@ -113,7 +115,8 @@ def _measure(work: Path, name: str, samples: Path | None, peers: Mapping[str, Pa
     files.remove_tree(work / name)
     try:
         made = make(folder, words, total=total, of_file=of_file)
-        arms = _arms(work / name, peers if name in WITH_PEERS else {}, is_claude=make is session_files.claude_code)
+        arms = _arms(work / name, peers if name in WITH_PEERS else {})
+        arms = [arm for arm in arms if arm.name == "ours" or (name in ON_ONE_CORE if arm.name == "ours_one_core" else name in WITH_PEERS)]
         found: dict[str, Any] = {}
         for _ in range(3 if made.bytes <= REPEATS_BYTES else 1):
             for arm in arms:
@@ -146,7 +149,7 @@ def _rows(arm: Arm, size_mb: float) -> list[Row]:
     ]
 
 
-def _arms(home: Path, peers: Mapping[str, Path], *, is_claude: bool) -> list[Arm]:
+def _arms(home: Path, peers: Mapping[str, Path]) -> list[Arm]:
     def ours(source: Path, out: Path) -> list[str]:
         return [sys.executable, "-m", "apprentice", "sessions", "read", str(source), "--out", str(out / "sessions"), "--json"]
 
@@ -162,10 +165,9 @@ def _arms(home: Path, peers: Mapping[str, Path], *, is_claude: bool) -> list[Arm
     if "ccusage" in peers:
         usage = str(peers["ccusage"] / "ccusage")
         arms.append(Arm("ccusage", lambda source, out: [usage, "session", "--json", "--offline"], {"CLAUDE_CONFIG_DIR": str(home)}))
-    if is_claude:
-        arms.append(Arm("msgspec", lambda source, out: [sys.executable, "-c", _PARSE, *map(str, sorted(source.iterdir()))]))
-        if shutil.which("jq"):
-            arms.append(Arm("jq", lambda source, out: ["jq", "-c", ".type", *map(str, sorted(source.iterdir()))]))
+    arms.append(Arm("msgspec", lambda source, out: [sys.executable, "-c", _PARSE, *map(str, sorted(source.iterdir()))]))
+    if shutil.which("jq"):
+        arms.append(Arm("jq", lambda source, out: ["jq", "-c", ".type", *map(str, sorted(source.iterdir()))]))
     return arms
 
 

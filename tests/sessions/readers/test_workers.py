@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from apprentice.core import artifacts
+from apprentice.core.errors import InternalError
 from apprentice.core.progress import Silent
 from apprentice.sessions import store
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.readers import files as readers
 from apprentice.sessions.readers import workers as workers_module
-from apprentice.sessions.readers.workers import Workers
+from apprentice.sessions.readers.worker import Worker
+from apprentice.sessions.readers.workers import Read, Start, Workers
 from apprentice.sessions.store import Sessions, SessionsWriter
 from apprentice.text.people import Known
 from apprentice.text.redaction import RedactionPolicy, Redactor
@@ -92,3 +94,18 @@ def test_few_bytes_start_no_process(tmp_path: Path) -> None:
     assert not workers.are_useful(workers_module.MIN_BYTES - 1)
     assert workers.are_useful(workers_module.MIN_BYTES)
     assert not Workers(POLICY, tmp_path / "told", count=1).are_useful(1 << 40)
+
+
+def test_a_storage_that_fails_in_a_process_is_its_answer(talks: Path, tmp_path: Path) -> None:
+    worker = Worker(Start.of(POLICY.known))
+    assert worker.do(Read("claude_code", str(talks / "0.jsonl"), str(tmp_path / "nowhere" / "told"))).error
+    assert not worker.do(Read("claude_code", str(talks / "0.jsonl"), str(tmp_path / "told"))).error
+
+
+def test_a_process_that_ends_is_no_silent_loss(talks: Path, tmp_path: Path) -> None:
+    with Eager(POLICY, tmp_path / "told", count=1) as workers:
+        reading = workers.read("claude_code", [talks / "0.jsonl"] * 9)
+        next(reading)
+        workers._processes[0]._process.kill()
+        with pytest.raises(InternalError):
+            list(reading)

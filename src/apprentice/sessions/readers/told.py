@@ -16,7 +16,6 @@ import msgspec
 
 from apprentice.core.protocols import SecretScanner
 from apprentice.sessions.events import AnyEvent, Provenance, Session
-from apprentice.sessions.remembered import Remembering
 from apprentice.sessions.spilled import Events
 from apprentice.sessions.store import SessionsWriter, text_id
 
@@ -55,12 +54,12 @@ class Recorder:
     """Implements `conversation.Sink`."""
 
     def __init__(self, scanner: SecretScanner, stream: BinaryIO) -> None:
-        self._remembering, self._stream = Remembering(scanner), stream
+        self._scanner, self._stream = scanner, stream
         self._encoder = msgspec.msgpack.Encoder()
         self._dropped, self._findings = Counter[str](), Counter[str]()
 
     def redact(self, text: str) -> str:
-        redacted, findings = self._remembering.redact(text)
+        redacted, findings = self._scanner.redact(text)
         self._findings.update(findings)
         return redacted
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 
 from apprentice.core import files
-from apprentice.core.errors import ApprenticeError
+from apprentice.core.errors import StorageError
 from apprentice.sessions.readers.files import APART, read_one
 from apprentice.sessions.readers.told import Recorder
 from apprentice.sessions.readers.workers import Done, Job, Look, Read, Start
-from apprentice.sessions.remembered import SecondLook
+from apprentice.sessions.remembered import Remembering, SecondLook
 from apprentice.text.redaction import Redactor, rescan
 
 
@@ -24,14 +24,14 @@ class Worker:
 
     def __init__(self, start: Start) -> None:
         self._policy = start.policy()
-        self._redactor = Redactor(self._policy)
+        self._redactor = Remembering(Redactor(self._policy))
 
     def do(self, job: Job) -> Done:
-        """Errors of the storage are the answer, not the end."""
+        """A storage that fails is the answer, not the end."""
         try:
             return self._read(job) if isinstance(job, Read) else self._look(job)
-        except ApprenticeError as error:
-            return Done(error=str(error))
+        except StorageError as error:
+            return Done(error=error.message, hint=error.hint)
 
     def _read(self, job: Read) -> Done:
         reader = next(make for make in APART if make.source == job.source)()

@@ -21,13 +21,13 @@ import msgspec
 
 import apprentice
 from apprentice.core import files
-from apprentice.core.errors import InternalError
+from apprentice.core.errors import InternalError, StorageError
 from apprentice.text.people import Known
 from apprentice.text.redaction import Finding, RedactionPolicy
 
 _CODE = Path(apprentice.__file__).resolve().parents[1]
 AHEAD = 3
-MIN_BYTES = 16 << 20
+MIN_BYTES = 32 << 20
 """With less to read, the start of processes takes longer than the reading."""
 
 
@@ -74,6 +74,8 @@ class Done(msgspec.Struct):
     ids: list[int] = []
     findings: list[tuple[str, int, str]] = []
     error: str = ""
+    hint: str | None = None
+    """Of a storage that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class _Process:
             raise InternalError("a process that read sessions ended; `--verbose` may say why")
         done = msgspec.json.decode(line, type=Done)
         if done.error:
-            raise InternalError(done.error)
+            raise StorageError(done.error, hint=done.hint)
         return done
 
     def close(self) -> None:
