@@ -16,7 +16,7 @@ run them on the same files in the same run; BIN is the folder of their commands.
 
 Memory is that of all processes of an arm together: `memory_mb` the most at one time with shared pages counted once (PSS, looked
 at every 0.05 s), `resident_mb` the sum of each process's own maximum (VmHWM), which may not have come at the same time. Times are
-of the fastest of REPEATS; low and high are the slowest and the fastest. MB are millions of bytes of input.
+of the fastest of `--repeats`; low and high are the slowest and the fastest. MB are millions of bytes of input.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MB = 1_000_000
 SEED = 7
 LOOK_EVERY_S = 0.05
 REPEATS_BYTES = 150 * MB
-"""Inputs up to this size are read three times by each arm, larger ones once."""
+"""Inputs up to this size are read several times by each arm, larger ones once."""
 CELLS: dict[str, tuple[Callable[..., Made], int, int]] = {
     "files-100": (session_files.claude_code, 100 * MB, 1 * MB),
     "files-500": (session_files.claude_code, 500 * MB, 1 * MB),
@@ -95,6 +95,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--samples", type=Path)
     parser.add_argument("--cells", default="*")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=BIN")
+    parser.add_argument("--repeats", type=int, default=3, help="of inputs up to 150 MB; larger ones are read once")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     peers = {name: Path(path) for name, _, path in (peer.partition("=") for peer in options.peer)}
@@ -102,14 +103,14 @@ def main(arguments: list[str]) -> int:
         parser.error(f"no peer is called {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
     benchmark = Benchmark("ingest")
     for name in fnmatch.filter(CELLS, options.cells):
-        result = benchmark.cell(name, lambda name=name: _measure(benchmark.work, name, options.samples, peers), seed=SEED)
+        result = benchmark.cell(name, lambda name=name: _measure(benchmark.work, name, options.samples, peers, options.repeats), seed=SEED)
         for row in result["rows"]:
             print(json.dumps({"cell": name, **row}) if options.json else f"{name:14s} {row['arm']:16s} {row['metric']:12s} {row['value']:.1f}")
     return 0
 
 
-def _measure(work: Path, name: str, samples: Path | None, peers: Mapping[str, Path]) -> tuple[list[Row], dict[str, Any]]:
-    folder, out = work / name / "projects" / "-workspace-project", work / "out"
+def _measure(work: Path, name: str, samples: Path | None, peers: Mapping[str, Path], repeats: int) -> tuple[list[Row], dict[str, Any]]:
+    folder, out = work / name / "projects" / "-workspace-project", work / f"{name}-out"
     make, total, of_file = CELLS[name]
     words = Words(samples, seed=SEED)
     files.remove_tree(work / name)
@@ -118,7 +119,7 @@ def _measure(work: Path, name: str, samples: Path | None, peers: Mapping[str, Pa
         arms = _arms(work / name, peers if name in WITH_PEERS else {})
         arms = [arm for arm in arms if arm.name == "ours" or (name in ON_ONE_CORE if arm.name == "ours_one_core" else name in WITH_PEERS)]
         found: dict[str, Any] = {}
-        for _ in range(3 if made.bytes <= REPEATS_BYTES else 1):
+        for _ in range(repeats if made.bytes <= REPEATS_BYTES else 1):
             for arm in arms:
                 files.remove_tree(out)
                 files.make_folder(out)
