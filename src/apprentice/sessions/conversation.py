@@ -21,7 +21,6 @@ from typing import Any, Literal, Protocol
 
 from apprentice.sessions.differences import hunks_between
 from apprentice.sessions.events import (
-    AnyEvent,
     Author,
     Command,
     EditEvent,
@@ -36,6 +35,7 @@ from apprentice.sessions.events import (
     TestRun,
     ToolCall,
 )
+from apprentice.sessions.spilled import Events
 from apprentice.sessions.testing import is_test, run_counts
 from apprentice.sessions.unusable import Unusable
 from apprentice.text.edits import Edit, split_lines
@@ -135,7 +135,7 @@ class Conversation:
         self._file, self._session_id, self._repository = (sink.redact(text) for text in (file, session_id, repository))
         self._assistant = Author(kind="assistant", agent=sink.redact(agent))
         self._asking = self._assistant if by_assistant else DEVELOPER
-        self._events: list[AnyEvent] = []
+        self._events = Events()
         self._command: tuple[str, float, int] | None = None
         self._last_reply = ""
         self._time = 0.0
@@ -215,7 +215,7 @@ class Conversation:
             return None
         first = self._events[0]
         return Session(
-            id=first.session_id, source=self._source, repository=self._repository, time=first.time, events=tuple(self._events)
+            id=first.session_id, source=self._source, repository=self._repository, time=first.time, events=self._events.settled()
         )
 
     def _take_command(self, tags: dict[str, str], time: float, offset: int) -> None:

@@ -10,6 +10,7 @@ events: `before_id` and `after_id` name them in the store. All strings are redac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -187,7 +188,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     repository: str
     time: float
     """Of its first event."""
-    events: tuple[AnyEvent, ...]
+    events: Sequence[AnyEvent]
 
     @property
     def edits(self) -> list[EditEvent]:

@@ -37,6 +37,7 @@ from apprentice.core.errors import InputError, InternalError
 from apprentice.core.protocols import SecretScanner
 from apprentice.sessions.events import SCHEMA_VERSION, AnyEvent, Provenance, Session
 from apprentice.sessions.policy import Policy
+from apprentice.sessions.remembered import Remembering
 
 KIND = "sessions"
 ASIDE = "kept_aside.jsonl"
@@ -44,6 +45,8 @@ VERSION = 1
 """Of this stage: a change makes earlier artifacts stale."""
 _TEXT_GROUP_BYTES = 16 << 20
 _EVENT_GROUP_BYTES = 8 << 20
+_LONG_SESSION_BYTES = 2 * _EVENT_GROUP_BYTES
+"""A row group ends with a session, but where a session has more than this."""
 _CACHE_BYTES = 192 << 20
 
 _EVENT_SCHEMA = pa.schema(
@@ -96,13 +99,12 @@ class SessionsWriter:
     """Writes the artifact, a stream at a time. A context manager; `finish` makes it whole."""
 
     def __init__(self, artifact: ArtifactWriter, scanner: SecretScanner, *, previous: Sessions | None = None) -> None:
-        self._artifact, self._scanner = artifact, scanner
+        self._artifact, self._remembering = artifact, Remembering(scanner)
         self._stack = contextlib.ExitStack()
         self._streams: list[Stream] = []
         self._tree: list[dict[str, str]] = []
         self._known: set[bytes] = set()
         self._findings: Counter[str] = Counter()
-        self._short: OrderedDict[str, str] = OrderedDict()
         self._text_rows: list[tuple[str, str, str]] = []
         self._text_bytes = 0
         self._event_rows: list[dict[str, Any]] = []
@@ -124,18 +126,14 @@ class SessionsWriter:
         self._stack.__exit__(kind, error, trace)
 
     def redact(self, text: str) -> str:
-        """The text as it may be written. Short strings (paths, names) are looked up where they were seen before."""
-        if len(text) > 512:
-            redacted, findings = self._scanner.redact(text)
-            self._findings.update(findings)
-            return redacted
-        if text not in self._short:
-            redacted, findings = self._scanner.redact(text)
-            self._findings.update(findings)
-            self._short[text] = redacted
-            if len(self._short) > 20_000:
-                self._short.popitem(last=False)
-        return self._short[text]
+        """The text as it may be written."""
+        redacted, findings = self._remembering.redact(text)
+        self._findings.update(findings)
+        return redacted
+
+    def count_findings(self, findings: Mapping[str, int]) -> None:
+        """Of texts that were redacted elsewhere."""
+        self._findings.update(findings)
 
     def add_text(self, redacted: str, *, near: str = "") -> str:
         """Store a redacted text; its id. Texts with the same `near` (their path) are laid side by side."""
@@ -180,6 +178,8 @@ class SessionsWriter:
             self._event_bytes += len(body)
             kind = str(event.__struct_config__.tag)
             self._stream.events[kind] = self._stream.events.get(kind, 0) + 1
+            if self._event_bytes >= _LONG_SESSION_BYTES:
+                self._flush_events()
         self._stream.sessions += 1
         if self._event_bytes >= _EVENT_GROUP_BYTES:
             self._flush_events()
@@ -190,11 +190,14 @@ class SessionsWriter:
 
     def keep_aside(self, reason: str, where: Provenance, detail: str = "") -> None:
         """Something could not be read."""
+        self.add_aside(reason, Provenance(source=where.source, file=self.redact(where.file), offset=where.offset), self.redact(detail))
+
+    def add_aside(self, reason: str, where: Provenance, detail: str) -> None:
+        """The same, where names and details are redacted already."""
         self._stream.kept_aside[reason] = self._stream.kept_aside.get(reason, 0) + 1
         if self._aside is None:
             self._aside = self._stack.enter_context(files.open_write(self._artifact.path(ASIDE)))
-        row = {"reason": reason, "source": where.source, "file": self.redact(where.file), "offset": where.offset,
-               "detail": self.redact(detail)}  # fmt: skip
+        row = {"reason": reason, "source": where.source, "file": where.file, "offset": where.offset, "detail": detail}
         self._aside.write(msgspec.json.encode(row) + b"\n")
 
     def finish(
@@ -371,7 +374,10 @@ class Sessions:
         """One reading's sessions, in the order in which they were stored."""
         decoder = msgspec.json.Decoder(AnyEvent)
         events: list[AnyEvent] = []
-        for batch in self._open(stream.events_file).iter_batches(batch_size=256, columns=["body"]):
+        file = self._open(stream.events_file)
+        # One row group at a time: over all of them pyarrow 26 keeps what it has read, as much as the file is long.
+        groups = (file.iter_batches(batch_size=256, row_groups=[group], columns=["body"]) for group in range(file.num_row_groups))
+        for batch in itertools.chain.from_iterable(groups):
             for body in batch.column(0).to_pylist():
                 try:
                     event = decoder.decode(body)

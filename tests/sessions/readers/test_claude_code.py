@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.sessions.readers.conftest import Records, RememberingSink, kinds, one
 from apprentice.sessions import events
 from apprentice.sessions.events import Session
 from apprentice.sessions.readers.claude_code import ClaudeCode
+from apprentice.sessions.readers.claude_records import Lines
 
 TEXT = "one\ntwo\nthree\n"
 
@@ -373,3 +375,25 @@ def test_nothing_in_a_file_stops_the_reader(tmp_path_factory: pytest.TempPathFac
     for session in ClaudeCode().read(path, RememberingSink()):
         assert [event.time for event in session.events] == sorted(event.time for event in session.events)
         assert len({event.id for event in session.events}) == len(session.events)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_told_half(sink: RememberingSink, tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    first = {"type": "user", "uuid": "a", "parentUuid": None, "sessionId": "s", "timestamp": "2026-01-01T10:00:00Z", "message": {"role": "user", "content": "one"}}
+    path.write_text(json.dumps(first) + "\n")
+    outlines = list(ClaudeCode()._records(path, sink, set()))
+    path.write_text(json.dumps({**first, "uuid": "b"}) + "\n")
+    with contextlib.closing(Lines(path)) as lines, pytest.raises(ValueError, match="changed"):
+        lines.whole(outlines[0])
+
+
+def test_records_that_refer_to_each_other_without_end_are_not_read_without_end(sink: RememberingSink, tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    said = {"type": "user", "parentUuid": None, "sessionId": "s", "timestamp": "2026-01-01T10:00:00Z", "message": {"role": "user", "content": "x" * 50_000}}
+    path.write_text("".join(json.dumps({**said, "uuid": str(number)}) + "\n" for number in range(20)))
+    outlines = list(ClaudeCode()._records(path, sink, set()))
+    lines = Lines(path)
+    lines._budget = 60 * 50_000
+    again = (lines.whole(outline) for _ in range(10) for outline in outlines)
+    with contextlib.closing(lines), pytest.raises(ValueError, match="too often"):
+        list(again)

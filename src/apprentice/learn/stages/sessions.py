@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apprentice.core import artifacts, files
+from apprentice.core import artifacts, files, machine
 from apprentice.core.artifacts import MANIFEST
 from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink
@@ -34,11 +34,15 @@ from apprentice.sessions.git_history import GitHistoryConfig
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.readers import files as readers
 from apprentice.sessions.readers.files import READERS, Found
+from apprentice.sessions.readers.workers import Workers
+from apprentice.sessions.remembered import SecondLook
 from apprentice.sessions.store import Sessions, SessionsWriter
 from apprentice.text.people import Known
 from apprentice.text.redaction import RedactionPolicy, Redactor, rescan
 
-_NEXT, _OLD, _AGAIN, _LOCK = ".next", ".old", ".again", ".lock"
+_NEXT, _OLD, _AGAIN, _TOLD, _LOCK = ".next", ".old", ".again", ".told", ".lock"
+_SMALLER = 8
+"""What is stored is about so many times smaller than what there is to look through."""
 _SHOWN = 5
 """Findings that are named one by one."""
 
@@ -94,7 +98,8 @@ def _read(chosen: Sequence[Source], target: Path, config: LearnConfig, policy: P
     found = [Git.open(source.path) for source in chosen if source.kind == "git"]
     history = GitHistoryConfig(limit_commits=config.limit_commits)
     known = {identity for git in found for identity in git_history.identities(git, history)}
-    redactor = Redactor(RedactionPolicy(known=Known.here((person.name, person.email) for person in known)))
+    redaction = RedactionPolicy(known=Known.here((person.name, person.email) for person in known))
+    redactor = Redactor(redaction)
     repositories = _named(found, redactor)
     resolved = _config(chosen, repositories, config)
     previous = _previous(target, resolved, repositories)
@@ -102,19 +107,22 @@ def _read(chosen: Sequence[Source], target: Path, config: LearnConfig, policy: P
         return previous
     gone = _forgotten(target, previous, resolved, repositories)
     beside = target.with_name(target.name + _NEXT)
-    with artifacts.create(beside, kind=store.KIND, version=store.VERSION) as artifact:
-        with SessionsWriter(artifact, redactor, previous=previous) as writer:
+    with Workers(redaction, target.with_name(target.name + _TOLD), count=machine.cores()) as workers:
+        with (
+            artifacts.create(beside, kind=store.KIND, version=store.VERSION) as artifact,
+            SessionsWriter(artifact, redactor, previous=previous) as writer,
+        ):
             for name, git in repositories.items():
                 git_history.read_history(git, writer, history, progress, repository=name)
             for source in chosen:
                 if source.kind != "git" and previous is None and _is_export(source.path):
                     _import(source.path, writer)
             if previous is None:
-                readers.read(_talks(chosen), writer, progress)
+                readers.read(_talks(chosen), writer, progress, workers)
             facts = {forgetting.FORGOTTEN: [whose.described() for whose in gone]} if gone else {}
             writer.finish(config=resolved, policy=policy, extra=facts)
-    forgetting.again(beside, gone, target.with_name(target.name + _AGAIN))
-    _look_again(beside, redactor, target if previous is not None else None, progress)
+        forgetting.again(beside, gone, target.with_name(target.name + _AGAIN))
+        _look_again(beside, redaction, target if previous is not None else None, workers, progress)
     _swap(beside, target)
     return Sessions.open(target)
 
@@ -248,11 +256,18 @@ def _import(path: Path, writer: SessionsWriter) -> None:
         import_bundle(path, writer)
 
 
-def _look_again(folder: Path, redactor: Redactor, before: Path | None, progress: ProgressSink) -> None:
+def _look_again(folder: Path, redaction: RedactionPolicy, before: Path | None, workers: Workers, progress: ProgressSink) -> None:
     """Search what was written for what redaction should have taken, and say what is found: a rule that goes by words
     nearby (`password`, `cookie`) may see in a cut piece what it did not see in the whole, so it is no proof of a leak."""
     known = {path.relative_to(before).as_posix() for path in before.rglob("*") if path.is_file()} if before else set()
-    for finding in (findings := rescan(folder, redactor, known=known - {"manifest.json"}))[:_SHOWN]:
+    known -= {MANIFEST}
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).as_posix() not in known)
+    progress.stage("look through what was written")
+    if workers.are_useful(size * _SMALLER):
+        findings = workers.look(folder, sorted(known))
+    else:
+        findings = rescan(folder, SecondLook(redaction), known=known)
+    for finding in findings[:_SHOWN]:
         progress.note(f"look at `{finding.path.relative_to(folder)}`, row {finding.line}: it may hold a secret ({finding.kind})")
     if len(findings) > _SHOWN:
         progress.note(f"and at {len(findings) - _SHOWN} more places: {dict(Counter(finding.kind for finding in findings))}")

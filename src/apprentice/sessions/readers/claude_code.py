@@ -11,36 +11,45 @@ A message of the assistant comes as several records with one `message.id`; its t
 `toolUseResult` in the tool's own form. What the developer typed meanwhile comes as an attachment (`queued_command`). A file that
 goes on from another one begins with copies of its records: those are counted and not read again.
 
+A file is read twice: once for the tree, of which each record keeps its place and its links alone, then record by record as the
+events are told. So memory grows with the number of records, not with what they say.
+
 There is no specification. What is read here is what files of versions 1.0 to 2.1 have; other record types are counted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from apprentice.core.errors import InputError
 from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Conversation, Sink, Use
 from apprentice.sessions.events import Provenance, Session
+from apprentice.sessions.readers.claude_records import (
+    SOURCE,
+    TALK,
+    Lines,
+    Record,
+    decoded,
+    fill,
+    is_title,
+    outline_of,
+    result_text,
+    seconds,
+)
 from apprentice.sessions.readers.lines import read_lines
+from apprentice.sessions.readers.seen import Seen, short
 
-SOURCE = "claude_code"
 AGENT = "claude"
 PLACES = ("~/.claude/projects",)
 """Where such files lie."""
 SUFFIX = ".jsonl"
 
-_TALK = ("user", "assistant")
-_KNOWN = ("attachment", "file-history-snapshot", "progress", "queue-operation", "summary", "system")
-"""Other types of records that are counted by their name."""
 _NO_RESULT: dict[str, Any] = {}
 _REJECTED = (
     "The user doesn't want to proceed with this tool use", "The user doesn't want to take this action right now",
@@ -51,44 +60,7 @@ _USER_SAID = "To tell you how to proceed, the user said:\n"
 _NOTE = "\n\nNote: The user's next message"
 _EXIT_CODE = re.compile(r"\A(?:Error: )?(?:Command failed with )?[Ee]xit code:? (\d{1,3})\b")
 _EDIT_TOOLS = ("Edit", "MultiEdit", "Write", "NotebookEdit")
-_DETAILS = (
-    "type", "originalFile", "original_file", "updated_file", "content", "oldString", "newString", "structuredPatch", "userModified",
-    "interrupted", "backgroundTaskId", "returnCodeInterpretation", "answers",
-)  # fmt: skip
-"""What is kept of `toolUseResult`: the rest may be large."""
 MAX_FILE_BYTES = 512 << 20
-_UNPAIRED = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")
-
-
-@dataclass(slots=True)
-class _Record:
-    """What is kept of a line."""
-
-    offset: int
-    time: float
-    type: str
-    uuid: str
-    parent: str
-    is_root: bool
-    """It says that it has no parent, and is no compaction."""
-    is_sidechain: bool = False
-    agent: str = ""
-    """Of a sub-agent."""
-    cwd: str = ""
-    message_id: str = ""
-    texts: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    uses: list[dict[str, Any]] = field(default_factory=list)
-    results: list[dict[str, Any]] = field(default_factory=list)
-    details: Any = None
-    leaf: str = ""
-    """Of a summary: the record up to which it tells."""
-    is_summary: bool = False
-
-    @property
-    def is_prompt(self) -> bool:
-        """Words in the developer's place."""
-        return self.type == "user" and bool(self.texts) and not self.results
 
 
 class ClaudeCode:
@@ -97,7 +69,9 @@ class ClaudeCode:
     source = SOURCE
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
+        self.seen = Seen()
+        self.latest: list[int] = []
+        """Ids of the file that was read last."""
 
     def recognizes(self, path: Path, beginning: bytes) -> bool:
         """Whether a file that begins so is one of these."""
@@ -112,145 +86,70 @@ class ClaudeCode:
         found = re.search(rb'"timestamp":\s*"([^"]{10,40})"', beginning)
         first = re.search(rb'"sessionId":\s*"([^"]{1,200})"', beginning)
         goes_on = first is not None and first[1] != path.stem.encode()
-        return _seconds(found[1].decode("ascii", "replace")) + goes_on * 1e-3 if found else 0.0
+        return seconds(found[1].decode("ascii", "replace")) + goes_on * 1e-3 if found else 0.0
 
     def read(self, path: Path, sink: Sink) -> Iterator[Session]:
         """The sessions of a file: the one that was kept first, then parts that were left and talks of sub-agents."""
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"`{path}` is larger than {MAX_FILE_BYTES:,} bytes", hint="leave it out")
-        records = list(self._records(path, sink))
+        own: set[int] = set()
+        records = list(self._records(path, sink, own))
+        self.seen.add(own)
+        self.latest = list(own)
         cwd = next((record.cwd for record in records if record.cwd), "")
-        results = {str(result.get("tool_use_id")): (result, record) for record in records for result in record.results}
-        for session_id, part, is_agent in _parts(path.stem, records):
-            conversation = Conversation(
-                sink, source=SOURCE, file=path.name, session_id=session_id, agent=AGENT, repository=_last_part(cwd),
-                by_assistant=is_agent,
-            )  # fmt: skip
-            _tell(conversation, part, results, cwd)
-            session = conversation.session()
-            if session is not None:
-                yield session
+        results = {id: record for record in records for id in record.answers}
+        with contextlib.closing(Lines(path)) as lines:
+            for session_id, part, is_agent in _parts(path.stem, records):
+                conversation = Conversation(
+                    sink, source=SOURCE, file=path.name, session_id=session_id, agent=AGENT, repository=_last_part(cwd),
+                    by_assistant=is_agent,
+                )  # fmt: skip
+                _tell(conversation, part, lines, results, cwd)
+                session = conversation.session()
+                if session is not None:
+                    yield session
 
-    def _records(self, path: Path, sink: Sink) -> Iterator[_Record]:
+    def _records(self, path: Path, sink: Sink, own: set[int]) -> Iterator[Record]:
+        """Outlines. `own`: short forms of the ids of this file, which are put in."""
         time = 0.0
-        copies: set[tuple[str, float, str]] = set()
+        copies: set[int] = set()
+        names: dict[str, str] = {}
         for line in read_lines(path, SOURCE, sink):
             where = Provenance(source=SOURCE, file=path.name, offset=line.offset)
             try:
-                data = _decoded(line.data)
+                data = decoded(line.data)
             except (ValueError, RecursionError) as error:
                 sink.keep_aside("not JSON", where, str(error)[:200])
                 continue
             if not isinstance(data, dict) or not isinstance(data.get("type"), str):
                 sink.keep_aside("no record", where, f"{type(data).__name__} without a type")
                 continue
-            time = _seconds(data.get("timestamp")) or time
-            record = self._record(data, time, line.offset, where, sink)
-            if record is None:
+            time = seconds(data.get("timestamp")) or time
+            record = outline_of(data, time, line.offset, len(line.data))
+            title = is_title(data)
+            id = short(record.uuid) if record.uuid and not title else None
+            if id is not None and (id in own or id in self.seen):
+                sink.drop("records copied from an earlier file")
                 continue
-            # A compaction writes its last messages again, with ids of their own.
-            copy = (record.parent, record.time, "\n".join(record.texts))
-            if record.is_prompt and record.parent and copy in copies:
-                sink.drop("records written again by a compaction")
+            if not fill(record, data, where, sink):
                 continue
-            copies.add(copy)
+            if id is not None:
+                own.add(id)
+            said = "\n".join(record.texts)
+            record.shorten()
+            if record.is_prompt:
+                # A compaction writes its last messages again, with ids of their own.
+                copy = short(f"{record.parent} {record.time} {said}")
+                if record.parent and copy in copies:
+                    sink.drop("records written again by a compaction")
+                    continue
+                copies.add(copy)
+            # One string for all records that name a record.
+            record.uuid, record.parent, record.cwd = (names.setdefault(name, name) for name in (record.uuid, record.parent, record.cwd))
             yield record
 
-    def _record(self, data: dict[str, Any], time: float, offset: int, where: Provenance, sink: Sink) -> _Record | None:
-        kind = data["type"]
-        uuid, parent = _links(data)
-        agent = data["agentId"] if isinstance(data.get("agentId"), str) else ""
-        record = _Record(
-            offset, time, kind, uuid, parent, not parent and "parentUuid" in data and data.get("isCompactSummary") is not True,
-            data.get("isSidechain") is True, agent, data["cwd"] if isinstance(data.get("cwd"), str) else "",
-        )  # fmt: skip
-        if kind == "summary" and isinstance(data.get("summary"), str):
-            record.texts, record.leaf = [data["summary"]], str(data.get("leafUuid") or "")
-            return record
-        if uuid and uuid in self._seen:
-            sink.drop("records copied from an earlier file")
-            return None
-        if kind in _TALK and not self._take_message(record, data, where, sink):
-            return None
-        if kind == "attachment" and (typed := _queued(data.get("attachment"))):
-            record.type, record.texts = "user", [typed]
-        elif kind == "system" and data.get("subtype") == "local_command" and isinstance(data.get("content"), str):
-            record.type, record.texts = "user", [data["content"]]
-        elif kind not in _TALK:
-            sink.drop(f"records of type {kind}" if kind in _KNOWN else "records of other types")
-            record.type = "link"
-            if not uuid:
-                return None
-        if uuid:
-            self._seen.add(uuid)
-        return record
 
-    def _take_message(self, record: _Record, data: dict[str, Any], where: Provenance, sink: Sink) -> bool:
-        """Whether there was a message that is known."""
-        message = data.get("message")
-        if not isinstance(message, dict):
-            sink.keep_aside("no message", where, f"`message` is {type(message).__name__}")
-            return False
-        record.message_id = str(message.get("id") or record.uuid)
-        record.is_summary = data.get("isCompactSummary") is True
-        details = data.get("toolUseResult")
-        record.details = {key: details[key] for key in _DETAILS if key in details} if isinstance(details, dict) else str(details)[:200]
-        if data.get("isMeta") is True or data.get("isApiErrorMessage") is True or message.get("model") == "<synthetic>":
-            sink.drop("notices of the tool")
-        elif not _take_content(record, message.get("content")):
-            sink.keep_aside("no content", where, f"`message.content` is {type(message.get('content')).__name__}")
-            return False
-        return True
-
-
-def _decoded(line: bytes) -> Any:
-    """Raises: ValueError where it is no JSON. Half a character, where a tool cut a text, becomes a mark."""
-    try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        mended = _UNPAIRED.sub(rb"\\ufffd", line) if len(line) < 4 << 20 else line
-        if mended == line:
-            raise
-        return msgspec.json.decode(mended)
-
-
-def _queued(attachment: Any) -> str:
-    """What the developer typed while the assistant worked."""
-    if not isinstance(attachment, dict) or attachment.get("type") != "queued_command" or attachment.get("commandMode") not in (None, "prompt"):
-        return ""
-    prompt = attachment.get("prompt")
-    return prompt if isinstance(prompt, str) else _result_text(prompt)
-
-
-def _links(data: Mapping[str, Any]) -> tuple[str, str]:
-    """Its own id and its parent's."""
-    parent = data.get("parentUuid") or data.get("logicalParentUuid")
-    return (str(data.get("uuid") or ""), parent if isinstance(parent, str) else "")
-
-
-def _take_content(record: _Record, content: Any) -> bool:
-    """Texts and tools out of a message; whether there was anything that is known."""
-    if isinstance(content, str):
-        record.texts.append(content)
-        return True
-    if not isinstance(content, list):
-        return False
-    known = False
-    for block in content:
-        kind = block.get("type") if isinstance(block, dict) else None
-        known = known or kind is not None
-        if kind == "text" and isinstance(block.get("text"), str):
-            record.texts.append(block["text"])
-        elif kind == "thinking" and isinstance(block.get("thinking"), str):
-            record.reasoning.append(block["thinking"])
-        elif kind == "tool_use" and isinstance(block.get("name"), str):
-            record.uses.append(block)
-        elif kind == "tool_result":
-            record.results.append(block)
-    return known or not content
-
-
-def _parts(name: str, records: Sequence[_Record]) -> Iterator[tuple[str, list[_Record], bool]]:
+def _parts(name: str, records: Sequence[Record]) -> Iterator[tuple[str, list[Record], bool]]:
     """(id, records, whether it is a sub-agent's) of every session of a file."""
     talk = [record for record in records if not record.is_sidechain]
     known = {record.uuid for record in records}
@@ -260,8 +159,8 @@ def _parts(name: str, records: Sequence[_Record]) -> Iterator[tuple[str, list[_R
     owners = _owners(talk, parents)
     kept = _way_back(talk, parents)
     tops: dict[int, int] = {}
-    left: dict[int, list[_Record]] = {}
-    main: list[_Record] = []
+    left: dict[int, list[Record]] = {}
+    main: list[Record] = []
     for number, record in enumerate(talk):
         owner = owners[number]
         # A tool's result hangs beside the way to the next record: only the prompt says whether a part was left.
@@ -288,7 +187,7 @@ def _top(
     return prompt
 
 
-def _parents(records: Sequence[_Record]) -> list[int | None]:
+def _parents(records: Sequence[Record]) -> list[int | None]:
     """Number of the record behind which each stands: its parent, or the one before it where that is not in the file. A prompt
     without a parent begins anew, in a file whose records name each other at all."""
     numbers: dict[str, int] = {}
@@ -307,7 +206,7 @@ def _parents(records: Sequence[_Record]) -> list[int | None]:
     return parents
 
 
-def _owners(records: Sequence[_Record], parents: Sequence[int | None]) -> list[int | None]:
+def _owners(records: Sequence[Record], parents: Sequence[int | None]) -> list[int | None]:
     """Number of the prompt that each record answers, a prompt's own."""
     owners: list[int | None] = []
     for number, record in enumerate(records):
@@ -316,8 +215,8 @@ def _owners(records: Sequence[_Record], parents: Sequence[int | None]) -> list[i
     return owners
 
 
-def _way_back(records: Sequence[_Record], parents: Sequence[int | None]) -> set[int]:
-    at = next((number for number in range(len(records) - 1, -1, -1) if records[number].type in _TALK), None)
+def _way_back(records: Sequence[Record], parents: Sequence[int | None]) -> set[int]:
+    at = next((number for number in range(len(records) - 1, -1, -1) if records[number].type in TALK), None)
     kept: set[int] = set()
     while at is not None:
         kept.add(at)
@@ -325,9 +224,9 @@ def _way_back(records: Sequence[_Record], parents: Sequence[int | None]) -> set[
     return kept
 
 
-def _agents(records: Sequence[_Record]) -> list[tuple[str, list[_Record]]]:
+def _agents(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
     """The talk of each sub-agent, by its id or, in older files, by what hangs together."""
-    chains: dict[str, list[_Record]] = {}
+    chains: dict[str, list[Record]] = {}
     chain_of: dict[str, str] = {}
     for record in records:
         chain = record.agent or chain_of.get(record.parent, "") or str(len(chains) + 1)
@@ -338,33 +237,36 @@ def _agents(records: Sequence[_Record]) -> list[tuple[str, list[_Record]]]:
 
 
 def _tell(
-    conversation: Conversation, records: Sequence[_Record], results: Mapping[str, tuple[dict[str, Any], _Record]], cwd: str
+    conversation: Conversation, records: Sequence[Record], lines: Lines, results: Mapping[str, Record], cwd: str
 ) -> None:
     """The records as events. Records of one message are one reply, where the first of them stands."""
     whole = Counter(record.message_id for record in records if record.type == "assistant")
-    waiting: dict[str, list[_Record]] = {}
+    waiting: dict[str, list[Record]] = {}
     for record in records:
         if record.type == "summary":
-            conversation.noted("summary", record.texts[0], record.time, record.offset)
+            conversation.noted("summary", lines.whole(record).texts[0], record.time, record.offset)
         elif record.type == "user" and record.is_summary:
-            conversation.noted("summary", "\n".join(record.texts), record.time, record.offset)
+            conversation.noted("summary", "\n".join(lines.whole(record).texts), record.time, record.offset)
         elif record.type == "user":
-            for text in record.texts:
+            for text in lines.whole(record).texts if record.speaks else ():
                 conversation.said(text, record.time, record.offset)
         elif record.type == "assistant":
             parts = waiting.setdefault(record.message_id, [])
             parts.append(record)
             if len(parts) == whole[record.message_id]:
-                _reply(conversation, parts, results, cwd)
+                _reply(conversation, [lines.whole(part) for part in waiting.pop(record.message_id)], lines, results, cwd)
 
 
 def _reply(
-    conversation: Conversation, parts: Sequence[_Record], results: Mapping[str, tuple[dict[str, Any], _Record]], cwd: str
+    conversation: Conversation, parts: Sequence[Record], lines: Lines, results: Mapping[str, Record], cwd: str
 ) -> None:
     uses: list[Use] = []
     words: list[tuple[str, float, int]] = []
     for block in (block for part in parts for block in part.uses):
-        result, record = results.get(str(block.get("id")), (_NO_RESULT, None))
+        outline = results.get(id := str(block.get("id")))
+        record = None if outline is None else lines.whole(outline)
+        found = reversed(record.results if record is not None else ())
+        result = next((one for one in found if str(one.get("tool_use_id")) == id), _NO_RESULT)
         use = _use(block, result, record, cwd)
         uses.append(use)
         if record is not None and (said := _words_of_developer(use, record)):
@@ -377,11 +279,11 @@ def _reply(
         conversation.said(said, time, offset, by_developer=True)
 
 
-def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: _Record | None, cwd: str) -> Use:
+def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: Record | None, cwd: str) -> Use:
     """A tool in neutral terms."""
     name, given = str(block["name"]), block.get("input")
     arguments: dict[str, Any] = given if isinstance(given, dict) else {}
-    text = _result_text(result.get("content"))
+    text = result_text(result.get("content"))
     # Several tools' results in one record share one `toolUseResult`: whose it is nobody can say.
     own = record.details if record is not None and len(record.results) == 1 else None
     details: dict[str, Any] = own if isinstance(own, dict) else {}
@@ -410,7 +312,7 @@ def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: _Record | 
     return Use(**common)
 
 
-def _exit_code(text: str, failed: bool, record: _Record | None, details: Mapping[str, Any]) -> int | None:
+def _exit_code(text: str, failed: bool, record: Record | None, details: Mapping[str, Any]) -> int | None:
     """As far as it is known: a command may have been stopped, or still run."""
     code = _EXIT_CODE.match(text) if failed else None
     if code is not None:
@@ -487,7 +389,7 @@ def _place_of(old: str, lines: Mapping[str, int]) -> int:
     return next((lines.get(line.strip(), UNKNOWN_LINE) for line in old.split("\n", 1)[:1]), UNKNOWN_LINE)
 
 
-def _words_of_developer(use: Use, record: _Record) -> str:
+def _words_of_developer(use: Use, record: Record) -> str:
     """What the developer said in place of a result: why not, or an answer to a question."""
     if use.rejected:
         return use.result.partition(_USER_SAID)[2].partition(_NOTE)[0].strip()
@@ -496,14 +398,6 @@ def _words_of_developer(use: Use, record: _Record) -> str:
         if isinstance(answers, dict):
             return "\n".join(str(answer) for answer in answers.values())
         return "\n".join(re.findall(r'"="([^"\n]{1,2000})"', use.result[:20_000]))
-    return ""
-
-
-def _result_text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
     return ""
 
 
@@ -537,9 +431,3 @@ def _string(values: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _seconds(text: Any) -> float:
-    """ISO 8601 to seconds since 1970; 0 where it is none."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return 0.0

@@ -28,6 +28,8 @@ from apprentice.sessions.readers.cursor import Cursor
 from apprentice.sessions.readers.editor import Editor
 from apprentice.sessions.readers.specstory import SpecStory
 from apprentice.sessions.readers.swe_agent import SweAgent
+from apprentice.sessions.readers.told import take_in
+from apprentice.sessions.readers.workers import Workers
 from apprentice.sessions.store import SessionsWriter
 
 BEGINNING = 16 << 10
@@ -54,6 +56,8 @@ class Reader(Protocol):
     def read(self, path: Path, sink: Sink) -> Iterator[Session]: ...
 
 
+APART = (ClaudeCode, SpecStory)
+"""Those whose files can be read by several processes: all that they must know of earlier files is which ids were met."""
 READERS: tuple[type[Reader], ...] = (Editor, ClaudeCode, Cursor, SpecStory, Aider, Atif, SweAgent)
 
 
@@ -98,8 +102,8 @@ def find(paths: Sequence[Path]) -> dict[str, list[Found]]:
     return dict(sorted(order.items()))
 
 
-def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: ProgressSink) -> None:
-    """Every file of every tool, in the order of READERS."""
+def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: ProgressSink, workers: Workers | None = None) -> None:
+    """Every file of every tool, in the order of READERS. `workers`: processes that read files beside this one."""
     known: set[str] = set()
     for reader in (make() for make in READERS):
         files = found.get(reader.source, [])
@@ -110,6 +114,8 @@ def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: Progre
         stream.files = len(files)
         longest = {file.identity: file for file in sorted(files, key=lambda file: file.size)}
         waiting: list[tuple[float, int, Session]] = []
+        chosen = [file for file in files if not file.identity or longest[file.identity] is file]
+        told = _told(reader, chosen, writer, workers)
         for file in files:
             # A session may begin later than the next file: it waits for its turn.
             while waiting and waiting[0][0] < file.started:
@@ -118,7 +124,7 @@ def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: Progre
                 writer.drop("files with a session that a longer file has")
                 progress.advance()
                 continue
-            for session in _read_one(reader, file.path, writer):
+            for session in next(told):
                 if session.id in known:
                     writer.drop("sessions that another file has")
                 else:
@@ -129,14 +135,29 @@ def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: Progre
             writer.add_session(heapq.heappop(waiting)[2])
 
 
-def _read_one(reader: Reader, path: Path, writer: SessionsWriter) -> list[Session]:
+def _told(reader: Reader, files: Sequence[Found], writer: SessionsWriter, workers: Workers | None) -> Iterator[list[Session]]:
+    """The sessions of each file."""
+    if workers is None or not isinstance(reader, APART) or len(files) < 2 or not workers.are_useful(sum(file.size for file in files)):
+        yield from (read_one(reader, file.path, writer) for file in files)
+        return
+    for file, done in zip(files, workers.read(reader.source, [file.path for file in files]), strict=True):
+        if isinstance(reader, ClaudeCode) and any(id in reader.seen for id in done.ids):
+            # It goes on from an earlier file, of which whoever read it knew nothing.
+            yield read_one(reader, file.path, writer)
+            continue
+        if isinstance(reader, ClaudeCode):
+            reader.seen.add(done.ids)
+        yield take_in(done.path, writer)
+
+
+def read_one(reader: Reader, path: Path, sink: Sink) -> list[Session]:
     """All or none of it."""
     try:
-        return list(reader.read(path, writer))
+        return list(reader.read(path, sink))
     except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a hostile file does to its reader
-        writer.keep_aside("file unreadable", Provenance(source=reader.source, file=path.name), f"{type(error).__name__}: {error}"[:200])
+        sink.keep_aside("file unreadable", Provenance(source=reader.source, file=path.name), f"{type(error).__name__}: {error}"[:200])
         return []
 
 
