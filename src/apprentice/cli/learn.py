@@ -33,7 +33,8 @@ def learn(
     repo
         Git repository to learn from; may be given several times. Without it: the checkout at hand.
     sessions
-        Exported history or folder of sessions to learn from; may be given several times.
+        Folder of sessions, learned from besides the checkout at hand, or an exported history, learned from alone; may be given
+        several times.
     base
         Where the weights come from: a folder, a GGUF file, a hub name, or `debug`.
     weights

@@ -1,7 +1,8 @@
 """What a run learns from when it is not told: the checkout it stands in, else the history that ships with the package.
 
-The order, each choice named in the output: `--repo` and `--sessions` as given; else the history of the checkout, if it
-is a full clone; and where that has too few usable edits for a claim, the bundled history of Apprentice itself besides.
+The order, each choice named in the output: `--repo` and `--sessions` as given; talks of a tool go with the history of the
+checkout, which they are about, unless `--repo` names another; else the history of the checkout alone, if it is a full clone; and
+where that has too few usable edits for a claim, the bundled history of Apprentice itself besides.
 Sessions in the home folder are for a later, explicit word of the user: nothing is read unasked.
 """
 
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from apprentice.core.artifacts import MANIFEST
 from apprentice.core.errors import InputError
 from apprentice.learn.config import LearnConfig
 from apprentice.repository.git import Git
@@ -38,8 +40,18 @@ def chosen(config: LearnConfig, folder: Path) -> list[Source]:
     Raises: InputError for a repository or sessions that were named and cannot be read."""
     named = [Source("git", path, f"the history of `{path}`, named by `--repo`") for path in config.repositories]
     named += [Source("sessions", path, f"the sessions `{path}`, named by `--sessions`") for path in config.sessions]
-    if named:
+    if config.repositories or any(is_export(path) for path in config.sessions):
         return named
+    return [*_checkout(folder), *named]
+
+
+def is_export(path: Path) -> bool:
+    """Of ours: a folder of sessions, or one file, with the histories in it; everything else is a tool's."""
+    return path.suffix == ".zst" or (path / MANIFEST).is_file()
+
+
+def _checkout(folder: Path) -> list[Source]:
+    """Nothing where there is no full clone."""
     try:
         git = Git.open(folder)
         git.head()
