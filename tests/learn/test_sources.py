@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.conftest import GitRepository
 
 from apprentice.learn.config import LearnConfig
-from apprentice.learn.sources import chosen
+from apprentice.learn.sources import chosen, passed_over
 
 
 def test_talks_go_with_the_history_of_the_checkout_they_are_about(new_repository: Callable[..., GitRepository], tmp_path: Path) -> None:
@@ -30,3 +30,18 @@ def test_talks_go_with_the_history_of_the_checkout_they_are_about(new_repository
 def test_talks_alone_where_there_is_no_checkout(tmp_path: Path) -> None:
     (source,) = chosen(LearnConfig(sessions=(tmp_path / "projects",)), tmp_path)
     assert source.kind == "sessions"
+
+
+def test_it_is_said_why_the_history_at_hand_is_not_read(new_repository: Callable[..., GitRepository], tmp_path: Path) -> None:
+    made = new_repository("made")
+    for number in range(2):
+        made.commit(a_py=f"{number}\n")
+    made.git("clone", "-q", "--depth", "1", made.path.as_uri(), str(tmp_path / "shallow"))
+    (inside := made.path / "src").mkdir()
+    assert chosen(LearnConfig(), tmp_path / "shallow") == []
+    assert "git fetch --unshallow" in passed_over(LearnConfig(), tmp_path / "shallow")
+    assert chosen(LearnConfig(), inside) == []
+    assert str(made.path) in passed_over(LearnConfig(), inside)
+    # Where it is read, or others were named, there is nothing to say.
+    assert passed_over(LearnConfig(), made.path) == ""
+    assert passed_over(LearnConfig(repositories=(made.path,)), tmp_path / "shallow") == ""

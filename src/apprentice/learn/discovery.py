@@ -81,7 +81,8 @@ def table(found: Sequence[Place]) -> str:
         lines.append(terminal_safe(f"{place.name}: {amount}{can}\n  {place.path}"))
         if place.vendor:
             read = f", read {place.terms_read}" if place.terms_read else ""
-            lines.append(f"  what the assistant wrote: terms of {place.vendor} {place.terms}{read}".rstrip())
+            lines.append(f"  what the assistant wrote: terms of {place.vendor}{read}")
+            lines += [f"    {place.terms}"] if place.terms else []
     lines.append("What people wrote is learned from; an assistant's words only where the policy says so. Nothing was read.")
     return "\n".join(lines)
 

@@ -40,9 +40,22 @@ def chosen(config: LearnConfig, folder: Path) -> list[Source]:
     Raises: InputError for a repository or sessions that were named and cannot be read."""
     named = [Source("git", path, f"the history of `{path}`, named by `--repo`") for path in config.repositories]
     named += [Source("sessions", path, f"the sessions `{path}`, named by `--sessions`") for path in config.sessions]
-    if config.repositories or any(is_export(path) for path in config.sessions):
+    git = _checkout(config, folder)
+    if git is None or git.is_shallow():
         return named
-    return [*_checkout(folder), *named]
+    return [Source("git", folder, f"the history of the checkout `{git.name}`"), *named]
+
+
+def passed_over(config: LearnConfig, folder: Path) -> str:
+    """Why the history of the checkout is not read, where somebody would expect it; empty where it is, or was not asked for."""
+    git = _checkout(config, folder)
+    if git is not None:
+        shallow = f"the checkout `{git.name}` is a shallow clone, whose history is not read; `git fetch --unshallow` fetches the rest"
+        return shallow if git.is_shallow() else ""
+    above = next((one for one in folder.absolute().parents if (one / ".git").exists()), None)
+    if above is None or _names_histories(config):
+        return ""
+    return f"the history of `{above}` is not read from a folder inside it; call `apprentice learn` in `{above}`"
 
 
 def is_export(path: Path) -> bool:
@@ -50,15 +63,20 @@ def is_export(path: Path) -> bool:
     return path.suffix == ".zst" or (path / MANIFEST).is_file()
 
 
-def _checkout(folder: Path) -> list[Source]:
-    """Nothing where there is no full clone."""
+def _names_histories(config: LearnConfig) -> bool:
+    return bool(config.repositories) or any(is_export(path) for path in config.sessions)
+
+
+def _checkout(config: LearnConfig, folder: Path) -> Git | None:
+    """The repository in `folder` that has commits, unless others were named."""
+    if _names_histories(config):
+        return None
     try:
         git = Git.open(folder)
         git.head()
-        shallow = git.is_shallow()
     except InputError:
-        return []
-    return [] if shallow else [Source("git", folder, f"the history of the checkout `{git.name}`")]
+        return None
+    return git
 
 
 @contextmanager

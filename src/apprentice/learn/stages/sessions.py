@@ -63,15 +63,16 @@ def make(run: Run, folder: Path) -> Sessions:
     named = bool(run.config.repositories or run.config.sessions)
     for source in found:
         run.progress.note(f"learning from {source.why}")
+    if why := sources.passed_over(run.config, folder):
+        run.progress.note(why)
     sessions = read(found, run.home.sessions, run.config, run.policy, run.progress) if found else None
-    run.progress.stage("count usable edits")
-    amount = usable(sessions, run.policy) if sessions else Usable(0, 0)
+    amount = _usable(run, sessions) if sessions else Usable(0, 0)
     if not named and not amount.is_enough:
         with sources.bundled() as bundle:
             if bundle is not None:
                 run.progress.note(f"learning from {bundle.why}" + (" besides" if found else ""))
                 sessions = read([*found, bundle], run.home.sessions, run.config, run.policy, run.progress)
-                amount = usable(sessions, run.policy)
+                amount = _usable(run, sessions)
     if sessions is None:
         raise InputError(
             f"there is nothing to learn from in `{folder}`: no full git clone, and no history in this package",
@@ -81,6 +82,11 @@ def make(run: Run, folder: Path) -> Sessions:
     if not amount.is_enough:
         run.progress.note(f"below {MIN_EDITS} edits from {MIN_COMMITS} commits no claim about learning is possible")
     return sessions
+
+
+def _usable(run: Run, sessions: Sessions) -> Usable:
+    run.progress.stage("count usable edits")
+    return usable(sessions, run.policy)
 
 
 def read(
