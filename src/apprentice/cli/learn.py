@@ -33,8 +33,7 @@ def learn(
     repo
         Git repository to learn from; may be given several times. Without it: the checkout at hand.
     sessions
-        Folder of sessions, learned from besides the checkout at hand, or an exported history, learned from alone; may be given
-        several times.
+        Sessions, learned from besides the checkout at hand, or an exported history, alone; may be given several times.
     base
         Where the weights come from: a folder, a GGUF file, a hub name, or `debug`.
     weights
@@ -88,6 +87,9 @@ def _text(learned: object) -> str:
     assert isinstance(learned, Learned)
     header, rows = report.table(learned.result)
     parts = [*(["nothing new since the last run, which said:"] if learned.nothing_new else []), ""]
-    parts += [report.aligned([header, *rows]), "", report.aligned(report.difference_rows(learned.result)), ""]
-    parts += report.warnings(learned.result)
+    if rows:
+        parts += [report.aligned([header, *rows]), "", report.aligned(report.difference_rows(learned.result)), ""]
+        parts += report.warnings(learned.result)
+    else:
+        parts.append("nothing was evaluated, the time was over; a larger `--budget` leaves some")
     return "\n".join([*parts, learned.claim, f"report: {learned.report}", *([learned.advice] if learned.advice else [])])

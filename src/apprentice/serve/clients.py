@@ -36,7 +36,8 @@ _CONTINUE_MODEL = """{indent}- name: Apprentice
 {indent}    - autocomplete
 """
 _VIM = """" Written by `apprentice connect llama.vim`.
-let g:llama_config = extend(get(g:, 'llama_config', {{}}), {{'endpoint_fim': '{url}/infill'}})
+" Without `show_info`, unless you set it: times are shown behind every line, also where nothing is suggested.
+let g:llama_config = extend(extend({{'show_info': 0}}, get(g:, 'llama_config', {{}})), {{'endpoint_fim': '{url}/infill'}})
 " Versions before `endpoint_fim` have their own `endpoint` by then; newer ones would warn of it at every start.
 autocmd VimEnter * if has_key(g:llama_config, 'endpoint') | let g:llama_config.endpoint = g:llama_config.endpoint_fim | endif
 """
