@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from apprentice.cli.learn import in_width
+
 KEYS = {
     "heldout", "changed_bits_per_char", "target_bits_per_char", "line_exact", "confidence", "valid_format", "differences",
     "seconds", "peak_gib", "seed", "learned_tokens", "artifacts",
@@ -63,3 +65,12 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     assert str(repository) in said["sources"]
     assert "memory of training" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wide_table_is_shown_in_parts_that_fit_the_terminal() -> None:
+    table = [["arm", "first", "second", "third"], ["base", "1", "2", "3"]]
+    assert in_width(table, None) == [table]
+    assert in_width(table, 80) == [table]
+    assert in_width(table, 19) == [[["arm", "first", "second"], ["base", "1", "2"]], [["arm", "third"], ["base", "3"]]]
+    # Narrower than a column: one each, none is lost.
+    assert [part[0][1:] for part in in_width(table, 3)] == [["first"], ["second"], ["third"]]

@@ -53,6 +53,7 @@ def test_a_misspelt_command_or_option_is_told_the_nearest() -> None:
         (["doctor", "--jsn=1"], "error: there is no option `--jsn`", "hint: did you mean `--json`?"),
         (["doctor", "x"], "error: unexpected argument `x`", "hint: see `apprentice doctor --help`"),
         (["zzz"], "error: there is no command `zzz`", "hint: see `apprentice --help`"),
+        (["discover"], "error: there is no command `discover`", "hint: did you mean `apprentice sessions discover`?"),
     ]:
         done = start(*words)
         assert done.returncode == 2

@@ -74,6 +74,24 @@ def talked(apprentice: Any, tmp_path: Path) -> Path:
     return tmp_path / "sessions"
 
 
+def test_what_is_read_into_the_folder_of_the_runs_is_ignored_by_git(apprentice: Any, repository: Path, tmp_path: Path) -> None:
+    assert apprentice("sessions", "read", repository, "--out", tmp_path / ".apprentice/sessions").code == 0
+    assert (tmp_path / ".apprentice/.gitignore").read_text() == "*\n"
+    # Any other folder is the user's own.
+    assert apprentice("sessions", "read", repository, "--out", tmp_path / "mine/sessions").code == 0
+    assert not (tmp_path / "mine/.gitignore").exists()
+
+
+def test_a_reading_of_other_sources_says_what_it_takes_the_place_of(apprentice: Any, talked: Path, repository: Path, tmp_path: Path) -> None:
+    done = apprentice("sessions", "read", repository, "--out", talked)
+    assert done.code == 0, done.err
+    assert "no longer in" in done.err
+    assert "sessions of claude_code" in done.err
+    both = apprentice("sessions", "read", repository, tmp_path / "s.jsonl", "--out", talked)
+    assert "no longer in" not in both.err
+    assert {"git", "claude_code"} <= json.loads(apprentice("sessions", "read", repository, tmp_path / "s.jsonl", "--out", talked, "--json").out)["sources"].keys()
+
+
 @pytest.mark.parametrize("form", ["messages", "atif", "traces"])
 def test_conversations_are_exported_in_other_programs_forms(
     apprentice: Any, talked: Path, tmp_path: Path, harmless: Any, form: str

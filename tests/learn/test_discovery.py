@@ -35,9 +35,17 @@ def test_places_are_found_and_no_file_is_opened(tmp_path: Path) -> None:
     assert not found["codex"].readable
     assert found["claude_code"].vendor == "Anthropic"
     text = discovery.table(list(found.values()))
-    assert "Claude Code: 2 files" in text
-    assert "Codex CLI: 1 files, 0.0 MB, no reader yet" in text
+    assert "Claude Code: 2 files, 0.0 kB" in text
+    assert "Codex CLI: 1 file, 0.0 kB, no reader yet" in text
     assert "Nothing was read" in text
+
+
+def test_a_small_amount_is_not_said_to_be_nothing(tmp_path: Path) -> None:
+    file = tmp_path / ".claude/projects/a/s.jsonl"
+    file.parent.mkdir(parents=True)
+    for size, said in ((12_345, "1 file, 12.3 kB"), (2_345_678, "1 file, 2.3 MB")):
+        file.write_bytes(b"x" * size)
+        assert said in discovery.table(discovery.look(tmp_path, tmp_path / "project"))
 
 
 def test_an_empty_machine(tmp_path: Path) -> None:

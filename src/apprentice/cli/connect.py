@@ -14,7 +14,7 @@ Flag = cyclopts.Parameter(negative="")
 
 
 def connect(
-    name: str, /, *, url: str = "http://127.0.0.1:8311", dry_run: Annotated[bool, Flag] = False, undo: Annotated[bool, Flag] = False,
+    name: str = "", /, *, url: str = "http://127.0.0.1:8311", dry_run: Annotated[bool, Flag] = False, undo: Annotated[bool, Flag] = False,
     home: Path = Path("~"), json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Set an editor up for suggestions of `apprentice serve`.
@@ -22,7 +22,7 @@ def connect(
     Parameters
     ----------
     name
-        `zed`, `continue` or `llama.vim`.
+        `zed`, `continue`, or `llama.vim` for Vim and Neovim.
     url
         Where the server answers.
     dry_run
@@ -32,10 +32,13 @@ def connect(
     home
         Folder of the settings.
     """
+    from apprentice.core.errors import ConfigError
     from apprentice.core.text_safety import terminal_safe
     from apprentice.model.base import cache_folder
     from apprentice.serve import clients
 
+    if not name:
+        raise ConfigError("which editor shall be connected?", hint=clients.HINT)
     kept = cache_folder() / "connect"
     if undo:
         paths = [str(path) for path in clients.undo(name, kept)]

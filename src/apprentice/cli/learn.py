@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,7 +36,7 @@ def learn(
     repo
         Git repository to learn from; may be given several times. Without it: the checkout at hand.
     sessions
-        Exported history or folder of sessions to learn from; may be given several times.
+        Sessions, learned from besides the checkout at hand, or an exported history, alone; may be given several times.
     base
         Where the weights come from: a folder, a GGUF file, a hub name, or `debug`.
     weights
@@ -87,6 +90,24 @@ def _text(learned: object) -> str:
     assert isinstance(learned, Learned)
     header, rows = report.table(learned.result)
     parts = [*(["nothing new since the last run, which said:"] if learned.nothing_new else []), ""]
-    parts += [report.aligned([header, *rows]), "", report.aligned(report.difference_rows(learned.result)), ""]
-    parts += report.warnings(learned.result)
+    if rows:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        for part in in_width([header, *rows], width):
+            parts += [report.aligned(part), ""]
+        parts += [report.aligned(report.difference_rows(learned.result)), ""]
+        parts += report.warnings(learned.result)
+    else:
+        parts.append("nothing was evaluated, the time was over; a larger `--budget` leaves some")
     return "\n".join([*parts, learned.claim, f"report: {learned.report}", *([learned.advice] if learned.advice else [])])
+
+
+def in_width(table: Sequence[Sequence[str]], width: int | None) -> list[list[list[str]]]:
+    """The table in parts that are not wider than a terminal, where one column allows it, each with the first column."""
+    widths = [max(len(row[column]) for row in table) + 2 for column in range(len(table[0]))]
+    groups: list[list[int]] = [[0]]
+    for column in range(1, len(widths)):
+        taken = sum(widths[one] for one in groups[-1]) + widths[column] - 2
+        if width is not None and taken > width and len(groups[-1]) > 1:
+            groups.append([0])
+        groups[-1].append(column)
+    return [[[row[column] for column in group] for row in table] for group in groups]

@@ -70,6 +70,7 @@ def build_app(commands: Sequence[Command] = COMMANDS) -> cyclopts.App:
         help_epilogue="With any command, --verbose shows the traceback of an error",
         help_format="plaintext",
         version=common.version,
+        default_parameter=cyclopts.Parameter(negative_iterable=()),
         result_action="return_value",
         print_error=False,
         exit_on_error=False,

@@ -37,20 +37,25 @@ def read(*paths: Path, out: Path = Path(".apprentice/sessions"), limit_commits: 
         Git repositories, files or folders of sessions (the editor, Claude Code, Cursor, Aider, SWE-agent, SpecStory), exported histories; the checkout at hand where none
         is named.
     out
-        Where the sessions are kept; a second reading adds only what is new.
+        Where the sessions are kept; a second reading of the same adds only what is new, one of others takes their place.
     limit_commits
         Newest commits read of each repository.
     """
     from apprentice.core import files
     from apprentice.core.progress import Progress
     from apprentice.learn.config import LearnConfig
+    from apprentice.learn.run import HOME, Home
     from apprentice.learn.sources import Source
     from apprentice.learn.stages import sessions as stage
     from apprentice.sessions.policy import Policy
 
     named = [path.absolute() for path in paths or (Path.cwd(),)]
     sources = [Source("git" if _is_repository(path) else "sessions", path, "") for path in named]
-    files.make_folder(out.absolute().parent)
+    runs = out.absolute().parent
+    if runs.name == HOME:
+        # What was read must not be committed by the next `git add .`.
+        Home.create(runs)
+    files.make_folder(runs)
     with Progress() as progress:
         config = LearnConfig(limit_commits=limit_commits)
         found = stage.read(sources, out, config, Policy(), progress)
@@ -73,7 +78,9 @@ def discover(*, home: Path = Path("~"), json: JsonFlag = False) -> None:
     found = discovery.look(home.expanduser(), Path.cwd())
     print_result({"found": [place.to_dict() for place in found]}, json_output=json, text=lambda: discovery.table(found))
     if not json and (readable := next((place for place in found if place.readable), None)):
-        print_next(terminal_safe(f"apprentice sessions read {shlex.quote(readable.path)}", single_line=True))
+        # Whether an assistant's edits were kept is seen in the history of the repository.
+        history = ". " if _is_repository(Path.cwd()) else ""
+        print_next(terminal_safe(f"apprentice sessions read {history}{shlex.quote(readable.path)}", single_line=True))
 
 
 def show(

@@ -36,7 +36,11 @@ def _unknown_command(error: cyclopts.CycloptsError, commands: Sequence[str]) -> 
     chain, words = list(error.command_chain or ()), error.unused_tokens or [""]
     group = [word for word in chain if any(command.startswith(f"{word} ") for command in commands)]
     below = {command.split()[len(group)] for command in commands if command.split()[: len(group)] == group}
-    return ConfigError(f"there is no command `{' '.join([*group, words[0]])}`", hint=_nearest(words[0], below, group))
+    message = f"there is no command `{' '.join([*group, words[0]])}`"
+    elsewhere = [command for command in commands if command.split()[-1] == words[0]]
+    if elsewhere and not difflib.get_close_matches(words[0], sorted(below), n=1, cutoff=0.6):
+        return ConfigError(message, hint="did you mean " + " or ".join(f"`apprentice {command}`" for command in elsewhere) + "?")
+    return ConfigError(message, hint=_nearest(words[0], below, group))
 
 
 def _nearest(word: str, known: Iterable[str], chain: Sequence[str]) -> str:

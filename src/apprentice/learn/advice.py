@@ -28,6 +28,7 @@ def dry_run(config: LearnConfig, folder: Path) -> dict[str, Any]:
     word = None if config.base == "default" else config.base
     found: dict[str, Any] = {
         "sources": "; ".join(source.why for source in chosen) or "the bundled history",
+        **({"note": why} if (why := sources.passed_over(config, folder)) else {}),
         "base": config.base + ("" if bases.is_at_hand(word) else " (to be downloaded)"),
         "weights": config.weights,
         "budget": duration(config.budget_s),

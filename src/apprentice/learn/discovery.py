@@ -77,12 +77,18 @@ def table(found: Sequence[Place]) -> str:
     lines: list[str] = []
     for place in found:
         can = "" if place.readable else ", no reader yet"
-        lines.append(terminal_safe(f"{place.name}: {place.files:,} files, {place.bytes / 1e6:,.1f} MB{can}\n  {place.path}"))
+        amount = f"{place.files:,} file{'s' * (place.files != 1)}, {_size(place.bytes)}"
+        lines.append(terminal_safe(f"{place.name}: {amount}{can}\n  {place.path}"))
         if place.vendor:
             read = f", read {place.terms_read}" if place.terms_read else ""
-            lines.append(f"  what the assistant wrote: terms of {place.vendor} {place.terms}{read}".rstrip())
+            lines.append(f"  what the assistant wrote: terms of {place.vendor}{read}")
+            lines += [f"    {place.terms}"] if place.terms else []
     lines.append("What people wrote is learned from; an assistant's words only where the policy says so. Nothing was read.")
     return "\n".join(lines)
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 100_000 else f"{num_bytes / 1e3:,.1f} kB"
 
 
 def _sizes(path: Path, endings: tuple[str, ...]) -> Iterator[int]:

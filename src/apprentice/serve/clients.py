@@ -36,7 +36,10 @@ _CONTINUE_MODEL = """{indent}- name: Apprentice
 {indent}    - autocomplete
 """
 _VIM = """" Written by `apprentice connect llama.vim`.
-let g:llama_config = extend(get(g:, 'llama_config', {{}}), {{'endpoint': '{url}/infill', 'endpoint_fim': '{url}/infill'}})
+" Without `show_info`, unless you set it: times are shown behind every line, also where nothing is suggested.
+let g:llama_config = extend(extend({{'show_info': 0}}, get(g:, 'llama_config', {{}})), {{'endpoint_fim': '{url}/infill'}})
+" Versions before `endpoint_fim` have their own `endpoint` by then; newer ones would warn of it at every start.
+autocmd VimEnter * if has_key(g:llama_config, 'endpoint') | let g:llama_config.endpoint = g:llama_config.endpoint_fim | endif
 """
 
 
@@ -69,7 +72,7 @@ def plan(name: str, folders: Folders, url: str) -> list[Change]:
 
     Raises: ConfigError for an unknown name, InputError for settings that cannot be read."""
     if name not in CLIENTS:
-        raise ConfigError(f"`{name}` is no client that can be connected", hint="use one of " + ", ".join(f"`{one}`" for one in CLIENTS))
+        raise ConfigError(f"`{name}` is no client that can be connected", hint=HINT)
     changes: list[Change] = []
     for path, edit in CLIENTS[name](folders):
         # Settings are often links to where people keep theirs.
@@ -182,6 +185,10 @@ def _llama_vim(folders: Folders) -> list[tuple[Path, Edit]]:
 
 
 CLIENTS: dict[str, Callable[[Folders], list[tuple[Path, Edit]]]] = {"zed": _zed, "continue": _continue, "llama.vim": _llama_vim}
+HINT = (
+    "one of `zed`, `continue` (VS Code, JetBrains) and `llama.vim` (Vim, Neovim); an editor that starts a language server is set up "
+    "by hand: docs/guides/editors.md"
+)
 
 
 def _kept(folder: Path, name: str) -> dict[str, list[str | None]]:

@@ -262,6 +262,20 @@ def test_a_next_edit_is_followed_too(start: Start) -> None:
     assert talk.outcomes == [(LINE, "kept"), ("print(add(3, 4))", "rejected")]
 
 
+@pytest.mark.parametrize(("typed", "outcome"), [("b - a", "rejected"), ("a + b", "ignored"), ("", "ignored")])
+def test_what_is_typed_in_the_place_of_a_part_that_was_deleted_decides(start: Start, typed: str, outcome: str) -> None:
+    """As Vim's `C` does it: what the line says goes first, all of it or a part that a suggestion would keep."""
+    talk, buffer = ready(start, {"    return a": LINE})
+    assert buffer.edit(HERE) is not None
+    at = buffer.text.index("return a")
+    buffer.replace(at, at + len("return a"), "")
+    assert talk.outcomes == []
+    for number, letter in enumerate(f"return {typed}" if typed else ""):
+        buffer.type(at + number, letter)
+    buffer.type(0, "# elsewhere\n")
+    assert talk.outcomes == [(LINE, outcome)]
+
+
 def test_a_line_that_was_taken_out_by_an_edit_is_kept_out(start: Start) -> None:
     talk = start({"gone": None}, record=True)
     buffer = talk.buffer("a\nb\ngone\nc\nd\n")

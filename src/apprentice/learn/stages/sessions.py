@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from apprentice.sessions.readers.workers import Workers
 from apprentice.sessions.remembered import SecondLook
 from apprentice.sessions.store import Sessions, SessionsWriter
 from apprentice.text.people import Known
-from apprentice.text.redaction import RedactionPolicy, Redactor, rescan
+from apprentice.text.redaction import Finding, RedactionPolicy, Redactor, rescan
 
 _NEXT, _OLD, _AGAIN, _TOLD, _LOCK = ".next", ".old", ".again", ".told", ".lock"
 _SMALLER = 8
@@ -66,14 +67,16 @@ def make(run: Run, folder: Path) -> Sessions:
     named = bool(run.config.repositories or run.config.sessions)
     for source in found:
         run.progress.note(f"learning from {source.why}")
+    if why := sources.passed_over(run.config, folder):
+        run.progress.note(why)
     sessions = read(found, run.home.sessions, run.config, run.policy, run.progress) if found else None
-    amount = usable(sessions, run.policy) if sessions else Usable(0, 0)
+    amount = _usable(run, sessions) if sessions else Usable(0, 0)
     if not named and not amount.is_enough:
         with sources.bundled() as bundle:
             if bundle is not None:
                 run.progress.note(f"learning from {bundle.why}" + (" besides" if found else ""))
                 sessions = read([*found, bundle], run.home.sessions, run.config, run.policy, run.progress)
-                amount = usable(sessions, run.policy)
+                amount = _usable(run, sessions)
     if sessions is None:
         raise InputError(
             f"there is nothing to learn from in `{folder}`: no full git clone, and no history in this package",
@@ -83,6 +86,11 @@ def make(run: Run, folder: Path) -> Sessions:
     if not amount.is_enough:
         run.progress.note(f"below {MIN_EDITS} edits from {MIN_COMMITS} commits no claim about learning is possible")
     return sessions
+
+
+def _usable(run: Run, sessions: Sessions) -> Usable:
+    run.progress.stage("count usable edits")
+    return usable(sessions, run.policy)
 
 
 def read(
@@ -115,14 +123,16 @@ def _read(chosen: Sequence[Source], target: Path, config: LearnConfig, policy: P
             for name, git in repositories.items():
                 git_history.read_history(git, writer, history, progress, repository=name)
             for source in chosen:
-                if source.kind != "git" and previous is None and _is_export(source.path):
+                if source.kind != "git" and previous is None and sources.is_export(source.path):
                     _import(source.path, writer)
             if previous is None:
                 readers.read(_talks(chosen), writer, progress, workers)
             facts = {forgetting.FORGOTTEN: [whose.described() for whose in gone]} if gone else {}
             writer.finish(config=resolved, policy=policy, extra=facts)
         forgetting.again(beside, gone, target.with_name(target.name + _AGAIN))
-        _look_again(beside, redaction, target if previous is not None else None, workers, progress)
+        _look_again(beside, redaction, target, workers, progress, goes_on=previous is not None)
+    if previous is None:
+        _say_what_goes(target, beside, progress)
     _swap(beside, target)
     return Sessions.open(target)
 
@@ -232,14 +242,9 @@ def _news(previous: Sessions, repositories: dict[str, Git]) -> bool:
     return any(git.head() != heads[name] for name, git in repositories.items())
 
 
-def _is_export(path: Path) -> bool:
-    """Of ours: a folder of sessions, or one file; everything else is a tool's."""
-    return path.suffix == ".zst" or (path / MANIFEST).is_file()
-
-
 def _talks(chosen: Sequence[Source]) -> dict[str, list[Found]]:
     """Session files of tools. Raises: InputError for a path without any."""
-    paths = [source.path for source in chosen if source.kind != "git" and not _is_export(source.path)]
+    paths = [source.path for source in chosen if source.kind != "git" and not sources.is_export(source.path)]
     for path in paths:
         if not any(readers.find([path]).keys() - {""}):
             raise InputError(
@@ -256,21 +261,47 @@ def _import(path: Path, writer: SessionsWriter) -> None:
         import_bundle(path, writer)
 
 
-def _look_again(folder: Path, redaction: RedactionPolicy, before: Path | None, workers: Workers, progress: ProgressSink) -> None:
+def _look_again(
+    folder: Path, redaction: RedactionPolicy, target: Path, workers: Workers, progress: ProgressSink, *, goes_on: bool
+) -> None:
     """Search what was written for what redaction should have taken, and say what is found: a rule that goes by words
     nearby (`password`, `cookie`) may see in a cut piece what it did not see in the whole, so it is no proof of a leak."""
-    known = {path.relative_to(before).as_posix() for path in before.rglob("*") if path.is_file()} if before else set()
+    known = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()} if goes_on else set()
     known -= {MANIFEST}
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).as_posix() not in known)
-    progress.stage("look through what was written")
+    progress.stage("look for secrets once more")
     if workers.are_useful(size * _SMALLER):
         findings = workers.look(folder, sorted(known))
     else:
         findings = rescan(folder, SecondLook(redaction), known=known)
     for finding in findings[:_SHOWN]:
-        progress.note(f"look at `{finding.path.relative_to(folder)}`, row {finding.line}: it may hold a secret ({finding.kind})")
+        progress.note(f"look at {_where(finding, folder, target)}: it may hold a secret ({finding.kind})")
     if len(findings) > _SHOWN:
         progress.note(f"and at {len(findings) - _SHOWN} more places: {dict(Counter(finding.kind for finding in findings))}")
+
+
+def _where(finding: Finding, folder: Path, target: Path) -> str:
+    """How it can be looked at: the command that shows a session, or file and row."""
+    name = finding.path.relative_to(folder)
+    if name.parts[0] != "events" or name.suffix != ".parquet":
+        return f"`{name}`, row {finding.line}"
+    import pyarrow.parquet as pq
+
+    session_id = pq.read_table(finding.path, columns=["session_id"])["session_id"][finding.line - 1].as_py()
+    return f"`apprentice sessions show {shlex.quote(str(target))} --session {shlex.quote(session_id)} --whole`"
+
+
+def _say_what_goes(before: Path, after: Path, progress: ProgressSink) -> None:
+    """What an earlier reading had and this one, of other sources, has not."""
+    if not artifacts.is_finished(before):
+        return
+    had, has = ({_whose(stream) for stream in Sessions.open(folder).streams() if stream.sessions} for folder in (before, after))
+    if gone := sorted(had - has):
+        progress.note(f"no longer in `{before}`, as this reading did not name them: {', '.join(gone)}; name all together to have both")
+
+
+def _whose(stream: store.Stream) -> str:
+    return f"sessions of {stream.source}" if stream.talks else f"the history of {stream.repository or stream.source}"
 
 
 def _swap(new: Path, target: Path) -> None:

@@ -40,7 +40,8 @@ log = logging.getLogger("apprentice.serve")
 
 MAX_WAITING = 64
 """Requests in line and in work, those that are stale included."""
-NOTICE = "Apprentice records your edits in this project and what becomes of its suggestions, without secrets, in {folder}"
+NOTICE = "Apprentice records your edits in {folder}"
+"""Short: an editor that shows messages in one line waits for a key at a longer one, at every start."""
 
 Uncommitted = Callable[[Path, list[str]], Sequence[Edit]]
 """(file, its lines) -> what was changed in it since the last commit."""
@@ -97,7 +98,7 @@ class Editor:
     def initialized(self, _: Any) -> None:
         """The first moment at which anything may be said."""
         if self._recorder is not None:
-            self._say(NOTICE.format(folder=self._recorder.folder))
+            self._say(NOTICE.format(folder="/".join(self._recorder.folder.parts[-2:])))
         # What the memory needs for its first edit is made before there is one.
         self._remember([])
 

@@ -87,6 +87,8 @@ class Offer:
     is_accepted: bool = False
     is_in_place: bool = False
     """What was accepted stands in the document."""
+    is_cut: bool = False
+    """Of its line a part was deleted since, and what comes in its place is not known yet."""
     contexts: set[tuple[str, ...]] = field(default_factory=set)
     """Lines for which it was offered."""
 
@@ -123,6 +125,13 @@ class Offer:
         if self.proposal.new:
             return self.text == "\n".join(old)
         return tuple(self.document.lines[here : here + len(old)]) == old
+
+    def waits(self, change: Change) -> bool:
+        """Whether a next edit's line was only cut, or is being written anew as suggested: in Vim a change begins with what it deletes."""
+        if self.kind == "edit" and not change.text and change.start.line == change.end.line:
+            self.is_cut = True
+            return True
+        return self.is_cut and "\n".join(self.proposal.new).startswith(self.text)
 
     def follow(self, change: Change) -> None:
         """Where its lines are after a change that was made."""
@@ -229,7 +238,8 @@ class Outcomes:
                 went_on = offer.kind == "completion" and not offer.proposal.tail and change.start == end_before and change.text
                 self._end(offer, "rejected" if went_on else "ignored")
             elif offer.typed() is None:
-                self._end(offer, "rejected" if change.text else "ignored")
+                if not offer.waits(change):
+                    self._end(offer, "rejected" if change.text else "ignored")
             else:
                 arrived = self._arrives(offer) or arrived
         return arrived
