@@ -4,8 +4,9 @@
 
 Four bits a weight are read where numpy reads 32, activations are rounded to 8 bits in front of matrices of 4 and 8
 bits (`engine.balance` makes them suit that), keys and values are kept as halves, or in 8 bits (`cache_bits`). The three
-kinds of work are those of `engine.model`, with the same promises: in a step a row's numbers do not depend on the others, so a draft or a neighbour changes no answer, bit for bit; and
-here they do not in prompts and scoring either, nor do they depend on where a prompt is cut.
+kinds of work are those of `engine.model`, with the same promises: in a step a row's numbers do not depend on the others,
+so a draft or a neighbour changes no answer, bit for bit; and here they do not in prompts and scoring either, nor do they
+depend on where a prompt is cut.
 
 All sequences share one bounded stock of pages (`kernels/native/pages.h`). Prompts that begin like an earlier one take
 its whole pages of 64 tokens and compute the rest: the same bits, less work. How long that takes tells what was asked
