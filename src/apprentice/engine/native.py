@@ -3,9 +3,10 @@
     Checkpoint --engine.packing--> tiles --kernels/native/decoder.cpp: forward--> log-probabilities
 
 Four bits a weight are read where numpy reads 32, activations are rounded to 8 bits in front of matrices of 4 and 8
-bits, keys and values are kept as halves, or in 8 bits (`cache_bits`). The three kinds of work are those of `engine.model`, with the same promises:
-in a step a row's numbers do not depend on the others, so a draft or a neighbour changes no answer, bit for bit; and
-here they do not in prompts and scoring either, nor do they depend on where a prompt is cut.
+bits (`engine.balance` makes them suit that), keys and values are kept as halves, or in 8 bits (`cache_bits`). The three
+kinds of work are those of `engine.model`, with the same promises: in a step a row's numbers do not depend on the others,
+so a draft or a neighbour changes no answer, bit for bit; and here they do not in prompts and scoring either, nor do they
+depend on where a prompt is cut.
 
 All sequences share one bounded stock of pages (`kernels/native/pages.h`). Prompts that begin like an earlier one take
 its whole pages of 64 tokens and compute the rest: the same bits, less work. How long that takes tells what was asked
@@ -29,7 +30,7 @@ import numpy as np
 
 from apprentice.core import machine
 from apprentice.core.errors import InputError, InternalError
-from apprentice.engine import packing
+from apprentice.engine import balance, packing
 from apprentice.engine.loader import Checkpoint
 from apprentice.engine.model import CHUNK_TOKENS, DEFAULTS, STEP_TOKENS, EngineConfig
 from apprentice.engine.scheduler import Room, Scheduler
@@ -50,6 +51,7 @@ SIGNATURES: Signatures = {
     "apprentice_decoder_threads": (c_int, c_void_p),
     "apprentice_decoder_adapt": (c_int, c_void_p, c_void_p, c_int64),
     "apprentice_decoder_forward": (c_int, c_void_p, c_int64, *[c_void_p] * 4, c_int, c_void_p),
+    "apprentice_decoder_observe": (c_int, c_void_p, c_void_p, c_int64, c_void_p),
     "apprentice_decoder_open": (c_int64, c_void_p),
     "apprentice_decoder_close": (c_int, c_void_p, c_int64),
     "apprentice_decoder_truncate": (c_int, c_void_p, c_int64, c_int64),
@@ -96,6 +98,9 @@ class NativeModel:
         packed = packing.pack(library, checkpoint, cache_bits=config.cache_bits, memory_bytes=memory_bytes)
         self.num_bytes = packed.num_bytes
         self._decoder = _Decoder(library, packed, config, variant or library.variant, self.config)
+        self._factors: list[balance.Factors] = []
+        if packed.is_quantized:
+            self._factors = packing.balanced(library, checkpoint, packed, self._decoder.observe(self.config))
         self._scheduler: Scheduler[_Fed] = Scheduler(self._decoder.forward, lambda fed: fed[0].num_outputs)
         self._room = Room(self._decoder.max_pages)
 
@@ -107,7 +112,8 @@ class NativeModel:
     def adapt(self, corrections: Mapping[str, LowRank]) -> None:
         """From now on with these corrections beside the weights, in place of any before; none: the weights alone. Nobody may be
         generating."""
-        self._decoder.adapt(packing.pack_adapter(self._library, self.config, corrections) if corrections else None)
+        adapter = packing.pack_adapter(self._library, self.config, corrections, self._factors) if corrections else None
+        self._decoder.adapt(adapter)
 
     @property
     def max_positions(self) -> int:
@@ -221,6 +227,18 @@ class _Decoder:
         assert not failed
         # Not before nobody reads it any more.
         self._adapter = packed
+
+    def observe(self, shape: ModelConfig) -> np.ndarray:
+        """How large inputs are, in any unit: [layers (2 D + F) + D] (`engine.balance`)."""
+        count = min(balance.TOKENS, shape.max_positions)
+        # Far from each other, whatever the size of the vocabulary.
+        tokens = (np.arange(1, count + 1, dtype=np.int64) * 0x9E3779B1 % shape.vocab_size).astype(np.int32)
+        sizes = np.empty(shape.num_layers * (2 * shape.hidden_size + shape.intermediate_size) + shape.hidden_size, np.float32)
+        status = self._functions.apprentice_decoder_observe(self._handle, tokens.ctypes.data, count, sizes.ctypes.data)
+        if status == _MEMORY:
+            raise MemoryError("no memory for a pass through the model")
+        assert status == 0, status
+        return sizes
 
     def open(self) -> int:
         sequence = self._functions.apprentice_decoder_open(self._handle)

@@ -8,6 +8,8 @@ float32. In a quantized checkpoint the embedding and the head, which lie there i
 for each 64 values; a tied head is the embedding, once. q, k, v stand in one matrix; so do gate and up, 16 rows of each
 in turn.
 
+What a quantized matrix reads and its weights are `balanced` (`engine.balance`) once the decoder has seen how large inputs are.
+
 Matrices that were quantized apart may have different global scales; then each output has a factor. If only some of the
 parts of a matrix are quantized the whole is float32. Names and layouts of the structures are those of
 `kernels/native/c_decoder.h`.
@@ -27,6 +29,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from apprentice.core import machine
+from apprentice.engine import balance
 from apprentice.engine.loader import ROOM_BESIDE_WEIGHTS_BYTES, Checkpoint
 from apprentice.kernels import mxfp4, nvfp4, tiles
 from apprentice.kernels.formats import Packed
@@ -36,6 +39,8 @@ from apprentice.model.adapter_files import LowRank
 from apprentice.model.config import ModelConfig
 
 NVFP4, INT8, BF16, FLOAT = 0, 2, 3, 4
+GATE_UP = 2
+"""Its number in a layer."""
 LANES = tiles.LANES
 PART_VALUES = 1 << 21
 """Of a matrix that is widened to be rounded, at a time."""
@@ -83,6 +88,7 @@ class CModel(Structure):
         ("hidden", c_int64), ("heads", c_int64), ("kv_heads", c_int64), ("head_size", c_int64), ("inner", c_int64),
         ("vocab", c_int64), ("max_positions", c_int64), ("num_layers", c_int64), ("cache_bits", c_int64),
         ("epsilon", c_float), ("rope_factor", c_float), ("frequencies", c_void_p), ("embedding", CMatrix),
+        ("embedding_factors", c_void_p),
         ("layers", POINTER(CLayer)), ("norm", c_void_p), ("head", CMatrix),
     ]  # fmt: skip
 
@@ -94,6 +100,13 @@ class PackedModel:
     model: CModel
     num_bytes: int
     """Of all matrices."""
+    is_quantized: bool
+    layers: list[balance.Layer]
+    norm_D: np.ndarray
+    head: np.ndarray
+    """uint8, the memory of the head."""
+    embedding_factors_D: np.ndarray
+    """What rows of an embedding in tiles are multiplied by."""
     kept: list[Any] = field(default_factory=list)
     """Everything that must outlive the decoder."""
 
@@ -136,12 +149,21 @@ def pack(
     return _Packer(library, checkpoint).pack(cache_bits, memory_bytes)
 
 
+def balanced(
+    library: Library, checkpoint: Checkpoint, packed: PackedModel, sizes: np.ndarray
+) -> list[balance.Factors]:
+    """Moves powers of two between inputs and weights of a quantized model in place: for each layer what inputs are divided by,
+    for `pack_adapter`. `sizes`: [layers (2 D + F) + D], of inputs, as the decoder observes them. Nobody may be computing."""
+    return _Packer(library, checkpoint).balanced(packed, sizes)
+
+
 class _Packer:
     """One packing."""
 
     def __init__(self, library: Library, checkpoint: Checkpoint) -> None:
         self._functions, self._checkpoint = library.bind(SIGNATURES), checkpoint
         self._kept: list[Any] = []
+        self._biases: dict[tuple[str, ...], np.ndarray] = {}
 
     def pack(self, cache_bits: int, memory_bytes: int | None) -> PackedModel:
         config = self._checkpoint.config
@@ -157,19 +179,53 @@ class _Packer:
         starts = np.cumsum([0, *sizes]).tolist()
         with ThreadPoolExecutor(min(machine.cores(), 8)) as workers:
             matrices = list(workers.map(self._matrix, plans, (arena[start:] for start in starts)))
+        places = [arena[start : start + size] for start, size in zip(starts, map(self._num_bytes, plans), strict=False)]
+        parts = [self._parts_of_layer(index, plans, places) for index in range(config.num_layers)]
         layers = self._keep((CLayer * config.num_layers)())
         for index in range(config.num_layers):
-            layers[index] = self._layer(index, matrices[4 * index : 4 * index + 4])
+            layers[index] = self._layer(index, parts[index], matrices[4 * index : 4 * index + 4])
+        norm_D, embedding_factors_D = self._vector("model.norm.weight"), np.ones(config.hidden_size, np.float32)
         radians, factor = rope.frequencies(config)
         model = CModel(
             hidden=config.hidden_size, heads=config.num_heads, kv_heads=config.num_kv_heads, head_size=config.head_size,
             inner=config.intermediate_size, vocab=config.vocab_size, max_positions=config.max_positions,
             num_layers=config.num_layers, cache_bits=cache_bits, epsilon=config.norm_epsilon, rope_factor=factor,
             frequencies=self._floats(radians),
-            embedding=matrices[-1] if is_quantized else self._rows(), layers=cast(layers, POINTER(CLayer)),
-            norm=self._vector("model.norm.weight"), head=matrices[4 * config.num_layers],
+            embedding=matrices[-1] if is_quantized else self._rows(), embedding_factors=embedding_factors_D.ctypes.data,
+            layers=cast(layers, POINTER(CLayer)), norm=norm_D.ctypes.data, head=matrices[4 * config.num_layers],
         )  # fmt: skip
-        return PackedModel(model, num_bytes, self._kept)
+        return PackedModel(
+            model, num_bytes, is_quantized, parts, norm_D, places[4 * config.num_layers], embedding_factors_D, self._kept
+        )
+
+    def balanced(self, packed: PackedModel, sizes: np.ndarray) -> list[balance.Factors]:
+        config = self._checkpoint.config
+        hidden, inner = config.hidden_size, config.intermediate_size
+        of_layers = sizes[: -hidden].reshape(config.num_layers, 2 * hidden + inner)
+        of_matrices = np.split(of_layers, [hidden, 2 * hidden], axis=1)
+        with ThreadPoolExecutor(min(machine.cores(), 8)) as workers:
+            factors = list(workers.map(balance.balance_layer, packed.layers, *of_matrices))
+        plan = self._end_plans(is_quantized=True)[0]
+        if plan.kind == INT8:
+            factors_D = np.exp2(balance.channel_powers(sizes[-hidden:]), dtype=np.float32)
+            self._matrix(plan, packed.head, factors_D)
+            if config.tie_embeddings:
+                packed.embedding_factors_D /= factors_D
+            packed.norm_D /= factors_D
+        return factors
+
+    def _parts_of_layer(self, index: int, plans: Sequence[_Plan], places: Sequence[np.ndarray]) -> balance.Layer:
+        """What balancing changes."""
+        at = f"model.layers.{index}."
+        tiles_or_none = [
+            place.reshape(-1, -(-plan.inputs // tiles.GROUP), tiles.TILE_BYTES) if plan.kind == NVFP4 else None
+            for plan, place in zip(plans[4 * index : 4 * index + 4], places[4 * index : 4 * index + 4], strict=True)
+        ]
+        qkv, _, gate_up, down = tiles_or_none
+        return balance.Layer(
+            self._vector(at + "input_layernorm.weight"), self._vector(at + "post_attention_layernorm.weight"),
+            qkv, gate_up, down, self._biases.get(plans[4 * index + 2].modules),
+        )  # fmt: skip
 
     def _layer_plans(self, index: int) -> list[_Plan]:
         config, at = self._checkpoint.config, f"model.layers.{index}."
@@ -208,8 +264,8 @@ class _Packer:
         assert num_bytes > 0, plan
         return num_bytes
 
-    def _matrix(self, plan: _Plan, data: np.ndarray) -> CMatrix:
-        """Fills `data`."""
+    def _matrix(self, plan: _Plan, data: np.ndarray, factors_K: np.ndarray | None = None) -> CMatrix:
+        """Fills `data`. `factors_K`: of the inputs of a matrix that is rounded here, into its weights."""
         at = c_void_p(data.ctypes.data)
         self._functions.apprentice_decoder_matrix_clear(plan.kind, plan.outputs, plan.inputs, at)
         divisors_O, bias_O = np.ones(plan.outputs, np.float32), np.zeros(plan.outputs, np.float32)
@@ -217,6 +273,8 @@ class _Packer:
         filled: list[np.ndarray] = []
         for module, first, outputs in plan.places(self._checkpoint):
             for rows, weights, scales in self._parts(plan, module + ".weight", divisors_O, outputs):
+                if factors_K is not None:
+                    weights = weights * factors_K
                 failed = self._functions.apprentice_decoder_matrix_fill(
                     plan.kind, plan.outputs, plan.inputs, weights.ctypes.data,
                     None if scales is None else scales.ctypes.data, len(weights), first + rows, plan.is_woven, at,
@@ -225,6 +283,8 @@ class _Packer:
             filled.append(divisors_O[outputs])
             if module + ".bias" in self._checkpoint:
                 has_bias, bias_O[outputs] = True, self._checkpoint.read(module + ".bias")
+        if has_bias:
+            self._biases[plan.modules] = bias_O
         is_one_scale = len(np.unique(np.concatenate(filled))) == 1
         return CMatrix(
             kind=plan.kind, outputs=plan.outputs, inputs=plan.inputs, data=at, factor=np.float32(1) / divisors_O[0],
@@ -250,13 +310,14 @@ class _Packer:
                 end = len(outputs) if plan.is_woven else row + step
                 yield row, self._checkpoint.read(name, rows=slice(row, end)), None
 
-    def _layer(self, index: int, matrices: Sequence[CMatrix]) -> CLayer:
-        at = f"model.layers.{index}."
+    def _layer(self, index: int, parts: balance.Layer, matrices: Sequence[CMatrix]) -> CLayer:
+        at = f"model.layers.{index}.self_attn."
         qkv, output, gate_up, down = matrices
+        norms = [at + name for name in ("q_norm.weight", "k_norm.weight")]
+        q_norm, k_norm = (self._vector(name).ctypes.data if name in self._checkpoint else None for name in norms)
         return CLayer(
-            input_norm=self._vector(at + "input_layernorm.weight"), qkv=qkv,
-            q_norm=self._vector(at + "self_attn.q_norm.weight"), k_norm=self._vector(at + "self_attn.k_norm.weight"),
-            output=output, mlp_norm=self._vector(at + "post_attention_layernorm.weight"), gate_up=gate_up, down=down,
+            input_norm=parts.input_norm_D.ctypes.data, qkv=qkv, q_norm=q_norm, k_norm=k_norm, output=output,
+            mlp_norm=parts.mlp_norm_D.ctypes.data, gate_up=gate_up, down=down,
         )  # fmt: skip
 
     def _rows(self) -> CMatrix:
@@ -269,9 +330,9 @@ class _Packer:
             data=self._keep(rows_VD).ctypes.data,
         )  # fmt: skip
 
-    def _vector(self, name: str) -> int | None:
-        """Where a norm's weights stand; None for one that the model does not have."""
-        return self._floats(self._checkpoint.read(name)) if name in self._checkpoint else None
+    def _vector(self, name: str) -> np.ndarray:
+        """A norm's weights."""
+        return self._keep(self._checkpoint.read(name))
 
     def _floats(self, array: np.ndarray) -> int:
         return self._keep(np.ascontiguousarray(array, np.float32)).ctypes.data
@@ -281,9 +342,11 @@ class _Packer:
         return kept
 
 
-def pack_adapter(library: Library, config: ModelConfig, corrections: Mapping[str, LowRank]) -> PackedAdapter:
+def pack_adapter(
+    library: Library, config: ModelConfig, corrections: Mapping[str, LowRank], factors: Sequence[balance.Factors] = ()
+) -> PackedAdapter:
     """Corrections as they stand beside the stacked matrices: of q, k and v one of three times the rank, in which each reads
-    its own part."""
+    its own part. `factors`: of each layer of a model that is `balanced`."""
     functions = library.bind(SIGNATURES)
     kept: list[np.ndarray] = []
     adapters = (CAdapter * (4 * config.num_layers))()
@@ -293,6 +356,9 @@ def pack_adapter(library: Library, config: ModelConfig, corrections: Mapping[str
             if not parts:
                 continue
             a_RI = np.ascontiguousarray(np.concatenate([part.a_RI for part, _ in parts]), np.float32)
+            read = (factors[index].qkv_D, None, factors[index].gate_up_D, factors[index].down_F)[number] if factors else None
+            if read is not None:
+                a_RI = a_RI * read
             rank, inputs = a_RI.shape
             num_outputs = -(-(1 + max(int(outputs.max()) for outputs in rows)) // LANES) * LANES
             wide_RO = np.zeros((rank, num_outputs), np.float32)
@@ -300,6 +366,8 @@ def pack_adapter(library: Library, config: ModelConfig, corrections: Mapping[str
             for part, outputs in parts:
                 wide_RO[at : at + len(part.a_RI), outputs] = np.float32(part.scale) * part.b_OR.T
                 at += len(part.a_RI)
+            if factors and number == GATE_UP:
+                wide_RO /= balance.outputs_of_up(factors[index].down_F, num_outputs)
             narrow = tiles.aligned(functions.apprentice_decoder_matrix_bytes(FLOAT, rank, inputs))
             place = c_void_p(narrow.ctypes.data)
             functions.apprentice_decoder_matrix_clear(FLOAT, rank, inputs, place)

@@ -30,7 +30,7 @@ from typing import Any
 
 from apprentice.core.errors import ConfigError
 
-ABI = 5
+ABI = 6
 """Of the functions that Python calls. The same number stands in `native/c_api.h`; both are raised together."""
 SWITCH = "APPRENTICE_NATIVE"
 FILE = Path(__file__).with_name("libapprentice.dylib" if sys.platform == "darwin" else "libapprentice.so")

@@ -27,7 +27,7 @@ SIGNATURES: Signatures = {
     "apprentice_products": (c_int64, c_void_p, c_char_p, c_void_p, c_int64),
 }
 
-LANES, GROUP = 16, 64
+LANES, GROUP, TILE_BYTES = 16, 64, 576
 RECORD_BYTES = 88
 """64 values, 4 offsets of blocks, the offset of the group, its scale."""
 _STEP, _PROMPT, _INT8 = 0, 1, 2

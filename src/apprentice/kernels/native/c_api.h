@@ -7,7 +7,7 @@
 #define APPRENTICE_API extern "C" __attribute__((visibility("default")))
 
 // Raised with every change of an exported function; Python refuses a library of another number.
-#define APPRENTICE_ABI 5
+#define APPRENTICE_ABI 6
 
 APPRENTICE_API int apprentice_abi();
 

@@ -52,6 +52,7 @@ bool is_right(const ApprenticeModel& m) {
     if (!is_right(layer.qkv, queries + 2 * keys, m.hidden) || !is_right(layer.output, m.hidden, queries)) return false;
     if (!is_right(layer.gate_up, gate_up, m.hidden) || !is_right(layer.down, m.hidden, m.inner)) return false;
   }
+  if (m.embedding.kind == Kind::int8 && m.embedding_factors == nullptr) return false;
   return is_right(m.embedding, m.vocab, m.hidden, true) && is_right(m.head, m.vocab, m.hidden);
 }
 
@@ -91,6 +92,7 @@ Model made_of(const ApprenticeModel& m) {
   model.frequencies = m.frequencies;
   model.rope_factor = m.rope_factor;
   model.embedding = m.embedding;
+  model.embedding_factors = m.embedding_factors;
   model.layers.assign(m.layers, m.layers + m.num_layers);
   model.norm = m.norm;
   model.head = m.head;
@@ -200,6 +202,16 @@ int apprentice_decoder_forward(void* decoder, int64_t num_feeds, const int64_t* 
     }
     std::lock_guard<std::mutex> lock(handle.only_one);
     return int(handle.decoder.forward(feeds, is_prompt != 0 ? Work::prompt : Work::step, log_probs));
+  } catch (...) {
+    return int(Status::memory);
+  }
+}
+
+int apprentice_decoder_observe(void* decoder, const int32_t* tokens, int64_t count, float* sizes) {
+  try {
+    Handle& handle = *static_cast<Handle*>(decoder);
+    std::lock_guard<std::mutex> lock(handle.only_one);
+    return int(handle.decoder.observe(tokens, count, sizes));
   } catch (...) {
     return int(Status::memory);
   }

@@ -12,6 +12,7 @@ struct ApprenticeModel {
   float epsilon, rope_factor;
   const float* frequencies;
   apprentice::Matrix embedding;
+  const float* embedding_factors;  // [hidden]; null where the embedding is in rows
   const apprentice::Layer* layers;
   const float* norm;
   apprentice::Matrix head;
@@ -43,6 +44,9 @@ APPRENTICE_API int apprentice_decoder_adapt(void* decoder, const apprentice::Ada
 // then no sequence has changed.
 APPRENTICE_API int apprentice_decoder_forward(void* decoder, int64_t num_feeds, const int64_t* sequences, const int64_t* counts,
                                               const int64_t* outputs, const int32_t* tokens, int is_prompt, float* log_probs);
+
+// What matrices read in these tokens, at most 64 (`Decoder::observe`): floats [num_layers, 2 hidden + inner] and [hidden].
+APPRENTICE_API int apprentice_decoder_observe(void* decoder, const int32_t* tokens, int64_t count, float* sizes);
 
 // A new sequence's number.
 APPRENTICE_API int64_t apprentice_decoder_open(void* decoder);

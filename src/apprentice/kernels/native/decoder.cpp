@@ -86,6 +86,26 @@ Status Decoder::forward(const std::vector<Feed>& feeds, Work work, float* log_pr
   return status;
 }
 
+Status Decoder::observe(const int32_t* tokens, int64_t count, float* sizes) {
+  if (count > kPage) return Status::wrong;
+  std::fill_n(sizes, int64_t(model_.layers.size()) * (2 * model_.hidden + model_.inner) + model_.hidden, 0.0f);
+  struct Guard {  // whatever is thrown, nobody adds to memory that is not there any more
+    ~Guard() { at = nullptr; }
+    float*& at;
+  } guard{sizes_};
+  sizes_ = sizes;
+  return forward({{-1, tokens, count, 0}}, Work::prompt, nullptr);
+}
+
+// Of rows, where somebody asks; the next ones go behind them.
+void Decoder::add_sizes(const float* x, int64_t stride, int64_t rows, int64_t k) {
+  if (sizes_ == nullptr) return;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < k; ++i) sizes_[i] += std::fabs(x[row * stride + i]);
+  }
+  sizes_ += k;
+}
+
 bool Decoder::is_right(const std::vector<Feed>& feeds) const {
   std::set<int64_t> seen;
   for (const Feed& feed : feeds) {
@@ -106,6 +126,7 @@ void Decoder::layers(const Pass& pass) {
     const Layer& layer = model_.layers[index];
     const auto adapter = [&](int64_t matrix) { return adapters_.empty() ? nullptr : &adapters_[4 * index + matrix]; };
     each_row(pass.rows, [&](int64_t row) { normed(layer.qkv, layer.input_norm, normed_rows, row); });
+    add_sizes(normed_rows.x, normed_rows.stride, pass.rows, model_.hidden);
     narrow(normed_rows, layer.qkv, adapter(0));
     each_piece(layer.qkv, unit_of(layer.qkv), 0, [&](int64_t first, int64_t last, int) {
       multiply(layer.qkv, normed_rows, adapter(0), pass.work, first, last, b.qkv, b.qkv_stride);
@@ -116,9 +137,14 @@ void Decoder::layers(const Pass& pass) {
     each_row(pass.rows, [&](int64_t row) { merge(pass, layer.output, row); });
     add_product(attended, layer.output, adapter(1), pass.work);
     each_row(pass.rows, [&](int64_t row) { normed(layer.gate_up, layer.mlp_norm, normed_rows, row); });
+    add_sizes(normed_rows.x, normed_rows.stride, pass.rows, model_.hidden);
     gate(normed_rows, layer.gate_up, adapter(2), pass.work, layer.down, gated);
+    add_sizes(gated.x, gated.stride, pass.rows, model_.inner);
     add_product(gated, layer.down, adapter(3), pass.work);
   }
+  if (sizes_ == nullptr) return;
+  each_row(pass.rows, [&](int64_t row) { normed(model_.head, model_.norm, normed_rows, row); });
+  add_sizes(normed_rows.x, normed_rows.stride, pass.rows, model_.hidden);
 }
 
 // The row of the embedding, and the position's cosines and sines: for keys, and times the factor of the scores for
@@ -128,6 +154,7 @@ void Decoder::embed(const Pass& pass, int64_t row) {
   float* x = buffers_.x + row * buffers_.x_stride;
   if (model_.embedding.kind == Kind::int8) {
     unpack_int8_row(static_cast<const uint8_t*>(model_.embedding.data), size, token, x);
+    for (int64_t i = 0; i < size; ++i) x[i] *= model_.embedding_factors[i];
   } else if (model_.embedding.kind == Kind::float32) {
     std::copy_n(static_cast<const float*>(model_.embedding.data) + token * size, size, x);
   } else {

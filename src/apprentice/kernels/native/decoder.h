@@ -40,6 +40,9 @@ class Decoder {
   void adapt(std::vector<Adapter> adapters);
   // log_probs [sum of outputs, V]. Where it is not ok, no sequence has changed.
   Status forward(const std::vector<Feed>& feeds, Work work, float* log_probs);
+  // Reads up to kPage tokens and forgets them. sizes: sums of |x| over the tokens, of all that qkv, gate_up and down of a layer
+  // read, layer by layer, then of what the head reads: [layers, 2 D + F] and [D].
+  Status observe(const int32_t* tokens, int64_t count, float* sizes);
 
   const Model& model() const { return model_; }
   Pages& pages() { return pages_; }
@@ -66,6 +69,7 @@ class Decoder {
   void add_product(const Source& from, const Matrix& matrix, const Adapter* adapter, Work work);
   // The first half of a correction, for `multiply`.
   void narrow(const Source& from, const Matrix& matrix, const Adapter* adapter);
+  void add_sizes(const float* x, int64_t stride, int64_t rows, int64_t k);
   int64_t head(const Pass& pass, float* log_probs);
   void log_probabilities(const float* const* x, int64_t rows, float* log_probs);
 
@@ -82,6 +86,7 @@ class Decoder {
   Pages pages_;
   Buffers buffers_;
   std::vector<Adapter> adapters_;  // four of each layer, or none
+  float* sizes_ = nullptr;         // where `observe` adds up, while it does
 };
 
 }  // namespace apprentice

@@ -49,6 +49,7 @@ struct Model {
   const float* frequencies;  // [E / 2]: radians per position of each plane
   float rope_factor;         // on cosines and sines
   Matrix embedding;          // int8: tiles, such as a tied head's own; float32 and bf16: rows [V, D]
+  const float* embedding_factors;  // [D]: what is taken from tiles is multiplied by
   std::vector<Layer> layers;
   const float* norm;         // [D]
   Matrix head;

@@ -9,10 +9,10 @@ namespace {
 // E4M3 above zero -> E5M3, exact.
 uint8_t widened(uint8_t e4m3) {
   const int exponent = (e4m3 >> 3) & 15, mantissa = e4m3 & 7;
-  if (exponent != 0) return uint8_t(((exponent - 7 + 10) << 3) | mantissa);
+  if (exponent != 0) return uint8_t(((exponent - 7 + kScaleBias) << 3) | mantissa);
   // mantissa * 2^-9: the leading bit becomes the implicit one.
   const int top = mantissa >= 4 ? 2 : mantissa >= 2 ? 1 : 0;
-  return uint8_t(((top - 9 + 10) << 3) | ((mantissa << (3 - top)) & 7));
+  return uint8_t(((top - 9 + kScaleBias) << 3) | ((mantissa << (3 - top)) & 7));
 }
 
 // 16 weights of one output: 8 bytes of codes, low nibble first, and their scale.

@@ -7,8 +7,10 @@
 //           vpmaddubsw, vpmaddwd add up.
 //   8 bits  byte 64 (k / 4) + 4 o + k % 4: the weight of output o and input k, plus 128; then 16 float scales: 1088 bytes
 //
-// A scale of NVFP4 is E4M3 and never negative. Its free bit is given to the exponent (E5M3, bias 10), which makes every
-// subnormal a normal number: float bits = (code << 20) + (117 << 23). A block whose scale is zero gets zero weights.
+// A scale of NVFP4 is E4M3 and never negative. Its free bit is given to the exponent (E5M3, bias 16), which makes every
+// subnormal a normal number: float bits = (code << 20) + (111 << 23). What is written has exponents from 7 to 24, so that a
+// power of two from 2^-6 to 2^6 may be moved between inputs and weights later (`engine/balance.py`). A block whose scale is
+// zero gets zero weights and the code 0.
 //
 // Missing outputs and inputs are zero weights. Tiles of 16 outputs stand one after the other: [P, G].
 // Letters: O outputs, K inputs, P = O / 16, G = K / 64, both rounded up.
@@ -17,7 +19,8 @@
 
 namespace apprentice {
 
-constexpr int kFloatBias = 117;
+constexpr int kScaleBias = 16;
+constexpr int kFloatBias = 127 - kScaleBias;
 
 static inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
