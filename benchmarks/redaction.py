@@ -9,11 +9,12 @@ read` reads them. `recall` is the share of planted values of which nothing is fo
 search of its own (`corpus/searching.py`) that decodes, joins halves, and takes half a long value for the whole. `precision`
 is the share of replaced spans that overlap something planted.
 
-Peers get the same strings that our redaction got, as files. They look for secrets, not to take them out, so they are measured
+Peers get the strings that our redaction gets, of the first seed, as files. They look for secrets, not to take them out, so they are measured
 by lines, and so are we beside them: `recall_lines` is the share of values with a finding on one of their lines,
 `precision_lines` that of findings on a line with something planted. Values that a reader does not pass on count for nobody.
 
-Intervals: Wilson, 95%. Held-out templates and seeds; the tuning corpus has others.
+Intervals: Wilson, 95%. Three sets of templates (`corpus/places.py`): rules were written with two of them before the third was
+looked at; it was then looked at once, so what is measured now is a little better than what new texts would give.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ TUNING = ((1, 0), (2, 0), (11, 1), (12, 1), (13, 1))
 """(seed, set of templates) of what may be looked at."""
 HELD_OUT = 2
 """Set of templates that is reported."""
+_OURS = ("src/apprentice/text/",)
+"""What a peer's figures do not depend on."""
 EACH = 4
 """Plants of each kind in each disguise, per seed."""
 HARMLESS_PER_PLANT = 2
@@ -206,29 +209,35 @@ def by_lines(corpus: Corpus, places: Places, found: Iterable[tuple[int, int]], o
     return {"recall_lines": [recall, len(plants)], "precision_lines": [len(lines & places.planted_lines), len(lines)]}
 
 
-def measure(seed: int, peers: dict[str, str], part: int = HELD_OUT) -> tuple[dict[str, Any], list[str]]:
+def measure(seed: int, part: int = HELD_OUT, *, each: int = EACH) -> tuple[dict[str, Any], list[str]]:
     """Counts of one seed: {arm: {metric: [hits, of]}}, and what was missed or taken wrongly, told in lines."""
-    corpus = make_corpus(seed, part)
+    corpus = make_corpus(seed, part, each=each)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plain = read(corpus, folder, seed, redacted=False)
+        read(corpus, folder, seed, redacted=False)
         ours = read(corpus, folder, seed, redacted=True)
         left = left_over(corpus, folder / "out")
         there = left_over(corpus, folder / "plain")
     places = Places(corpus, ours.texts)
     counts: dict[str, Any] = {"ours": _ours(corpus, places, ours, left, there)}
     notes = _notes(corpus, places, ours, left, there)
-    strings = list(dict.fromkeys(plain.texts))
+    strings = list(dict.fromkeys(ours.texts))
     numbers = {text: number for number, text in enumerate(strings)}
     shared = Places(corpus, strings)
-    for name, program in peers.items():
-        only = set(PERSONAL) if name == "scrubadub" else set(SECRETS)
-        counts[name] = by_lines(corpus, shared, scanners.scan(name, program, strings), only)
     replaced = [Span(numbers[ours.texts[span.text]], span.start, span.end, span.kind) for span in ours.spans]
     reported = {(span.text, line) for span in replaced for line in shared.line_range(span.text, span.start, span.end)}
     for name, only in (("secrets", set(SECRETS)), ("personal", set(PERSONAL))):
         counts[f"ours, {name}"] = by_lines(corpus, shared, reported, only)
     return counts, notes
+
+
+def measure_peer(name: str, program: str, seed: int) -> dict[str, Any]:
+    """Counts of a peer on the strings that our redaction gets."""
+    corpus = make_corpus(seed, HELD_OUT)
+    with tempfile.TemporaryDirectory() as folder:
+        strings = list(dict.fromkeys(read(corpus, Path(folder), seed, redacted=False).texts))
+    only = set(PERSONAL) if name == "scrubadub" else set(SECRETS)
+    return {name: by_lines(corpus, Places(corpus, strings), scanners.scan(name, program, strings), only)}
 
 
 def _ours(corpus: Corpus, places: Places, ours: Recorder, left: set[str], there: set[str]) -> dict[str, list[int]]:
@@ -309,7 +318,7 @@ def summed(parts: Sequence[dict[str, dict[str, Sequence[int]]]]) -> dict[str, di
 def _tuning(show: int) -> None:
     parts = []
     for seed, part in TUNING:
-        counts, notes = measure(seed, {}, part)
+        counts, notes = measure(seed, part)
         parts.append(counts)
         for kind in ("MISSED", "WRONG"):
             print("\n".join([note for note in notes if note.startswith(kind)][:show]))
@@ -339,14 +348,20 @@ def main(arguments: list[str]) -> int:
     benchmark = Benchmark("redaction")
 
     def one(seed: int) -> tuple[list[Row], dict[str, Any]]:
-        counts, _ = measure(seed, peers)
-        return rows_of(counts), {"counts": counts, "peers": {name: scanners.version(name, program) for name, program in peers.items()}}
+        counts, _ = measure(seed)
+        return rows_of(counts), {"counts": counts}
 
+    def peer(name: str) -> tuple[list[Row], dict[str, Any]]:
+        counts = measure_peer(name, peers[name], SEEDS[0])
+        return rows_of(counts), {"counts": counts, "version": scanners.version(name, peers[name])}
+
+    others = [benchmark.cell(f"{name}-{SEEDS[0]}", lambda name=name: peer(name), seed=SEEDS[0], ignoring=_OURS) for name in peers]
     results = [benchmark.cell(f"seed-{seed}", lambda seed=seed: one(seed), seed=seed) for seed in SEEDS]
     total = summed([result["details"]["counts"] for result in results])
     left_out = sum(not makes_sense(kind, disguise) for kind in (*SECRETS, *PERSONAL) for disguise in NAMES)
     details = {"counts": total, "seeds": SEEDS, "combinations left out": left_out, "combinations": len(NAMES) * (len(SECRETS) + len(PERSONAL)) - left_out}
     rows = benchmark.cell("total", lambda: (rows_of(total), details), inputs=lambda: {"counts": json.dumps(total, sort_keys=True)})["rows"]
+    rows += [row for result in others for row in result["rows"]]
     if options.json:
         print(json.dumps(rows))
     else:

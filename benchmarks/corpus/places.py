@@ -2,7 +2,8 @@
 
 Fields of a template: `{v}` the value, or with `{L}` the whole string that holds it (a URL, a header); `{n}` its name in
 lower case, `{N}` in capitals, `{c}` camelCase, `{C}` CamelCase, `{k}` with hyphens. `FIRST` was looked at while rules were
-written. `SECOND` was held out once, and then looked at. `HELD` was written after that, and not looked at.
+written. `SECOND` was held out once, and then looked at. `HELD` was written after that; it was looked at once, after its first
+measurement, which `docs/log.md` has.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _COUNTRIES = re.compile(
     rb"|5[09][0-9]|6[7-9][0-9]|8[058][0-9]|9[679][0-9])[1-9][0-9]{7,11}"
 )
 _NO_PHONE = re.compile(rb"1[0-9]{3}555(?:01|1212)|123456|[0-9]*(?:00000|12345678)")
-_CALLED = re.compile(rb"(?i)(?:phone|tel|mobile|cell|call|fax|pager|sms|whatsapp|signal)[^\n]{0,24}\Z")
+_CALLED = re.compile(rb"(?i)(?:phone|tel|mobile|cell|call|fax|pager|sms|whatsapp|signal|text|reach|ring|dial)[^\n]{0,24}\Z")
 _NOBODY = frozenset(
     b"user username users runner ubuntu vagrant me you name shared public default root docker app vscode circleci travis "
     b"jovyan admin git guest test node build builder ci home runneradmin yourname foo bar alice bob someone".split()

@@ -27,7 +27,7 @@ _PLAIN = re.compile(rb"(?i)(?:[ \t]+(?:for|of)[ \t]+[\w.@-]{1,40}){0,2}[ \t]+(?:
 _WITH = re.compile(rb"[ \t]+[\"'`]?([^\s\"'`<>()]{6,128})")
 _DSN = re.compile(rb"[\w.-]{1,64}:([^\s:\"'`\\]{4,128})\Z")
 _SESSION = re.compile(
-    rb"(?i)sess(?:ion)?(?:[_-]?id|[_-]?token|[_-]?key)?\\?[\"']?[ \t]{0,4}[:=,][ \t]{0,4}\\?[\"']?(?:s(?:%3A|:))?([A-Za-z0-9_-]{16,512})((?:\.[A-Za-z0-9%+/_-]{6,256}){1,3})?"
+    rb"(?i)sess(?:ion)?(?:[_-]?id|[_-]?token|[_-]?key)?\\?[\"']?(?:[ \t]{0,4}[:=,]|\t)[ \t]{0,4}\\?[\"']?(?:s(?:%3A|:))?([A-Za-z0-9_-]{16,512})((?:\.[A-Za-z0-9%+/_-]{6,256}){1,3})?"
 )
 _PAIR = re.compile(rb"([\w.$-]{1,64})=(?:s(?:%3A|:))?\"?([A-Za-z0-9%+/._~=-]{16,4096})")
 _TELLING = re.compile(rb"(?i)sess|sid\Z|auth|token|jwt|csrf|xsrf|remember|login|identity|\bid\Z")

@@ -27,10 +27,11 @@ _TELLS_NOTHING = re.compile(
 )
 _SEPARATOR = re.compile(
     rb"(?:\\*[\"'`]|&quot;)?[\])]?"
-    rb"(?:[ \t]{0,8}:[ \t]{0,4}(?:str|bytes|String|string|&str|&'static str|const char ?\*|Optional\[str\]|str ?\| ?None)?"
+    rb"(?::?[ \t]{0,4}\r?\n(?:[ \t+>#|-]{0,40}Type: \w{1,20}\r?\n)?[ \t+>#|-]{0,40}(?:value|Default):|"
+    rb"[ \t]{0,8}:[ \t]{0,4}(?:str|bytes|String|string|&str|&'static str|const char ?\*|Optional\[str\]|str ?\| ?None)?"
     rb"[ \t]{0,4}=(?!=)|[ \t]{0,8}(?:=>|:=|===?|!==?|=|:)|[ \t]{0,4}\\*[\"'`]?[ \t]{0,4},|\\*[\"'][ \t]+value[ \t]{0,4}=|>"
     # a list of pairs, of names and values; a default behind a variable
-    rb"|\\*[\"'],?(?:[ \t]|\\n){0,8}(?:\r?\n[ \t+>#|-]{0,40})?\\*[\"']value\\*[\"'][ \t]{0,4}:|[ \t]{0,4}\r?\n[ \t+>#|-]{0,40}value:"
+    rb"|\\*[\"'],?(?:[ \t]|\\n){0,8}(?:\r?\n[ \t+>#|-]{0,40})?\\*[\"']value\\*[\"'][ \t]{0,4}:"
     rb"|[)\]]{0,2}[ \t]{0,4}(?:\|\||\?\?|or\b)|:-)"
     rb"(?:[ \t]{0,8}\r?\n[+>#|-]{0,2})?[ \t]{0,40}(?:\([ \t]{0,8}(?:\r?\n[+>#|-]{0,2})?[ \t]{0,40})?"
 )

@@ -65,11 +65,16 @@ _PUTTY = re.compile(rb"private-lines: *(\d{1,3})[\r\n]", re.IGNORECASE)
 _SCHEME = re.compile(rb"(?i:bearer|basic|token|digest|apikey|negotiate)[ \t]+(?:[A-Za-z]+[ \t]+)?([A-Za-z0-9._~+/=:-]{8,4096})")
 _JWK_PART = re.compile(rb"\\?[\"'](?:d|p|q|dp|dq|qi|k)\\?[\"']\s*:\s*\\?[\"']([A-Za-z0-9_-]{16,})")
 _PGPASS = re.compile(rb":(?:[0-9]{2,5}|\*):[^:\s\"']{1,64}:[^:\s\"']{1,64}:([^\s\"'\\]{3,256})")
-_PGPASS_HOST = re.compile(rb"(?:^|[\s=+>\"']|\\n)(?:[\w-]+(?:\.[\w-]+)*|\*)\Z")
+_PGPASS_HOST = re.compile(rb"(?:^|[\s=+<>\"'-]|\\n)(?:[\w-]+(?:\.[\w-]+)*|\*)\Z")
 _NO_SECRET_AHEAD = re.compile(
-    rb"(?i)(?:(?:sha|md|blake|crc)[0-9][0-9a-z_]{0,6}[-:= ]|\bh1:|base64,|ssh-(?:rsa|dss|ed25519) |ecdsa-sha2-nistp[0-9]+ )\Z"
+    rb"(?i)(?:(?:sha|md|blake|crc)[0-9][0-9a-z_]{0,6}[-:= ]\\?[\"']?|\bh1:|base64,|ssh-(?:rsa|dss|ed25519) |ecdsa-sha2-nistp[0-9]+ )\Z"
 )
+_DATA = (b"iVBORw0KGgo", b"R0lGOD", b"/9j/4", b"UklGR", b"d09GR", b"d09GMg", b"/nix/store/")
+"""How images and fonts in base64 begin, and paths with a digest."""
+_AGE_RECIPIENT = re.compile(rb"age1[a-z0-9]{58}")
+_MAX_DATA_LINES = 8
 _FILE_ENDING = re.compile(rb"\.[a-z][a-z0-9]{1,4}\b")
+_ASSIGNED = re.compile(rb"[ \t]{0,8}[=:][ \t]{0,8}[^\s=]")
 _DIGEST = re.compile(rb"(?i)sha[0-9]{1,3}-")
 MAX_BLOCK_BYTES = 1 << 20
 """Of wrapped base64 that is read as one."""
@@ -158,7 +163,7 @@ class Rules:
                 continue
             if _NO_SECRET_AHEAD.search(data, max(0, start - 24), start) or _DIGEST.match(token):
                 continue
-            if _in_data_block(data, tokens, index):
+            if token.startswith(_DATA) or _AGE_RECIPIENT.fullmatch(token) or _in_data_block(data, tokens, index):
                 continue
             if _says_something(data, start, end) or (b"/" in token and _FILE_ENDING.match(data, end)):
                 continue
@@ -170,6 +175,7 @@ class Rules:
 
 def decoded_views(data: bytes, tokens: list[tuple[int, int]]) -> Iterator[secret_views.View]:
     """What base64 and hexadecimal in these tokens says, lines of one block read together."""
+    tokens = [(start + 2 * (data[start : start + 2] in (b"0x", b"0X")), end) for start, end in tokens]
     coded = [place for place in tokens if not data[slice(*place)].islower() or _HEX.fullmatch(data, *place)]
     for block in _blocks(data, coded):
         # The last line of a wrapped text may be too short for a token, or be something else.
@@ -226,20 +232,32 @@ def _is_random_token(token: bytes) -> bool:
 
 
 def _in_data_block(data: bytes, tokens: list[tuple[int, int]], index: int) -> bool:
-    """Whether it is a line of a wrapped file: three lines at least, all but the last of one length."""
+    """Whether it is a line of a wrapped file: three lines at least, all but the last of one length, or an image above."""
     first = last = index
     while first > max(0, index - 3) and _is_next_line(data, tokens[first - 1], tokens[first]):
         first -= 1
     while last + 1 < min(len(tokens), index + 4) and _is_next_line(data, tokens[last], tokens[last + 1]):
         last += 1
+    above = index
+    while above > max(0, index - _MAX_DATA_LINES):
+        end, start = tokens[above - 1][1], tokens[above][0]
+        if start != end and not _is_line_break(data, end, start):
+            break
+        above -= 1
+        if data.startswith(_DATA, tokens[above][0]):
+            return True
     lengths = {end - start for start, end in tokens[first:last]}
     return last - first >= 2 and len(lengths) == 1 and lengths.pop() >= 40
 
 
+def _is_line_break(data: bytes, start: int, end: int) -> bool:
+    """Whether one line ends between these places, or would in the text that a string says."""
+    return end - start <= 80 and (data.count(b"\n", start, end) == 1 or (data.count(b"\\n", start, end) == 1 and b"\n" not in data[start:end]))
+
+
 def _is_next_line(data: bytes, above: tuple[int, int], below: tuple[int, int]) -> bool:
     gap = below[0] - above[1]
-    is_line = data.count(b"\n", above[1], below[0]) == 1 or data[above[1] : below[0]] in (b"\\n", b"\\r\\n")
-    return 0 < gap <= 80 and is_line and above[1] - above[0] >= below[1] - below[0]
+    return 0 < gap <= 80 and _is_line_break(data, above[1], below[0]) and above[1] - above[0] >= below[1] - below[0]
 
 
 def _says_something(data: bytes, start: int, end: int) -> bool:
@@ -314,7 +332,10 @@ def _named(strong: bool, kind: str, data: bytes, start: int, end: int) -> Iterat
 
 def _ends_in_pass(data: bytes, start: int, end: int) -> Iterator[Hit]:
     """`dbpass`, `PostgresPass`; `_pass` has a rule of its own, and `pass`, `bypassed` are words."""
-    if start > 0 and data[start - 1 : start].isalpha() and not (data[end : end + 1].isalnum() or data[end : end + 1] in (b"_", b"-")):
+    if not data[start - 1 : start].isalnum() and _ASSIGNED.match(data, end):
+        # `pass = ...` of a settings file: the word of programs has no value.
+        yield from _named(True, "password", data, start, end)
+    elif start > 0 and data[start - 1 : start].isalpha() and not (data[end : end + 1].isalnum() or data[end : end + 1] in (b"_", b"-")):
         yield from _named(data[start : start + 1] == b"P" and data[start - 1 : start].islower(), "password", data, start, end)
 
 

@@ -34,14 +34,16 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([0-7]{3})|(\r?
 _NAMED_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"0": b"\0"}
 _PERCENT = re.compile(rb"%([0-9a-fA-F]{2})")
 _ENTITY = re.compile(rb"&(?:#(\d{1,3})|#[xX]([0-9a-fA-F]{2})|(quot|amp|lt|gt|apos));")
-_DRESS = re.compile(rb"\x1b\[[0-9;?]{0,32}([A-Za-z])|^ {0,8}[0-9]{1,7}(?:\xe2\x86\x92|\t)", re.MULTILINE)
+_DRESS = re.compile(rb"^(?:\x1b\[[0-9;]{0,16}m)?[a-z][\w.]{0,30}-[0-9]{1,3} {1,20}\| |\x1b\[[0-9;?]{0,32}([A-Za-z])|^ {0,8}[0-9]{1,7}(?:\xe2\x86\x92|\t)", re.MULTILINE)
+_OF_SERVICES = re.compile(rb"[a-z][\w.]{0,30}-[0-9]{1,3} {1,20}\| ")
+"""In front of what several containers say."""
 _NUMBERED = re.compile(rb" {0,8}[0-9]{1,7}(?:\xe2\x86\x92|\t)")
 _ARROW = b"\xe2\x86\x92"
 _MAILED = re.compile(rb"=(?:([0-9A-F]{2})|[ \t]*\r?\n)")
 _SOFT_BREAK = re.compile(rb"=\n(?<=[^\n]{60}=\n)(?=[^\n=])")
 _BETWEEN = (
     rb"(?:[ \t]{1,8}|[ \t]{0,8}(?:\+|\.|&|\.\.)[ \t]{0,8}"
-    rb"|[ \t]{0,8}(?:\+|\\|\.|&)?[ \t]{0,8}\r?\n[ \t]{0,80}(?:[+>|-][ \t]{1,80})?(?:[+.&][ \t]{0,8})?)[rbfuRBFU]?"
+    rb"|[ \t]{0,8}(?:\+|\\|\.|&)?[ \t]{0,8}\r?\n[+>|-]?[ \t]{0,80}(?:[+.&][ \t]{0,8})?)[rbfuRBFU]?"
 )
 _ADDED = {quote: re.compile(quote + rb"(?<=[\w+/=:@.~-]" + quote + rb")" + _BETWEEN + quote + rb"(?=[\w+/=:@.~-])") for quote in (b'"', b"'")}
 """Between two halves of a string, on one line or on two; of prose that goes on there is a blank at one side."""
@@ -116,7 +118,7 @@ class _Builder:
 
 def undressed(data: bytes) -> View | None:
     """All of it without colours of a terminal and without the numbers of a listing; None where it has neither."""
-    if b"\x1b" not in data and _ARROW not in data and not _NUMBERED.match(data):
+    if b"\x1b" not in data and _ARROW not in data and not _NUMBERED.match(data) and not _OF_SERVICES.match(data):
         return None
     builder = _Builder()
     at = 0
