@@ -17,7 +17,7 @@ from pathlib import Path
 
 from apprentice.text.anchors import Anchors
 
-_LOCAL = re.compile(rb"(?<![\w.+%/-])[A-Za-z0-9][\w.+%-]{0,63}\Z")
+_LOCAL = re.compile(rb"(?:(?<![\w.+%/-])|(?<=\n[+-])|(?<=\A[+-]))[A-Za-z0-9][\w.+%-]{0,63}\Z")
 _DOMAIN = re.compile(rb"@((?:[A-Za-z0-9-]{1,63}\.){1,6}([A-Za-z]{2,24}))(?![\w@-])")
 _TOP_LEVEL = frozenset(
     b"com org net edu gov mil int info biz name dev app xyz online site tech cloud email systems software".split()
