@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gzip
 import html
 import json
 import quopri
@@ -30,6 +29,7 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2}\n?){8,}")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _GLUE = re.compile(r"[\s\"'`+\\.&>|-]+")
 _NUMBER = re.compile(r"^ *\d+\u2192", re.MULTILINE)
+_BYTE = re.compile(r"\\x([0-9a-fA-F]{2})")
 _UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
@@ -85,6 +85,8 @@ def readings(text: str, layers: int = 2) -> Iterator[str]:
 def _unescaped(text: str) -> Iterator[str]:
     if "\\" in text:
         yield _UNICODE.sub(lambda match: chr(int(match[1], 16)), text).replace("\\\\", "\\").replace('\\"', '"').replace("\\n", "\n")
+    if "\\x" in text:
+        yield _BYTE.sub(lambda match: chr(int(match[1], 16)), text.replace("\\\\", "\\"))
     if "%" in text:
         yield unquote_to_bytes(text).decode("utf-8", "replace")
     if "&" in text:
@@ -98,7 +100,8 @@ def _unescaped(text: str) -> Iterator[str]:
 def _decoded(text: str) -> Iterator[str]:
     for match in _BASE64.finditer(text):
         # Lines of a listing begin with what may be read as base64, too.
-        for blob in {match[0].replace("\n", ""), *match[0].split("\n")}:
+        lines = match[0].split("\n")
+        for blob in {"".join(lines), "".join(lines[1:]), "".join(lines[:-1]), "".join(lines[1:-1]), *lines}:
             for shift in range(4):
                 yield from _texts_of(_base64(blob[shift:].rstrip("=")))
     for match in _HEX.finditer(text):
@@ -117,8 +120,8 @@ def _base64(blob: str) -> bytes:
 def _texts_of(data: bytes) -> Iterator[str]:
     if data[:2] == b"\x1f\x8b":
         try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
+            data = zlib.decompressobj(wbits=31).decompress(data)
+        except zlib.error:
             return
     text = data.decode("latin-1")
     if text and sum(" " <= character <= "~" or character in "\n\t" for character in text) > 0.8 * len(text):
