@@ -1,7 +1,8 @@
-"""Who wrote it: addresses, full names of a history's authors, user and host names. They are replaced, not counted on.
+"""Who wrote it: addresses, full names of a history's authors, phone numbers, user and host names. They are replaced, not counted on.
 
 Known names come from the caller (the identities of a git history) and from the machine, so they are found exactly and
-nothing is guessed from prose. Names of one word are left alone outside paths: half of them are words of programs.
+nothing is guessed from prose. Names of one word are left alone outside paths: half of them are words of programs. Phone
+numbers are those of the international form, `+49 ...`; others are numbers like any.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from apprentice.text.anchors import Anchors
 
-_LOCAL = re.compile(rb"(?<![\w.+%/-])[A-Za-z0-9][\w.+%-]{0,63}\Z")
+_LOCAL = re.compile(rb"(?:(?<![\w.+%/-])|(?<=\n[+-])|(?<=\A[+-]))[A-Za-z0-9][\w.+%-]{0,63}\Z")
 _DOMAIN = re.compile(rb"@((?:[A-Za-z0-9-]{1,63}\.){1,6}([A-Za-z]{2,24}))(?![\w@-])")
 _TOP_LEVEL = frozenset(
     b"com org net edu gov mil int info biz name dev app xyz online site tech cloud email systems software".split()
@@ -31,6 +32,13 @@ _HOMES = [
     re.compile(folder + rb"([A-Za-z0-9][\w.-]{0,63})(?=[/\\\s\"'`:;,)\]]|\Z)")
     for folder in (rb"/home/", rb"/Users/", rb":\\{1,2}(?i:users)\\{1,2}")
 ]
+_PHONE = re.compile(rb"\+[1-9][0-9]{0,14}(?:[ .-]?\(?[0-9]{1,8}\)?){0,6}(?![\w-]|\.[0-9])")
+_COUNTRIES = re.compile(
+    rb"1[2-9][0-9]{2}[2-9][0-9]{6}|(?:7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|2[1-69][0-9]|3[578][0-9]|42[0-9]"
+    rb"|5[09][0-9]|6[7-9][0-9]|8[058][0-9]|9[679][0-9])[1-9][0-9]{7,11}"
+)
+_NO_PHONE = re.compile(rb"1[0-9]{3}555(?:01|1212)|123456|[0-9]*(?:00000|12345678)")
+_CALLED = re.compile(rb"(?i)(?:phone|tel|mobile|cell|call|fax|pager|sms|whatsapp|signal|text|reach|ring|dial)[^\n]{0,24}\Z")
 _NOBODY = frozenset(
     b"user username users runner ubuntu vagrant me you name shared public default root docker app vscode circleci travis "
     b"jovyan admin git guest test node build builder ci home runneradmin yourname foo bar alice bob someone".split()
@@ -91,10 +99,19 @@ class People:
                 local = _LOCAL.search(data, max(0, domain.start() - 65), domain.start())
                 if local is not None and _is_address(local[0], domain[1], domain[2].lower()):
                     yield local.start(), domain.end(), "email"
+        if b"+" in data:
+            for match in _PHONE.finditer(data):
+                if _is_phone(data, match):
+                    yield *match.span(), "phone"
         for home in _HOMES:
             for match in home.finditer(data):
                 if match[1].lower() not in self._nobody:
                     yield *match.span(1), "user"
+
+
+def is_made_up(written: bytes, address: bytes) -> bool:
+    """Whether what is an address only once it is decoded is a pattern for addresses, or a parser's test."""
+    return b"\\." in written or address.partition(b"@")[0].lower() in _NOBODY
 
 
 def _bytes(name: str) -> bytes:
@@ -109,6 +126,20 @@ def _is_address(local: bytes, domain: bytes, top: bytes) -> bool:
     if top not in _TOP_LEVEL and (len(top) != 2 or (top in _NO_COUNTRY and domain.count(b".") < 2)):
         return False
     return not (local == b"git" or domain.split(b".")[0].lower() in _NO_DOMAIN or _NO_PERSON.fullmatch(domain))
+
+
+def _is_phone(data: bytes, match: re.Match[bytes]) -> bool:
+    """Digits in groups, or behind a word or a quote that makes them one: sums and marks of a diff look like it, too."""
+    start = match.start()
+    digits = re.sub(rb"[^0-9]", b"", match[0])
+    if not _COUNTRIES.fullmatch(digits) or _NO_PHONE.match(digits):
+        return False
+    before = data[start - 1 : start]
+    if start == 0 or before == b"\n" or before.isalnum() or before in (b"_", b"+", b"-", b".", b")", b"]"):
+        return False
+    if len(re.findall(rb"[ .()-]+", match[0])) >= 2:
+        return True
+    return before in (b'"', b"'", b":") or _CALLED.search(data, max(0, start - 32), start) is not None
 
 
 def _login() -> str:

@@ -5,18 +5,16 @@
 
 Three searchers look at the same bytes: Kingfisher (488 vendors' rules, in process, never its validators, which use the
 network), our own rules (`text.secret_rules`), and known persons (`text.people`). What a text says in disguise is
-searched as well: escapes of strings, URLs and HTML, base64 and hexadecimal in up to three layers, strings split over
-lines.
+searched as well: escapes of strings, URLs, HTML and mails, base64 and hexadecimal in up to three layers, what gzip packed,
+strings split over lines or added on one. Colours of a terminal and numbers of lines are looked through.
 
 `redact` is a pure function of the text: no numbers, no keys. So a repeated or resumed reading of a history gives the
 same texts, an edit elsewhere in a file never changes a placeholder, and a placeholder tells nothing about what it
 replaced. A change of one secret for another is no change any more. Line breaks inside a secret stay, so places in a
 file keep their line numbers.
 
-Not promised: a password that looks like a word, or one behind a name that tells nothing. Measured in November 2026 with
-`text.planted` and 62 MB of Python and documentation that others wrote: none of 23,040 disguised vendors' keys and of
-4,400 values behind telling names survives; 87 hits in the 62 MB, of which 7 have not even the form of a secret or of a
-person; 12 MB/s on one core.
+Not promised: a password that looks like a word, or one behind a name that tells nothing. `benchmarks/run redaction` measures
+it with a planted corpus beside other scanners; the guide to privacy has the table.
 """
 
 from __future__ import annotations
@@ -35,14 +33,14 @@ import platformdirs
 from apprentice.core import files
 from apprentice.core.errors import MissingPieceError, StorageError
 from apprentice.text import secret_views
-from apprentice.text.people import Known, People
+from apprentice.text.people import Known, People, is_made_up
 from apprentice.text.secret_rules import MIN_URL_PASSWORD, Hit, Rules, decoded_views
-from apprentice.text.secret_values import is_placeholder
+from apprentice.text.secret_values import is_documented, is_placeholder
 
 MAX_LAYERS = 3
 """Encodings inside encodings that are followed."""
-_PLACEHOLDER = re.compile(rb"<(?:secret:[a-z0-9.-]{1,60}|email|person|user|host|home)>")
-_PERSONAL = frozenset({"email", "person", "user", "host", "home"})
+_PLACEHOLDER = re.compile(rb"<(?:secret:[a-z0-9.-]{1,60}|email|person|phone|user|host|home)>")
+_PERSONAL = frozenset({"email", "person", "phone", "user", "host", "home"})
 _GENERIC = frozenset({"token", "password", "secret", "key", "authorization"})
 _KIND = re.compile(r"^(?:betterleaks|kingfisher|veles\.secrets|custom)[./]|\.\d+$")
 
@@ -69,7 +67,7 @@ class Redactor:
 
     def redact(self, text: str) -> tuple[str, dict[str, int]]:
         data = text.encode("utf-8", "surrogatepass")
-        hits = _merged(self.find(data))
+        hits = merged(self.find(data))
         if not hits:
             return text, {}
         parts: list[bytes] = []
@@ -84,12 +82,17 @@ class Redactor:
         """Everything that must not be written, overlaps included."""
         if b"<" in data:
             data = _PLACEHOLDER.sub(_mask, data)
-        hits = self._secrets(data, MAX_LAYERS)
-        if self._people is not None:
-            hits += [Hit(*found) for found in self._people.find(data)]
-        return hits
+        return self._layers(data, MAX_LAYERS)
 
-    def _secrets(self, data: bytes, layers: int) -> list[Hit]:
+    def _layers(self, data: bytes, layers: int) -> list[Hit]:
+        view = secret_views.undressed(data)
+        if view is not None:
+            return [
+                Hit(*place, hit.kind)
+                for hit in self._layers(view.data, layers)
+                for place in _by_lines(data, view.to_source(hit.start, hit.end))
+                if not data[slice(*place)].isspace()
+            ]
         tokens = self._rules.tokens(data)
         hits = self._direct(data, tokens)
         if not layers:
@@ -97,8 +100,9 @@ class Redactor:
         for view in (*secret_views.rewritten(data), *decoded_views(data, tokens)):
             hits += [
                 Hit(*place, hit.kind)
-                for hit in self._secrets(view.data, layers - 1)
+                for hit in self._layers(view.data, layers - 1)
                 for place in view.to_source(hit.start, hit.end)
+                if hit.kind != "email" or not is_made_up(data[slice(*place)], view.data[hit.start : hit.end])
             ]
         return hits
 
@@ -106,6 +110,9 @@ class Redactor:
         hits = self._rules.find(data) + self._rules.judge_tokens(data, tokens)
         if self._kingfisher is not None:
             hits += self._kingfisher.find(data)
+        hits = [hit for hit in hits if not is_documented(data[hit.start : hit.end])]
+        if self._people is not None:
+            hits += [Hit(*found) for found in self._people.find(data)]
         return hits
 
 
@@ -131,7 +138,7 @@ def rescan(folder: Path, redactor: Redactor | None = None, *, known: Collection[
             continue
         for piece in rescanning.texts_of(path):
             data = piece.text.encode("utf-8", "surrogatepass")
-            for hit in _merged(scanner.find(data)):
+            for hit in merged(scanner.find(data)):
                 further = 0 if piece.is_row else data.count(b"\n", 0, hit.start)
                 findings.append(Finding(path, piece.line + further, hit.kind))
     return findings
@@ -206,7 +213,7 @@ def _rank(kind: str) -> int:
     return 0 if kind in _PERSONAL else 1 if kind in _GENERIC else 2
 
 
-def _merged(hits: list[Hit]) -> list[Hit]:
+def merged(hits: list[Hit]) -> list[Hit]:
     """Without overlaps, in order, named by the most telling rule."""
     merged: list[Hit] = []
     for hit in sorted(set(hits)):
@@ -219,6 +226,17 @@ def _merged(hits: list[Hit]) -> list[Hit]:
         else:
             merged.append(hit)
     return merged
+
+
+def _by_lines(data: bytes, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Places on one line as one: between them are colours only."""
+    joined: list[tuple[int, int]] = []
+    for low, high in places:
+        if joined and data.find(b"\n", joined[-1][0], high) < 0:
+            joined[-1] = (joined[-1][0], high)
+        else:
+            joined.append((low, high))
+    return joined
 
 
 def _mask(placeholder: re.Match[bytes]) -> bytes:

@@ -8,6 +8,8 @@ environment dump is believed sooner than an expression in code.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Iterator
 
@@ -19,27 +21,41 @@ _TELLS_NOTHING = re.compile(
     rb"(?i)[_-]?(?:types?|names?|fields?|files?|filename|path|ur[il]s?|dir|id|ids|headers?|len|length|size|prefix|suffix|format|"
     rb"regex|pattern|hint|label|labels|policy|count|class|classes|hashers?|validators?|env|vars?|params?|arg|ttl|timeout|"
     rb"expir\w*|age|column|index|idx|endpoint|errors?|messages?|msg|text|help|title|description|required|input|prompt|"
-    rb"ref|version|algorithm|alg|method|scope|scopes|status|state|kind|mode|strategy|provider|manager|service|store|"
+    rb"ref|version|algorithm|alg|method|scope|scopes|status|state|kind|mode|strategy|provider|s?manager|service|store|"
     rb"storage|backend|handler|factory|generator|func|function|callback|view|form|page|route|template|"
     rb"izer|ize|izers|ization|ized|izing|s_per\w*|s)(?:_\w*)?"
 )
 _SEPARATOR = re.compile(
     rb"(?:\\*[\"'`]|&quot;)?[\])]?"
-    rb"(?:[ \t]{0,8}:[ \t]{0,4}(?:str|bytes|String|string|&str|&'static str|const char ?\*|Optional\[str\]|str ?\| ?None)?"
-    rb"[ \t]{0,4}=(?!=)|[ \t]{0,8}(?:=>|:=|===?|!==?|=|:)|[ \t]{0,4}\\*[\"'`]?[ \t]{0,4},|\\*[\"'][ \t]+value[ \t]{0,4}=|>)"
+    rb"(?::?[ \t]{0,4}\r?\n(?:[ \t+>#|-]{0,40}Type: \w{1,20}\r?\n)?[ \t+>#|-]{0,40}(?:value|Default):|"
+    rb"[ \t]{0,8}:[ \t]{0,4}(?:str|bytes|String|string|&str|&'static str|const char ?\*|Optional\[str\]|str ?\| ?None)?"
+    rb"[ \t]{0,4}=(?!=)|[ \t]{0,8}(?:=>|:=|===?|!==?|=|:)|[ \t]{0,4}\\*[\"'`]?[ \t]{0,4},|\\*[\"'][ \t]+value[ \t]{0,4}=|>"
+    # a list of pairs, of names and values; a default behind a variable
+    rb"|\\*[\"'],?(?:[ \t]|\\n){0,8}(?:\r?\n[ \t+>#|-]{0,40})?\\*[\"']value\\*[\"'][ \t]{0,4}:"
+    rb"|[)\]]{0,2}[ \t]{0,4}(?:\|\||\?\?|or\b)|:-)"
     rb"(?:[ \t]{0,8}\r?\n[+>#|-]{0,2})?[ \t]{0,40}(?:\([ \t]{0,8}(?:\r?\n[+>#|-]{0,2})?[ \t]{0,40})?"
 )
 _QUOTED = re.compile(rb"[rbfuRBFU@$]{0,2}(\\*(?:\"\"\"|'''|[\"'`])|&quot;)")
 _MORE = re.compile(rb"[ \t]*[+\\.&]?[ \t]*(?:\r?\n(?=[ \t+\->|#])[ \t]*(?:[+\-> |#]{1,3}[ \t]*)?)?[+.&]?[ \t]*[rbfuRBFU]?([\"'`])")
 _BARE = re.compile(rb"[^\s\"'`<>,;(){}\[\]|\\]{4,512}")
-_AFTER_BARE = re.compile(rb"[ \t]*(?:$|[\r\n]|[,;#\"'`}\])<]|\\[nr\"]|//|&|\|)", re.MULTILINE)
-_WRAPPED = re.compile(rb"\r?\n([A-Za-z0-9+/_=-]{6,256})[ \t]*(?=\r?\n|\Z)")
-_FOLDED = re.compile(rb"[\"']?[ \t]*:[ \t]*[>|][+-]?[ \t]*\r?\n((?:[ \t]+[^\s]{4,512}[ \t]*(?:\r?\n|\Z)){1,16})")
+_AFTER_BARE = re.compile(rb"[ \t]+[\w.-]{1,40}=\S|[ \t]*(?:$|[\r\n]|[,;#\"'`}\])<]|\\[nr\"]|//|&|\|)", re.MULTILINE)
+_WRAPPED = re.compile(rb"\r?\n([A-Za-z0-9+/_-]{6,256}={0,2})[ \t]*(?=\r?\n|\Z)")
+_FOLDED = re.compile(rb"[\"']?[ \t]*:[ \t]*[>|][+-]?[ \t]*\r?\n((?:[+ \t]+(?:(?i:basic|bearer)[ \t]+)?[^\s]{4,512}[ \t]*(?:\r?\n|\Z)){1,16})")
 _BLOCK_LINE = re.compile(rb"\S+")
 _ENVIRONMENT = re.compile(rb"(?:^|[\s\"'\0;>$#|+-]|\\n|\$env:)\Z")
+_PAIR = re.compile(rb"[ \t]+[\w.-]{1,40}=\S")
+_PAIR_NAME = re.compile(rb"([;&?:\s\"'])_?[A-Za-z][\w ]{0,30}=\Z")
 _LOWER_NAME = re.compile(rb"[a-z]")
 _OPTION = re.compile(rb"[= \t]{1,2}[\"']?([^\s\"'<>$\[\]{}()=-][^\s\"'<>\[\]{}()]{5,256})")
+_NETRC_BYTES = 200
+_LOGIN = re.compile(rb"\b(?:machine[ \t]+\S+|default)[\s+>|#-]+login[ \t]+\S+[\s+>|#-]+\Z")
 _NETRC = re.compile(rb"[ \t]+(\S{4,256})")
+_BESIDE = (
+    (re.compile(rb"(?:\bENV|\bsetx|\bset[ \t]+-[a-zA-Z]+|\bsecret[ \t]+set)[ \t]+\Z"), re.compile(rb"[ \t]+(?:(?:--body|-b)[ \t=]+)?\\?[\"']?([^\s\"'\\]{6,512})")),
+    (re.compile(rb"\|[ \t]*[`*]{0,2}\Z"), re.compile(rb"[`*]{0,2}[ \t]*\|[ \t]*`?([^\s|`]{6,512})`?[ \t]*\|")),
+    (re.compile(rb"(?:\becho|\bprintenv)[ \t]+\\?[\"']?\$?\{?\Z"), re.compile(rb"\}?\\?[\"']?[ \t]*\r?\n([^\s]{6,512})[ \t]*(?=\r?\n|\Z)")),
+)
+"""What stands before the name -> where its value stands."""
 _SCHEME = re.compile(rb"(?i)(?:basic|bearer|digest) ")
 """Judged by the rule for such headers."""
 _SHORT_TOKEN = re.compile(rb"(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9_-]{10,}")
@@ -52,6 +68,9 @@ def value_behind(data: bytes, start: int, end: int, *, strong: bool) -> Iterator
     name_start = start
     while name_start > max(0, start - _MAX_NAME) and (data[name_start - 1 : name_start].isalnum() or data[name_start - 1] in b"_-."):
         name_start -= 1
+    if data[name_start:end] in (b"PWD", b"OLDPWD"):
+        # The folder that the shell is in.
+        return
     tail = _NAME_TAIL.match(data, end)
     tail_end = tail.end() if tail else end
     if strong and tail_end > end and _TELLS_NOTHING.fullmatch(data, end, tail_end):
@@ -63,10 +82,15 @@ def value_behind(data: bytes, start: int, end: int, *, strong: bool) -> Iterator
         yield from _option(data, tail_end, strong)
     separator = _SEPARATOR.match(data, tail_end)
     if separator is None:
-        if b"login" in before or b"machine" in before:
+        # Of .netrc, whose words may stand on lines of their own.
+        ahead = data[max(0, name_start - _NETRC_BYTES) : name_start]
+        if b"login" in before or b"machine" in before or (b"login" in ahead and _LOGIN.search(ahead)):
             match = _NETRC.match(data, tail_end)
-            if match and not is_placeholder(match[1]):
+            is_line = b"login" in before or b"machine" in before
+            if match and not is_placeholder(match[1]) and (is_line or _mixed(match[1])):
                 yield match.span(1)
+                return
+        yield from _beside(data, before, tail_end, strong)
         return
     folded = _FOLDED.match(data, tail_end)
     if folded is not None:
@@ -78,6 +102,14 @@ def value_behind(data: bytes, start: int, end: int, *, strong: bool) -> Iterator
     elif separator[0].strip()[:1] != b",":
         is_dump = _is_dump(data, before, name_start, tail_end, separator)
         yield from _bare(data, separator.end(), strong, is_dump=is_dump, is_tag=separator[0].startswith(b">"))
+
+
+def _beside(data: bytes, before: bytes, name_end: int, strong: bool) -> Iterator[tuple[int, int]]:
+    """A value without a sign in front of it: `ENV NAME value`, a row of a table, what `echo $NAME` printed."""
+    form = next((form for sign, form in _BESIDE if sign.search(before)), None)
+    match = form.match(data, name_end) if form is not None else None
+    if match is not None and _mixed(match[1]) and (looks_chosen(match[1], shortest=6) if strong else _is_token(match[1])):
+        yield match.span(1)
 
 
 def _is_dump(data: bytes, before: bytes, name_start: int, name_end: int, separator: re.Match[bytes]) -> bool:
@@ -103,7 +135,13 @@ def _quoted(data: bytes, opening: re.Match[bytes], strong: bool, *, is_dump: boo
             break
         at = more.end()
     value = b"".join(data[low:high] for low, high in ranges)
-    if (_INTERPOLATED.search(value) and not looks_random(value)) or _SCHEME.match(value):
+    scheme = _SCHEME.match(value)
+    if (_INTERPOLATED.search(value) and not looks_random(value)) or (scheme and len(ranges) == 1):
+        return
+    if scheme:
+        # The rule for headers has seen the first half only.
+        if _is_credential(value[scheme.end() :].strip()):
+            yield from ranges
         return
     shortest = 6 if strong else 16
     chosen = looks_chosen(value, shortest=shortest) if strong else _is_token(value)
@@ -124,6 +162,8 @@ def _bare(data: bytes, start: int, strong: bool, *, is_dump: bool, is_tag: bool)
         return
     if is_dump:
         believed = _believed_in_dump(value, strong) and (_mixed(value) or data[start - 1 : start] == b"=")
+    elif strong and data[start - 1 : start] == b"=" and _is_pair(data, start, match.end()):
+        believed = _mixed(value) and len(value) >= 6 and not is_placeholder(value)
     elif strong:
         believed = (looks_chosen(value, shortest=8) and _mixed(value)) or _is_hex_key(value)
         believed = believed or (is_tag and looks_chosen(value, shortest=5))
@@ -136,12 +176,31 @@ def _bare(data: bytes, start: int, strong: bool, *, is_dump: bool, is_tag: bool)
             yield wrapped.span(1)
 
 
+def _is_pair(data: bytes, start: int, end: int) -> bool:
+    """`Password=...;` of a connection string, `&password=...` of a URL."""
+    name = _PAIR_NAME.search(data, max(0, start - 40), start)
+    return name is not None and (name[1] in (b";", b"&", b"?", b":") or data[end : end + 1] in (b";", b"&") or _PAIR.match(data, end) is not None)
+
+
 def _folded(data: bytes, lines: re.Match[bytes], strong: bool) -> Iterator[tuple[int, int]]:
     """A block scalar of YAML: the value stands in the indented lines below."""
     places = [match.span() for match in _BLOCK_LINE.finditer(data, *lines.span(1))]
+    if len(places) > 1 and _SCHEME.match(data[slice(*places[0])] + b" "):
+        if _is_credential(b"".join(data[low:high] for low, high in places[1:])):
+            yield from places[1:]
+        return
     value = b"".join(data[low:high] for low, high in places)
     if looks_chosen(value, shortest=8) if strong else _is_token(value):
         yield from places
+
+
+def _is_credential(value: bytes) -> bool:
+    """What stands behind `Basic`, `Bearer`."""
+    try:
+        login = base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        login = b""
+    return (b":" in login and login.isascii()) or looks_random(value, shortest=16) or _is_hex_key(value)
 
 
 def _option(data: bytes, name_end: int, strong: bool) -> Iterator[tuple[int, int]]:

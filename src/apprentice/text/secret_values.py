@@ -2,6 +2,8 @@
 
     value --is_placeholder()--> `changeme`, `${TOKEN}`, `os.environ["X"]`: stands for a secret that is elsewhere
     value --looks_random()-->   drawn by a machine from a large alphabet: a key wherever it stands
+    value --is_documented()-->  an example out of a vendor's documentation
+    value --looks_drawn()-->    of digits and letters of one case, as ids of sessions are
     value --looks_chosen()-->   could be a password that a person or a generator chose: a secret behind a telling name
 
 Random strings betray themselves by how often neighbours are of different kinds (lower, upper, digit): 62% in random
@@ -24,7 +26,7 @@ _SEQUENCES = (b"abcdefg", b"ABCDEFG", b"0123456", b"1234567", b"aAbBcC", b"AaBbC
 _STANDS_FOR = re.compile(
     rb"<[^<>]*>|\$\{.*|\$[A-Za-z_(].*|\{\{.*|\{[\w.:!]*\}|%\(\w+\)s|%[A-Za-z_]+%?|\[[\w .-]*\]|\*{3,}|\.{3,}|x{3,}|X{3,}|"
     rb"(?i:none|null|nil|true|false|undefined|empty|optional|required|string|bytes|str|int|bool|any|self|default|"
-    rb"changeme|change[-_ ]?(?:me|it|this)|todo|fixme|redacted|masked|hidden|dummy|fake|invalid|"
+    rb"changeme|(?:change|replace|fill|set|edit)[-_ ]?(?:me|it|this|in)|todo|fixme|redacted|masked|hidden|dummy|fake|invalid|"
     rb"pass(?:word|wd|phrase|code)?|pwd|secret|token|key|api[-_]?key|credentials?|user(?:name)?|basic|bearer|"
     rb"(?:an?|my|the|your|some|user|new|old|test|example|sample|wrong|bad|good|incorrect|correct)?[-_ ]?"
     rb"(?:super[-_ ]?)?(?:pass(?:word|wd|phrase)?|secret|token|key|api[-_]?key|access[-_]?token|credentials?)"
@@ -35,9 +37,30 @@ _CAPITALIZED = re.compile(rb"[A-Z][a-z]{2,}")
 _CODE = re.compile(
     rb"[A-Za-z_][\w]*(?:(?:\.|::|->)[A-Za-z_]\w*)+|"  # attribute access
     rb"[a-z]+(?:[_-][a-z]+)*|[A-Z]+(?:_[A-Z]+)*|(?:[A-Z]?[a-z]+)(?:[A-Z][a-z]+)*\d?|"  # identifiers without digits
-    rb"[a-z]+(?:_[a-z]+)*_?\d{1,2}|"  # numbered identifiers
+    rb"[a-z]+(?:_[a-z]+)*_?\d{1,2}|arn:[\w:/.*-]+|"  # numbered identifiers, names of cloud resources
     rb"(?:\.{0,2}/)?[\w.-]+(?:/[\w.{}-]+)+/?|[a-z][a-z+.-]*://.*|#?[0-9]+(?:\.[0-9]+)*%?"  # paths, URLs, numbers
 )
+
+
+_EXAMPLES = frozenset(
+    b"sk_test_4eC39HqLyjWDarjtT1zdp7dc sk_test_BQokikJOvBiI2HlWgH4olfQ2 pk_test_TYooMQauvdEDq54NiTphI7jx "
+    b"pk_test_6pRNASCoBOKtIshFeQd4XMUh sk_test_tR3PYbcVNZZ796tH88S4VQ2u sk_test_26PHem9AhJZvU623DfE1x4sd "  # Stripe
+    b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw ghp_16C7e42F292c6912E7710c838347Ae178B4a "  # Svix, GitHub
+    b"QWxhZGRpbjpvcGVuIHNlc2FtZQ== QWxhZGRpbjpPcGVuU2VzYW1l 2YotnFZFEjr1zCsicMWpAA tGzv3JOkF0XG5Qx2TlKWIA "
+    b"czZCaGRSa3F0MzpnWDFmQmF0M2JW 7Fjfp0ZBr1KtDRbnfVdmIw "  # RFC 6749, 6750, 7617
+    b"SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c".split()  # jwt.io
+)
+_EXAMPLE_FORMS = re.compile(
+    rb"(?:A[KS]IA[A-Z0-9]{8,13}|[A-Za-z0-9+/]{20,33})EXAMPLE(?:KEY)?|"  # AWS
+    rb"[\w-]{0,24}?([xX*0])\1{11,}|"
+    rb"[\w-]+\.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l[\w-]*\.[\w-]*"  # jwt.io
+)
+"""Keys that vendors and standards print in their documentation, and everybody copies from there."""
+
+
+def is_documented(value: bytes) -> bool:
+    """Whether it is a well-known example, which opens nothing."""
+    return value.rstrip(b":") in _EXAMPLES or _EXAMPLE_FORMS.fullmatch(value) is not None
 
 
 def is_placeholder(value: bytes) -> bool:
@@ -73,10 +96,26 @@ def looks_chosen(value: bytes, *, shortest: int = 6) -> bool:
         return False
     if looks_random(value, shortest=16):
         return True
-    if any(byte in b" \t\n" for byte in value) or _SPEAKS_OF.search(value) or _CODE.fullmatch(value):
+    if any(byte in b" \t\n" for byte in value) or _SPEAKS_OF.search(value) or _is_code(value):
         return False
     kinds = set(value.translate(_KINDS))
     return len(kinds) >= 2 and len(set(value)) >= 4
+
+
+def _is_code(value: bytes) -> bool:
+    """Names, access to attributes, paths, numbers; but not where one of the parts is drawn: `UDw0swblTD.Xv7`."""
+    if _CODE.fullmatch(value) is None:
+        return False
+    return not any(is_mixed_case(part) and re.search(rb"[0-9]", part) and len(part) >= 8 for part in value.split(b".")) or b"/" in value or b"." not in value
+
+
+def looks_drawn(value: bytes) -> bool:
+    """Whether it could be the id of a session: at least 16 letters and digits, of one case or hexadecimal too."""
+    core = value.replace(b"-", b"").replace(b"_", b"")
+    if len(core) < 16 or not core.isalnum() or any(part in core for part in _SEQUENCES):
+        return False
+    digits = sum(48 <= byte < 58 for byte in core)
+    return 2 <= digits < len(core) and changes_of_kind(core) >= 0.1 and entropy(core) >= 3.0 and not made_of_words(core)
 
 
 def changes_of_kind(value: bytes) -> float:

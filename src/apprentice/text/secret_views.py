@@ -4,8 +4,13 @@
     `%41` of URLs                                 --> unescaped
     `"QUtJQQ..."` base64, hexadecimal             --> decoded, where that gives text
     `"AKIA" \\n "IOSF..."`, wrapped lines          --> joined
+    `"AKIA" + "IOSF..."`                          --> joined
+    `=3D`, `=\\n` of patches that were mailed      --> unescaped
+    `H4sI...` base64 of gzip, of zlib             --> unpacked; what is found in it stands for the whole
 
-Only the stretches that have a disguise are read again, with the lines they stand in, so ordinary code costs little.
+Only the stretches that have a disguise are read again, with the lines they stand in, so ordinary code costs little. Colours
+of a terminal and the numbers in front of the lines of a listing are no disguise but dress: `undressed` texts are read in
+place of dressed ones.
 """
 
 from __future__ import annotations
@@ -14,17 +19,34 @@ import base64
 import binascii
 import bisect
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MAX_ESCAPED_LINE = 1 << 20
+MAX_UNPACKED_BYTES = 1 << 20
+"""Of what is compressed: the rest is not looked at."""
+_PACKED = (b"\x1f\x8b\x08", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+"""How gzip and zlib begin."""
 _UNPRINTABLE = bytes(byte for byte in range(256) if not (32 <= byte < 127 or byte in b"\t\n\r"))
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([0-7]{3})|(\r?\n[ \t]*)|(.))", re.DOTALL)
 _NAMED_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"0": b"\0"}
 _PERCENT = re.compile(rb"%([0-9a-fA-F]{2})")
 _ENTITY = re.compile(rb"&(?:#(\d{1,3})|#[xX]([0-9a-fA-F]{2})|(quot|amp|lt|gt|apos));")
-_COLOUR = re.compile(rb"\x1b\[[0-9;?]{0,32}[A-Za-z]")
+_DRESS = re.compile(rb"^(?:\x1b\[[0-9;]{0,16}m)?[a-z][\w.]{0,30}-[0-9]{1,3} {1,20}\| |\x1b\[[0-9;?]{0,32}([A-Za-z])|^ {0,8}[0-9]{1,7}(?:\xe2\x86\x92|\t)", re.MULTILINE)
+_OF_SERVICES = re.compile(rb"[a-z][\w.]{0,30}-[0-9]{1,3} {1,20}\| ")
+"""In front of what several containers say."""
+_NUMBERED = re.compile(rb" {0,8}[0-9]{1,7}(?:\xe2\x86\x92|\t)")
+_ARROW = b"\xe2\x86\x92"
+_MAILED = re.compile(rb"=(?:([0-9A-F]{2})|[ \t]*\r?\n)")
+_SOFT_BREAK = re.compile(rb"=\n(?<=[^\n]{60}=\n)(?=[^\n=])")
+_BETWEEN = (
+    rb"(?:[ \t]{1,8}|[ \t]{0,8}(?:\+|\.|&|\.\.)[ \t]{0,8}"
+    rb"|[ \t]{0,8}(?:\+|\\|\.|&)?[ \t]{0,8}\r?\n[+>|-]?[ \t]{0,80}(?:[+.&][ \t]{0,8})?)[rbfuRBFU]?"
+)
+_ADDED = {quote: re.compile(quote + rb"(?<=[\w+/=:@.~-]" + quote + rb")" + _BETWEEN + quote + rb"(?=[\w+/=:@.~-])") for quote in (b'"', b"'")}
+"""Between two halves of a string, on one line or on two; of prose that goes on there is a blank at one side."""
 _Meaning = Callable[[re.Match[bytes]], bytes]
 _ENTITIES = {b"quot": b'"', b"amp": b"&", b"lt": b"<", b"gt": b">", b"apos": b"'"}
 JOIN = re.compile(
@@ -94,12 +116,51 @@ class _Builder:
         return View(b"".join(self._parts), view.starts, view.sources, view.ends, view.exact)
 
 
+def undressed(data: bytes) -> View | None:
+    """All of it without colours of a terminal and without the numbers of a listing; None where it has neither."""
+    if b"\x1b" not in data and _ARROW not in data and not _NUMBERED.match(data) and not _OF_SERVICES.match(data):
+        return None
+    builder = _Builder()
+    at = 0
+    for match in _DRESS.finditer(data):
+        builder.copy(data, at, match.start())
+        # Where the cursor moves, something ends.
+        if match[1] not in (None, b"m", b"K"):
+            builder.add(b" ", match.start(), match.end())
+        at = match.end()
+    if not at:
+        return None
+    builder.copy(data, at, len(data))
+    return builder.build()
+
+
 def rewritten(data: bytes) -> Iterator[View]:
-    """The lines that have escapes of strings, of URLs, of HTML, or colours of a terminal, read without them."""
+    """The lines that have escapes of strings, of URLs, of HTML, or strings in halves, read without them; a mail as a whole."""
     for sign, pattern, meaning in _REWRITES:
         view = _replaced(data, sign, pattern, meaning)
         if view is not None:
             yield view
+    if _is_mail(data):
+        builder, at = _Builder(), 0
+        for match in _MAILED.finditer(data):
+            builder.copy(data, at, match.start())
+            builder.add(bytes([int(match[1], 16)]) if match[1] else b"", match.start(), match.end())
+            at = match.end()
+        builder.copy(data, at, len(data))
+        yield builder.build()
+
+
+def _is_mail(data: bytes) -> bool:
+    """Whether there is quoted-printable in it."""
+    if b"=3D" in data:
+        return True
+    return b"=\n" in data and (b"quoted-printable" in data or any(_is_soft_break(data, match.start()) for match in _SOFT_BREAK.finditer(data)))
+
+
+def _is_soft_break(data: bytes, end: int) -> bool:
+    """Mail breaks its lines at 76 bytes; lines of base64 may end in `=`, too, but have no blanks."""
+    start = data.rfind(b"\n", 0, end) + 1
+    return 68 <= end - start <= 76 and b" " in data[start:end]
 
 
 def _replaced(data: bytes, sign: bytes, pattern: re.Pattern[bytes], meaning: _Meaning) -> View | None:
@@ -144,11 +205,15 @@ def _entity(match: re.Match[bytes]) -> bytes:
     return bytes([(int(match[1]) if match[1] else int(match[2], 16)) & 255])
 
 
+def _nothing(match: re.Match[bytes]) -> bytes:
+    return b""
+
+
 _REWRITES: tuple[tuple[bytes, re.Pattern[bytes], _Meaning], ...] = (
     (b"\\", _ESCAPE, _escape),
     (b"%", _PERCENT, lambda match: bytes([int(match[1], 16)])),
     (b"&", _ENTITY, _entity),
-    (b"\x1b", _COLOUR, lambda match: b""),
+    *((quote, pattern, _nothing) for quote, pattern in _ADDED.items()),
 )
 
 
@@ -200,6 +265,13 @@ def base64_views(data: bytes, blocks: list[tuple[int, int]]) -> Iterator[View]:
         if _is_text(decoded):
             yield _coded_view(decoded, places, shift, digits=4, size=3)
             return
+        if not shift and decoded.startswith(_PACKED):
+            plain, length = _unpacked(decoded)
+            if plain:
+                # Nobody can cut a piece out of it: what is found inside stands for all of it.
+                last = min((length + 2) // 3 * 4, len(places)) - 1
+                yield View(plain, [0], [blocks[0][0]], [places[last] + 1], [False])
+                return
 
 
 def hex_views(data: bytes, blocks: list[tuple[int, int]]) -> Iterator[View]:
@@ -216,6 +288,16 @@ def hex_views(data: bytes, blocks: list[tuple[int, int]]) -> Iterator[View]:
         if _is_text(decoded):
             yield _coded_view(decoded, places, shift, digits=2, size=1)
             return
+
+
+def _unpacked(packed: bytes) -> tuple[bytes, int]:
+    """The text in it, as far as it goes, and how long it is packed; empty where there is none."""
+    machine = zlib.decompressobj(wbits=47)
+    try:
+        plain = machine.decompress(packed, MAX_UNPACKED_BYTES)
+    except zlib.error:
+        return b"", 0
+    return plain if _is_text(plain) else b"", len(packed) - len(machine.unused_data)
 
 
 def _padded(rest: bytes) -> bytes:
