@@ -374,7 +374,10 @@ class Sessions:
         """One reading's sessions, in the order in which they were stored."""
         decoder = msgspec.json.Decoder(AnyEvent)
         events: list[AnyEvent] = []
-        for batch in self._open(stream.events_file).iter_batches(batch_size=256, columns=["body"]):
+        file = self._open(stream.events_file)
+        # One row group at a time: over all of them pyarrow 26 keeps what it has read, as much as the file is long.
+        groups = (file.iter_batches(batch_size=256, row_groups=[group], columns=["body"]) for group in range(file.num_row_groups))
+        for batch in itertools.chain.from_iterable(groups):
             for body in batch.column(0).to_pylist():
                 try:
                     event = decoder.decode(body)
