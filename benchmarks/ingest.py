@@ -126,7 +126,7 @@ def _measure(work: Path, name: str, samples: Path | None, peers: Mapping[str, Pa
                 arm.runs.append(run := _run(arm, folder, out))
                 if run.code not in arm.codes:
                     raise RuntimeError(f"{arm.name} ended with {run.code}")
-                found[arm.name] = _left(out, words.secrets)
+                found[arm.name] = _left(out, words.secrets if made.bytes <= REPEATS_BYTES else [])
         versions = {peer: _version(peer, path) for peer, path in peers.items() if name in WITH_PEERS}
         details = {
             "input": asdict(made), "texts": {"from": words.source, "bytes": words.corpus_bytes}, "secrets_planted": len(words.secrets), "found": found,
@@ -218,17 +218,21 @@ def _memory_mb(process: int) -> tuple[float, float]:
 
 
 def _left(out: Path, secrets: Sequence[str]) -> dict[str, Any]:
-    """What an arm wrote: sessions and events where it is ours, and how many of the planted secrets stand in it."""
+    """What an arm wrote: sessions and events where it is ours, and how many of the planted secrets stand in it (of large inputs
+    nobody looks: it takes longer than the reading)."""
     found: dict[str, Any] = {}
     if artifacts.is_finished(out / "sessions"):
         manifest = Sessions.open(out / "sessions").manifest
         found = {"hash": manifest.hash, "counts": manifest.counts, "dropped": manifest.dropped, "redacted": manifest.extra["redacted"]}
     anchors, standing = Anchors({secret.encode(): secret for secret in secrets}), set[str]()
     written = sorted(path for path in out.rglob("*") if path.is_file() and "home" not in path.relative_to(out).parts)
+    found["bytes_written"] = sum(path.stat().st_size for path in written)
+    if not secrets:
+        return found
     for path in written:
         for text in rescanning.texts_of(path):
             standing.update(secret for _, _, secret in anchors.find(text.text.encode("utf-8", "surrogatepass")))
-    return {**found, "bytes_written": sum(path.stat().st_size for path in written), "secrets_standing": len(standing)}
+    return {**found, "secrets_standing": len(standing)}
 
 
 def _version(peer: str, path: Path) -> str:

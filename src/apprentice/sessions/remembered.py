@@ -19,8 +19,8 @@ TEXT_BYTES = 8 << 20
 """Of texts that are remembered with what they became: enough for the files that one session goes back to."""
 SHORT, NUM_SHORT = 512, 20_000
 """Characters of a short text, and how many of those are remembered."""
-SEARCHED = 100_000
-"""Texts of which it is remembered that nothing was found; some 10 MB."""
+SEARCHED = 20_000
+"""Texts of which it is remembered that nothing was found; some 5 MB."""
 _DIGEST_BYTES = 16
 
 
