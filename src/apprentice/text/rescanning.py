@@ -109,8 +109,9 @@ def _table(path: Path) -> Iterator[Text]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    row = 1
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=256):
+    row, file = 1, pq.ParquetFile(path)
+    # One row group at a time: over all of them pyarrow 26 keeps what it has read, as much as the file is long.
+    for batch in (one for group in range(file.num_row_groups) for one in file.iter_batches(batch_size=256, row_groups=[group])):
         for column in batch.columns:
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                 for offset, value in enumerate(column.to_pylist()):
