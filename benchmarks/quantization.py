@@ -51,7 +51,7 @@ from apprentice.text.decoding import Feed
 from apprentice.text.tokenizer import Tokenizer
 from apprentice.train.sft import SftConfig
 from benchmarks.harness import ROOT, Benchmark, Row
-from benchmarks.learning import Study
+from benchmarks.learning import READERS, Study
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,7 @@ EDITS = "httpx"
 TOKENS = DEFAULT_TOKENS
 PIECE = 512
 NOT_USED = tuple(f"src/apprentice/{name}/" for name in ("eval", "examples", "learn", "memory", "repository", "serve", "sessions", "train")) + (
-    "benchmarks/learning.py",
+    "benchmarks/learning.py", *(f"src/apprentice/text/{name}" for name in ("people.py", "redaction.py", "secret_", "token_formats.py")),
 )
 """What all cells but `edits` do without."""
 TEST_FILES, TEST_PIECE, CONTEXT = 24, 400, 100
@@ -157,16 +157,14 @@ def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) 
     return [*rows, Row(name, "seconds", seconds)], {"tests": seen.hash, "files": len(seen.tests)}
 
 
-def edits(folder: Path, repositories: Path, work: Path) -> tuple[list[Row], dict[str, Any]]:
+def edits(folder: Path, study: Study, work: Path) -> tuple[list[Row], dict[str, Any]]:
     """The base in BF16 and in NVFP4, at places of real edits."""
-    with Progress() as progress:
-        study = Study(Benchmark("learning"), repositories, EDITS, dev=False, progress=progress, recipe=SftConfig())
-        quantize.write(folder, work, QuantizeConfig(), parents={}, progress=progress, examples=study.examples)
-        models = [study.contestant(name, path, open_model) for name, path in (("bf16", folder), ("nvfp4", work))]
-        arms = [study.bench.arm(model, measures=(LIKELIHOOD, LINE)) for model in models]
-        config = dataclasses.replace(study.config, measures=(LIKELIHOOD, LINE))
-        samples = Samples(files.make_folder(work.with_name(work.name + "-samples")))
-        _, rows = study.bench.run(samples, models, arms, config)
+    quantize.write(folder, work, QuantizeConfig(), parents={}, progress=study.progress, examples=study.examples)
+    models = [study.contestant(name, path, open_model) for name, path in (("bf16", folder), ("nvfp4", work))]
+    arms = [study.bench.arm(model, measures=(LIKELIHOOD, LINE)) for model in models]
+    config = dataclasses.replace(study.config, measures=(LIKELIHOOD, LINE))
+    samples = Samples(files.make_folder(work.with_name(work.name + "-samples")))
+    _, rows = study.bench.run(samples, models, arms, config)
     comparison = Comparison(rows, [arm.name for arm in arms], Resampling())
     found = [Row(row.arm, row.metric, row.value, row.low, row.high) for row in comparison.table()]
     for metric in METRICS:
@@ -200,7 +198,10 @@ def main(arguments: list[str]) -> int:
             _show(cell, result, options.json)
     cell = f"{Path(options.base).name}-edits"
     if options.folder and fnmatch.fnmatch(cell, options.cells):
-        _show(cell, benchmark.cell(cell, lambda: edits(folder, options.folder, benchmark.work / cell)), options.json)
+        with Progress() as progress:
+            study = Study(Benchmark("learning"), options.folder, EDITS, dev=False, progress=progress, recipe=SftConfig())
+            result = benchmark.cell(cell, lambda: edits(folder, study, benchmark.work / cell), ignoring=READERS, inputs=study.inputs)
+        _show(cell, result, options.json)
     return 0
 
 
