@@ -15,7 +15,7 @@ kept; the arms differ in what of it they show:
 
 `NAME-ARM-forgetful`: the same by a server that forgets what was rejected. `rejected`: suggestions that the developer turns down, asked
 for again in the same session, in the next one, and by a server that forgets. `both`: the two repositories together, with paired
-differences. `dialects`: how long a request of each dialect takes on a model with no memory, each new one a letter further.
+differences.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ import msgspec
 import numpy as np
 
 from apprentice.core import artifacts, files
-from apprentice.core.progress import Progress
+from apprentice.core.progress import Progress, Silent
 from apprentice.engine.engine import Engine
 from apprentice.engine.model import EngineConfig
 from apprentice.eval.statistics import Commits, Resampling
@@ -52,7 +52,7 @@ from apprentice.examples.example import NEXT_EDIT
 from apprentice.examples.filters import file_reason
 from apprentice.examples.history import History
 from apprentice.examples.kinds.asked import Asked, asked_at
-from apprentice.examples.work import FileWork, Moment, Player, Work
+from apprentice.examples.work import FileWork, Moment, Player
 from apprentice.learn import loading, recording
 from apprentice.learn.compare import Contestant
 from apprentice.learn.opening import weights_hash
@@ -154,7 +154,7 @@ class Client:
     def open(self, path: str, lines: Sequence[str]) -> None:
         self._uri, self._lines = (self._root / path).as_uri(), list(lines)
         self._version += 1
-        item = {"uri": self._uri, "languageId": "python", "version": self._version, "text": _text(lines)}
+        item = {"uri": self._uri, "languageId": "python", "version": self._version, "text": text_of(lines)}
         self._notify("textDocument/didOpen", {"textDocument": item})
 
     def write(self, lines: Sequence[str]) -> None:
@@ -163,11 +163,15 @@ class Client:
             self._lines = list(lines)
             self._version += 1
             document = {"uri": self._uri, "version": self._version}
-            self._notify("textDocument/didChange", {"textDocument": document, "contentChanges": [{"text": _text(lines)}]})
+            self._notify("textDocument/didChange", {"textDocument": document, "contentChanges": [{"text": text_of(lines)}]})
 
     def close(self) -> None:
+        """If one is open."""
+        if not self._uri:
+            return
         self._notify("textDocument/didSave", {"textDocument": {"uri": self._uri}})
         self._notify("textDocument/didClose", {"textDocument": {"uri": self._uri}})
+        self._uri = ""
 
     def ask(self, asked: Asked) -> dict[str, Any] | None:
         """The suggestion, if one is given."""
@@ -281,11 +285,14 @@ class Answer:
 class Study:
     """One repository: the model that is served, the edits that are made again, the suggestions that were made."""
 
-    def __init__(self, benchmark: Benchmark, models: Path, name: str, progress: Progress) -> None:
-        self.name, self._progress, self._models = name, progress, models / name
+    def __init__(
+        self, benchmark: Benchmark, models: Path, name: str, progress: Progress | Silent, *, made_only: bool = False
+    ) -> None:
+        self.name, self._progress, self._models, self._made_only = name, progress, models / name, made_only
         self.work = files.make_folder(benchmark.work / name)
         self._checkpoint = self._models / "models" / CHECKPOINT
         self._root = self.work / "repository"
+        self._replayed: dict[tuple[str, bool], list[Answer]] = {}
         files.make_folder(self._root / ".git")
 
     @cached_property
@@ -340,7 +347,7 @@ class Study:
         for commit in order:
             if len(found) < EDITS:
                 found |= set(random.Random(commit).sample(list(by_commit[commit]), min(PER_COMMIT, len(by_commit[commit]))))
-        return found
+        return found & {key.split("/")[0] for key in self.kept.made} if self._made_only else found
 
     @cached_property
     def kept(self) -> Kept:
@@ -371,8 +378,14 @@ class Study:
 
     def replayed(self, arm: str, *, forgets: bool = False) -> list[Answer]:
         """What the arm showed, in order."""
-        redactor, makes = Redactor(), not (self.work / "made.done").exists()
-        self.kept.shows = self.shows(arm)
+        if (arm, forgets) not in self._replayed:
+            self._replayed[arm, forgets] = self._replay(self.shows(arm), arm, forgets)
+        return self._replayed[arm, forgets]
+
+    def _replay(self, shows: Shows, arm: str, forgets: bool) -> list[Answer]:
+        """Once every suggestion was made, files at which none is asked for need not be gone through again."""
+        redactor, makes = Redactor(), not self._made_only and not (self.work / "made.done").exists()
+        self.kept.shows = shows
         found: list[Answer] = []
         if makes:
             # Before the server's thread asks for them: the history is read by one at a time.
@@ -384,7 +397,7 @@ class Study:
 
         self._progress.stage(f"replay {self.name}, {arm}", len(self.wanted), "edits")
         with talking(self.kept, self._root, remembers=remembers, forgets=forgets) as client:
-            for work, file, moments in self._files():
+            for file, moments in self._files() if makes else self._asked_files:
                 client.open(file.path, file.before)
                 for moment in moments:
                     if moment.key in self.wanted:
@@ -397,7 +410,11 @@ class Study:
             files.write_text(self.work / "made.done", "")
         return found
 
-    def _files(self) -> Iterator[tuple[Work, FileWork, list[Moment]]]:
+    @cached_property
+    def _asked_files(self) -> list[tuple[FileWork, list[Moment]]]:
+        return [(file, moments) for file, moments in self._files() if any(moment.key in self.wanted for moment in moments)]
+
+    def _files(self) -> Iterator[tuple[FileWork, list[Moment]]]:
         """The test's files, commit by commit, with the moments of each."""
         rows = list(store.read(self._models / "examples", "test"))
         (first,) = starts_of(rows).values()
@@ -413,7 +430,7 @@ class Study:
             for file in work.files:
                 if is_test and (moments := by_file.get(file.path)) and not file.removed:
                     left -= {moment.key for moment in moments}
-                    yield work, file, moments
+                    yield file, moments
 
     def _ask(self, client: Client, moment: Moment) -> Iterator[Answer]:
         """Where nothing is to be done first, so that the document is as it stands."""
@@ -442,23 +459,25 @@ class Study:
             rejected: list[Answer] = []
             with talking(self.kept, self._root, recorder=recorder) as client:
                 for answer in chosen:
-                    first = self._again(client, answer)
-                    if first is not None and len(rejected) < REJECTED:
-                        client.reject(first)
+                    item = self._again(client, answer) if len(rejected) < REJECTED else None
+                    if item is not None:
+                        client.reject(item)
                         rejected.append(answer)
-                        found["same"].append(int(self._again(client, answer) is not None))
+                        found["same"].append(int(client.ask(answer.asked) is not None))
+                    client.close()
             earlier = recording.rejected(self._root, out)
-            for label, options in (("next", {"rejected": earlier}), ("forgetful", {})):
-                with talking(self.kept, self._root, **options) as client:
-                    found[label] += [int(self._again(client, answer) is not None) for answer in rejected]
+            known: dict[str, Sequence[Edit]] = {"next": earlier, "forgetful": ()}
+            for label, edits in known.items():
+                with talking(self.kept, self._root, rejected=edits) as client:
+                    for answer in rejected:
+                        found[label].append(int(self._again(client, answer) is not None))
+                        client.close()
         return found
 
     def _again(self, client: Client, answer: Answer) -> dict[str, Any] | None:
         client.open(answer.asked.place.path, answer.asked.place.lines)
         self.kept.key = answer.key
-        item = client.ask(answer.asked)
-        client.close()
-        return item
+        return client.ask(answer.asked)
 
 
 def figures(arm: str, answers: Sequence[Answer]) -> list[Row]:
@@ -529,7 +548,7 @@ def replay(study: Study, arm: str, *, forgets: bool) -> tuple[list[Row], dict[st
 
 def both(studies: Sequence[Study]) -> tuple[list[Row], dict[str, Any]]:
     """All requests of both repositories as one."""
-    arms = {arm: [answer for study in studies for answer in study.replayed(arm)] for arm in ARMS}
+    arms: dict[str, Sequence[Answer]] = {arm: [answer for study in studies for answer in study.replayed(arm)] for arm in ARMS}
     rows = [row for arm, answers in arms.items() for row in figures(arm, answers)]
     bins: dict[str, list[list[float]]] = {}
     for study in studies:
@@ -547,7 +566,7 @@ def rejected(studies: Sequence[Study]) -> tuple[list[Row], dict[str, Any]]:
     return [Row(label, "came_back", float(sum(back))) for label, back in backs.items()], {"rejected": len(backs["same"])}
 
 
-def _text(lines: Sequence[str]) -> str:
+def text_of(lines: Sequence[str]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
@@ -556,11 +575,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/run suggestions")
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--cells", default="*", help="only cells whose name matches")
+    parser.add_argument("--made-only", action="store_true", help="only edits at which every suggestion was made already; makes none")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     benchmark = Benchmark("suggestions")
     with Progress() as progress:
-        studies = [Study(benchmark, options.models, name, progress) for name in TEST]
+        studies = [Study(benchmark, options.models, name, progress, made_only=options.made_only) for name in TEST]
 
         cells: dict[str, Callable[[], tuple[list[Row], dict[str, Any]]]] = {}
         for study in studies:
