@@ -9,6 +9,7 @@ The memory's gate was fitted on the same commits; a few dozen numbers make it no
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +36,8 @@ from apprentice.serve.suggestions import Suggester, Suggestion
 
 RELIABILITY = "reliability.json"
 MAX_EDITS = 160
+MAX_PER_COMMIT = 4
+"""Few of each commit, so that many commits are looked at."""
 STEPS_EDITS = 8
 """Looked at where steps are given, so that no clock decides."""
 FOLDS = 5
@@ -114,10 +117,11 @@ def ask(
     for example in reversed(examples):
         newest.setdefault(example.commit, []).append(example)
     chosen: list[Example] = []
-    for found in newest.values():
+    for commit, found in newest.items():
         if len(chosen) < max_edits:
-            chosen += found
-    chosen.reverse()
+            chosen += random.Random(commit).sample(found, min(len(found), MAX_PER_COMMIT))
+    # In order of time, as the examples are.
+    chosen.sort(key=lambda example: example.order)
     wanted, commits, starts = {example.moment for example in chosen}, {example.commit for example in chosen}, starts_of(chosen)
     open_memory = opener(history, starts, tokenizer)  # pyrefly: ignore[bad-argument-type]
     replay = Replay(history, starts, texts=history)
