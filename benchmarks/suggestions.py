@@ -42,7 +42,7 @@ import msgspec
 import numpy as np
 
 from apprentice.core import artifacts, files
-from apprentice.core.progress import Progress, Silent
+from apprentice.core.progress import Progress
 from apprentice.engine.engine import Engine
 from apprentice.engine.model import EngineConfig
 from apprentice.eval.statistics import Commits, Resampling
@@ -285,10 +285,8 @@ class Answer:
 class Study:
     """One repository: the model that is served, the edits that are made again, the suggestions that were made."""
 
-    def __init__(
-        self, benchmark: Benchmark, models: Path, name: str, progress: Progress | Silent, *, made_only: bool = False
-    ) -> None:
-        self.name, self._progress, self._models, self._made_only = name, progress, models / name, made_only
+    def __init__(self, benchmark: Benchmark, models: Path, name: str, progress: Progress) -> None:
+        self.name, self._progress, self._models = name, progress, models / name
         self.work = files.make_folder(benchmark.work / name)
         self._checkpoint = self._models / "models" / CHECKPOINT
         self._root = self.work / "repository"
@@ -347,7 +345,7 @@ class Study:
         for commit in order:
             if len(found) < EDITS:
                 found |= set(random.Random(commit).sample(list(by_commit[commit]), min(PER_COMMIT, len(by_commit[commit]))))
-        return found & {key.split("/")[0] for key in self.kept.made} if self._made_only else found
+        return found
 
     @cached_property
     def kept(self) -> Kept:
@@ -384,7 +382,7 @@ class Study:
 
     def _replay(self, shows: Shows, arm: str, forgets: bool) -> list[Answer]:
         """Once every suggestion was made, files at which none is asked for need not be gone through again."""
-        redactor, makes = Redactor(), not self._made_only and not (self.work / "made.done").exists()
+        redactor, makes = Redactor(), not (self.work / "made.done").exists()
         self.kept.shows = shows
         found: list[Answer] = []
         if makes:
@@ -575,12 +573,11 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/run suggestions")
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--cells", default="*", help="only cells whose name matches")
-    parser.add_argument("--made-only", action="store_true", help="only edits at which every suggestion was made already; makes none")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     benchmark = Benchmark("suggestions")
     with Progress() as progress:
-        studies = [Study(benchmark, options.models, name, progress, made_only=options.made_only) for name in TEST]
+        studies = [Study(benchmark, options.models, name, progress) for name in TEST]
 
         cells: dict[str, Callable[[], tuple[list[Row], dict[str, Any]]]] = {}
         for study in studies:
