@@ -499,7 +499,7 @@ def differences(arms: dict[str, Sequence[Answer]], draws: int = 10_000) -> list[
     names = sorted({answer.commit for answers in arms.values() for answer in answers})
     drawn_BC = np.random.default_rng(0).multinomial(len(names), [1 / len(names)] * len(names), size=draws)
     sums = {arm: _sums(answers, names) for arm, answers in arms.items()}
-    for a, b in (("calibrated", "everything"), ("calibrated", "confidence"), ("shipped", "everything"), ("calibrated", "shipped")):
+    for a, b in (("calibrated", "everything"), ("calibrated", "confidence"), ("shipped", "everything"), ("shipped", "confidence"), ("calibrated", "shipped")):
         for name, (part, whole) in RATIOS.items():
             ratios = []
             for arm in (a, b):

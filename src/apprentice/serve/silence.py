@@ -127,7 +127,7 @@ class Decision:
         return 1 / (1 + math.exp(-max(min(score, 60.0), -60.0)))
 
     @classmethod
-    def fit(cls, outcomes: Sequence[Outcome], *, start: Decision | None = None, prior: float = 4.0) -> Decision:
+    def fit(cls, outcomes: Sequence[Outcome], *, start: Decision | None = None, prior: float = 16.0) -> Decision:
         """The decision under which the outcomes are likeliest. `prior`: how hard each weight is held to `start` (the default), in
         outcomes for a distance of 1."""
         start = start or cls.default()
