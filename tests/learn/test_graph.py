@@ -18,7 +18,7 @@ from apprentice.learn.config import LearnConfig
 from apprentice.learn.run import Home
 from apprentice.repository.prompt import Place
 
-ARTIFACTS = ("examples", "checkpoint", "quantized", "memory", "evaluation")
+ARTIFACTS = ("examples", "checkpoint", "quantized", "memory", "silence", "evaluation")
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ def test_the_loop_runs_resumes_and_serves(config: LearnConfig, history: Path, tm
     assert {"base-window", "base_memory-base", "tuned-base", "tuned_memory-base_memory", "tuned_memory-base"} <= set(result["differences"])
     assert result["learned_tokens"]["developer"] > 0
     assert result["learned_tokens"]["assistant"] == 0
+    assert result["silence"]["requests"] > result["silence"]["silent"] > 0
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     page = learned.report.read_text(encoding="utf-8")
     assert "<script" not in page

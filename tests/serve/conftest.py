@@ -14,6 +14,7 @@ from apprentice.core.protocols import Generator
 from apprentice.engine.engine import Engine
 from apprentice.serve.served import MakeMixture, ServedModel, Slot
 from apprentice.serve.server import ServeConfig, Server, listening
+from apprentice.serve.silence import Decision
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ def start(engine: Engine) -> Iterator[Callable[..., Running]]:
     def begin(
         config: ServeConfig | None = None, *, generator: Generator | None = None, make_mixture: MakeMixture | None = None,
         max_waiting: int = 64, paths: Sequence[str] = (), find_path: Callable[[Sequence[str]], str] | None = None,
+        decision: Decision | None = None, show_from: float = 0.25,
     ) -> Running:
         model = ServedModel(
             name="debug", generator=generator or engine, tokenizer=engine.tokenizer,
             max_positions=engine.model.max_positions, make_mixture=make_mixture,
             paths=frozenset(paths), find_path=find_path, max_threads=engine.max_threads if generator is None else 1,
+            decision=decision, show_from=show_from,
         )  # fmt: skip
         ready = threading.Event()
         urls: list[str] = []

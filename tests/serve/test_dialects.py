@@ -16,6 +16,7 @@ from apprentice.engine.engine import Engine
 from apprentice.repository.prompt import Place
 from apprentice.serve import dialects
 from apprentice.serve.dialects import CURSOR, Cursor, Region, Unknown
+from apprentice.serve.silence import Decision
 from apprentice.text.edits import Edit
 
 Start = Callable[..., Running]
@@ -183,6 +184,26 @@ def test_one_line_is_suggested_without_what_stands_behind_the_cursor(start: Star
     assert ask(running.url.removesuffix("/v1"), body, "/infill")["content"] == "rn f(x"
     prompt = FORMS["qwen"].format(before=BEFORE, after=")" + AFTER)
     assert ask(running.url, {"model": "debug", "prompt": prompt})["choices"][0]["text"] == "rn f(x"
+
+
+@pytest.mark.parametrize(("show_from", "is_shown"), [(0.0, True), (1.0, False)])
+def test_an_editor_that_asks_by_itself_gets_nothing_new_where_silence_is_better(
+    start: Start, engine: Engine, show_from: float, is_shown: bool
+) -> None:
+    region = start(
+        generator=ScriptedGenerator(engine.tokenizer, lambda request: "def f():\n    return y\n>>>>>>> after"),
+        decision=Decision.default(), show_from=show_from,
+    )  # fmt: skip
+    for form in (*ZETA, "0211"):
+        text = ask(region.url, {"model": "debug", "prompt": zeta(form)})["choices"][0]["text"]
+        assert text == ("def f():\n    return y\n" if is_shown else REGION.replace(CURSOR, ""))
+    line = start(generator=ScriptedGenerator(engine.tokenizer, lambda request: "rn 1"), decision=Decision.default(), show_from=show_from)
+    said = "rn 1" if is_shown else ""
+    for form in FORMS.values():
+        assert ask(line.url, {"model": "debug", "prompt": form.format(before=BEFORE, after=AFTER)})["choices"][0]["text"] == said
+    assert ask(line.url.removesuffix("/v1"), {"input_prefix": BEFORE, "input_suffix": AFTER}, "/infill")["content"] == said
+    # Whoever names a suffix asks for it, and gets it.
+    assert ask(line.url, {"model": "debug", "prompt": BEFORE, "suffix": AFTER, "stop": "\n"})["choices"][0]["text"] == "rn 1"
 
 
 def test_a_cursor_in_an_unknown_form_is_answered_with_nothing(start: Start) -> None:

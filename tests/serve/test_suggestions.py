@@ -9,6 +9,7 @@ import pytest
 from apprentice.core.fakes import ByteTokenizer, ScriptedGenerator
 from apprentice.core.protocols import Mixture
 from apprentice.repository.prompt import Place
+from apprentice.serve.silence import FACTS, Decision
 from apprentice.serve.suggestions import Suggester
 from apprentice.text.edits import join, render_target
 
@@ -115,3 +116,28 @@ def test_the_memory_is_asked_about_the_place_and_explains_only_when_asked_why() 
 
 def test_without_a_memory_nothing_resembles() -> None:
     assert suggester("b").line(PLACE, "    return ", why=True).resembles == ()
+
+
+def test_what_is_not_likely_enough_to_be_right_is_not_shown() -> None:
+    chances: list[float] = []
+    for show_from, is_shown in ((0.0, True), (1.0, False)):
+        found = suggester(said("    return a + b"), decision=Decision.default(), show_from=show_from).edit(PLACE)
+        assert found is not None
+        assert found.is_shown is is_shown
+        assert found.kind == "lines"
+        assert len(found.facts) == len(FACTS)
+        chances.append(found.chance or 0.0)
+    assert chances[0] == chances[1]
+    assert 0 < chances[0] < 1
+
+
+def test_the_region_repeated_is_silence_however_likely_it_is() -> None:
+    found = suggester(said("    return a"), decision=Decision.default(), show_from=0.0).edit(PLACE)
+    assert found is not None
+    assert not found.is_shown
+
+
+def test_a_decision_takes_the_place_of_a_threshold() -> None:
+    found = suggester("b", decision=Decision.default(), show_from=0.0, threshold=-1e-9).line(PLACE, "    return ")
+    assert found.is_shown
+    assert found.kind == "line"

@@ -28,6 +28,7 @@ def serve(
     allow_origin: tuple[str, ...] = (),
     lsp: Annotated[bool, Flag] = False,
     record: Annotated[bool, Flag] = False,
+    show_from: float = 0.25,
 ) -> None:
     """Answer over HTTP as OpenAI's API does, or an editor that starts it. An API key is taken from APPRENTICE_API_KEY.
 
@@ -56,6 +57,8 @@ def serve(
     record
         With `--lsp`: write down your edits in this project and what becomes of the suggestions, without secrets, in
         `.apprentice/recorded`; nothing is written down without it.
+    show_from
+        Chance of being right, 0 to 1, from which on an editor that asks by itself is shown a suggestion; 0 shows them all.
     """
     from apprentice.core.errors import ConfigError
     from apprentice.engine.model import EngineConfig
@@ -64,7 +67,9 @@ def serve(
     if record and not lsp:
         raise ConfigError("`--record` goes with `--lsp`", hint="over HTTP nothing is recorded")
     if lsp:
-        _serve_editor(loading.load(model, out, config=EngineConfig(cache_bits=cache_bits), adapter=adapter), model, out, record)
+        config = EngineConfig(cache_bits=cache_bits)
+        loaded = loading.load(model, out, config=config, adapter=adapter, show_from=show_from)
+        _serve_editor(loaded, model, out, record)
         return
     from apprentice.serve import server
     from apprentice.serve.served import Slot
@@ -73,9 +78,9 @@ def serve(
         host=host, port=port, api_key=os.environ.get(KEY_VARIABLE) or None, allowed_hosts=allow_host, allowed_origins=allow_origin
     )
     engine = EngineConfig(cache_bits=cache_bits)
-    slot = Slot(loading.load(model, out, config=engine, adapter=adapter).served())
+    slot = Slot(loading.load(model, out, config=engine, adapter=adapter, show_from=show_from).served())
     if model is None:
-        loading.follow(slot, out, config=engine, say=_say)
+        loading.follow(slot, out, config=engine, say=_say, show_from=show_from)
     server.serve(slot, config, on_ready=lambda url: print(f"serving {slot.model.name} at {url}", file=sys.stderr, flush=True))
 
 
@@ -93,7 +98,9 @@ def _serve_editor(loaded: Loaded, model: Path | None, out: Path | None, record: 
         _say(f"recording edits and the outcomes of suggestions into {recorder.folder}")
     slot = AssistantSlot(loaded.assistant())
     if model is None:
-        loading.watch(lambda: slot.assistant.fingerprint, lambda newer: slot.replace(newer.assistant()), out, say=_say)
+        loading.watch(
+            lambda: slot.assistant.fingerprint, lambda newer: slot.replace(newer.assistant()), out, say=_say, show_from=loaded.show_from
+        )
     if sys.stdin.isatty():
         _say("waiting for an editor on standard input; how to set one up: docs/guides/editors.md")
     # The thread that reads standard input cannot be woken: an interrupt ends it all. What was recorded is on disk.

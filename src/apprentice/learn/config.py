@@ -15,6 +15,8 @@ EVALUATION_SHARE = 0.36
 """Of the whole budget, for evaluating."""
 GATE_SHARE = 0.03
 """Of the whole budget, for fitting each of the memory's two gates."""
+SILENCE_SHARE = 0.03
+"""Of the whole budget, for learning when to be silent."""
 RESERVE_SHARE = 0.05
 """Of the whole budget, kept for writing models and the report."""
 EVAL_COMMITS = 24

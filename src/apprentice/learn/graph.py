@@ -1,4 +1,5 @@
-"""The whole loop, stage by stage: sessions, examples, the base's answers, training, quantizing, gates, evaluation, memory, report.
+"""The whole loop, stage by stage: sessions, examples, the base's answers, training, quantizing, gates, silence,
+evaluation, memory, report.
 
     learn(config, folder) --> Learned(result, claim, ...)
 
@@ -30,8 +31,9 @@ from apprentice.learn.config import LearnConfig
 from apprentice.learn.current import Current
 from apprentice.learn.opening import open_model
 from apprentice.learn.run import CURRENT, RESULT, Home, Run, asked
-from apprentice.learn.stages import answers, base, evaluation, examples, memory, quantize, sessions, train
+from apprentice.learn.stages import answers, base, evaluation, examples, memory, quantize, sessions, silence, train
 from apprentice.learn.stages.evaluation import Evaluated
+from apprentice.learn.stages.silence import Silence
 from apprentice.memory import store as memory_store
 from apprentice.sessions import policy as policies
 from apprentice.sessions import store as sessions_store
@@ -120,6 +122,10 @@ def _work(run: Run, read: Sessions) -> Learned:
     quantized = quantize.make(run, run.artifact("checkpoint"), trained.hash, made.hash)
     run.clock.enter("gates")
     models = _models(run, read, history, made, trained, quantized)
+    run.clock.enter("silence")
+    silent = silence.make(
+        run, history, models["quantized"], {"examples": made.hash, "model": quantized.hash, "gate": models["quantized"].gate_hash}
+    )
     run.clock.enter("evaluate")
     parents = {"examples": made.hash, **{name: model.source for name, model in models.items()},
                **{f"gate_{name}": model.gate_hash for name, model in models.items()}}  # fmt: skip
@@ -127,7 +133,7 @@ def _work(run: Run, read: Sessions) -> Learned:
     run.clock.enter("memory")
     remembered = memory.make(run, read, history, models["tuned"].gate, models["tuned"].gate_hash)
     run.clock.enter("report")
-    return _finish(run, read, evaluated, trained, quantized, remembered)
+    return _finish(run, read, evaluated, silent, trained, quantized, remembered)
 
 
 def _models(
@@ -155,7 +161,7 @@ def _models(
 
 
 def _finish(
-    run: Run, read: Sessions, evaluated: Evaluated, trained: Manifest, quantized: Manifest, remembered: Manifest
+    run: Run, read: Sessions, evaluated: Evaluated, silent: Silence, trained: Manifest, quantized: Manifest, remembered: Manifest
 ) -> Learned:
     comparison = evaluated.comparison
     has_current = "current_memory" in comparison.arms
@@ -168,11 +174,12 @@ def _finish(
         peak_gib=round(machine.peak_memory_gib(), 2),
         seed=run.config.seed,
         learned_tokens=trained.extra.get("learned_tokens", {}),
-        artifacts={name: str(run.artifact(name)) for name in ("examples", "checkpoint", "quantized", "memory", "evaluation", "report")},
+        artifacts={name: str(run.artifact(name)) for name in ("examples", "checkpoint", "quantized", "memory", "silence", "evaluation", "report")},
     )
+    result["silence"] = silence.described(silent)
     report.write(
         folder / "index.html", result, claim=claim,
-        curve=_curve(trained),
+        curve=_curve(trained), silence=silent.reliability,
         samples=report.samples(evaluated.rows, list(examples_store.read(run.artifact("examples"), "test")), SAMPLES_SHOWN),
         provenance=_provenance(run, read, trained, quantized),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apprentice.core.errors import InputError
+from apprentice.core.errors import ConfigError, InputError
 from apprentice.core.protocols import Mixture
 from apprentice.engine.engine import Engine
 from apprentice.engine.model import DEFAULTS, EngineConfig
@@ -24,7 +24,9 @@ from apprentice.memory import store, whereabouts
 from apprentice.memory.memory import Memory
 from apprentice.repository.git import Git
 from apprentice.repository.prompt import Place
+from apprentice.serve import silence
 from apprentice.serve.served import MakeMixture, ServedModel, Slot
+from apprentice.serve.silence import SHOW_FROM, Decision
 from apprentice.serve.suggestions import Suggester
 from apprentice.text.edits import Edit, hunks, split_lines
 from apprentice.text.healing import before_healing
@@ -43,8 +45,10 @@ class Loaded:
     name: str
     engine: Engine
     memory: Memory | None
-    threshold: float | None
+    decision: Decision
+    """What is worth showing unasked."""
     fingerprint: str
+    show_from: float = SHOW_FROM
 
     def served(self) -> ServedModel:
         return ServedModel(
@@ -53,10 +57,11 @@ class Loaded:
             make_mixture=None if self.memory is None else make_mixture(self.memory),
             paths=frozenset() if self.memory is None else frozenset(self.memory.paths),
             find_path=None if self.memory is None else functools.partial(whereabouts.path_of, self.memory),
+            decision=self.decision, show_from=self.show_from,
         )  # fmt: skip
 
     def suggester(self) -> Suggester:
-        return Suggester(self.engine, self.engine.tokenizer, self.memory, threshold=self.threshold)
+        return Suggester(self.engine, self.engine.tokenizer, self.memory, decision=self.decision, show_from=self.show_from)
 
     def assistant(self) -> Assistant:
         """For the language server."""
@@ -80,35 +85,42 @@ def find_home(start: Path, out: Path | None) -> Home:
 
 
 def load(
-    model: Path | None, out: Path | None, *, memory: bool = True, config: EngineConfig = DEFAULTS, adapter: Path | None = None
-) -> Loaded:
+    model: Path | None, out: Path | None, *, memory: bool = True, config: EngineConfig = DEFAULTS, adapter: Path | None = None,
+    show_from: float = SHOW_FROM,
+) -> Loaded:  # fmt: skip
     """The model that won last, or the folder named `model` (quantized or plain), which has no memory. `adapter`: a LoRA
-    beside that folder's weights."""
+    beside that folder's weights; `show_from`: the chance of being right from which on a suggestion is shown unasked, 0 to 1."""
+    if not 0 <= show_from <= 1:
+        raise ConfigError(f"`{show_from:g}` is no chance", hint="name one from 0 (everything is shown) to 1")
     if model is not None:
         if not model.is_dir():
             raise InputError(f"`{model}` is no folder of a model", hint="name a quantized folder or a checkpoint")
         engine = Engine.load(model, config)
         if adapter is not None:
             engine.adapt(adapter)
-        return Loaded(model.name if adapter is None else adapter.name, engine, None, None, model.name)
+        return Loaded(model.name if adapter is None else adapter.name, engine, None, Decision.default(), model.name, show_from)
     if adapter is not None:
         raise InputError("an adapter needs the model that it belongs to", hint="name its folder with `--model`")
     current = Current.load(find_home(Path.cwd(), out))
     engine = Engine.load(current.quantized, config)
     remembered = store.load(current.memory, engine.tokenizer) if memory else None
-    return Loaded(current.name, engine, remembered, current.threshold, current.quantized_hash)
+    return Loaded(current.name, engine, remembered, silence.load(current.run / silence.FOLDER), current.quantized_hash, show_from)
 
 
 def follow(
-    slot: Slot, out: Path | None, *, say: Callable[[str], None], every_s: float = 2.0, config: EngineConfig = DEFAULTS
-) -> threading.Thread:
+    slot: Slot, out: Path | None, *, say: Callable[[str], None], every_s: float = 2.0, config: EngineConfig = DEFAULTS,
+    show_from: float = SHOW_FROM,
+) -> threading.Thread:  # fmt: skip
     """Looks every few seconds, in a thread of its own, whether `learn` has put another model in its place, and serves that."""
-    return watch(lambda: slot.model.fingerprint, lambda loaded: slot.replace(loaded.served()), out, say=say, every_s=every_s, config=config)
+    return watch(
+        lambda: slot.model.fingerprint, lambda loaded: slot.replace(loaded.served()), out, say=say, every_s=every_s, config=config,
+        show_from=show_from,
+    )  # fmt: skip
 
 
 def watch(
     served: Callable[[], str | None], put: Callable[[Loaded], None], out: Path | None, *, say: Callable[[str], None],
-    every_s: float = 2.0, config: EngineConfig = DEFAULTS,
+    every_s: float = 2.0, config: EngineConfig = DEFAULTS, show_from: float = SHOW_FROM,
 ) -> threading.Thread:  # fmt: skip
     """The same for whatever serves: `served` says the fingerprint of what is served, `put` gets what takes its place."""
     home = find_home(Path.cwd(), out)
@@ -122,7 +134,7 @@ def watch(
             try:
                 current = Current.find(home)
                 if current is not None and current.quantized_hash != served():
-                    loaded = load(None, home.folder, config=config)
+                    loaded = load(None, home.folder, config=config, show_from=show_from)
                     put(loaded)
                     say(f"serving {loaded.name} from now on")
                 seen = now

@@ -13,6 +13,8 @@ from typing import Any
 from apprentice.core.html import Page
 from apprentice.eval.samples import EDIT, LINE, Row
 from apprentice.examples.example import COMPLETION, NEXT_EDIT, Example
+from apprentice.learn.stages.silence import Reliability
+from apprentice.serve.silence import SHOW_FROM
 from apprentice.text.edits import EditFormatError, parse_target
 
 ARMS = {
@@ -142,7 +144,7 @@ def replacement(row: Row) -> str:
 
 def write(
     path: Path, result: Mapping[str, Any], *, curve: Sequence[CurvePoint], samples: Sequence[SampleView],
-    provenance: Mapping[str, object], claim: str,
+    provenance: Mapping[str, object], claim: str, silence: Reliability | None = None,
 ) -> None:
     """The page. `claim`: the one sentence that the run comes down to."""
     page = Page("What Apprentice learned")
@@ -159,6 +161,8 @@ def write(
     page.table(difference_rows(result), ["difference", "layer", "estimate", "verdict"])
     if curve:
         page.heading("Training").chart(_curve_chart(curve), caption="Held-out loss while training, lower is better")
+    if silence is not None and silence.requests:
+        _silence(page, silence)
     if samples:
         page.heading("Samples")
         page.paragraph("Places of the test: what the developer did, and what the models would have written there")
@@ -167,6 +171,44 @@ def write(
         page.columns(sample.answers)
     page.heading("Where it comes from").facts(provenance)
     page.save(path)
+
+
+def _silence(page: Page, found: Reliability) -> None:
+    page.heading("When it is silent")
+    page.paragraph(
+        f"Asked {found.requests} times on commits that the weights have not seen, {found.silent} of them where nothing was to be done; "
+        f"{found.offered} suggestions, {found.right} right. What has a chance of {SHOW_FROM:g} or more of being right is shown. Each commit is "
+        "decided on by what was fitted on others."
+    )
+    page.facts({
+        "shown, of the requests": estimate_text(found.shown),
+        "right, of those shown": estimate_text(found.precision),
+        "shown where nothing was to be done": estimate_text(found.noise),
+        "the same with everything shown": estimate_text(found.noise_before),
+        "squared error of the chances": estimate_text(found.brier),
+        "the same of one chance for all": estimate_text(found.even),
+    })  # fmt: skip
+    if found.curve:
+        page.chart(_silence_chart(found), caption="Of the surest suggestions, how many are right, and what the least sure of them said")
+
+
+def _silence_chart(found: Reliability) -> dict[str, Any]:
+    names = ("right", "the lowest chance among them")
+    values = [
+        {"share": share, "value": value, "what": name}
+        for share, precision, chance in found.curve for name, value in zip(names, (precision, chance), strict=True)
+    ]  # fmt: skip
+    return {
+        "data": {"values": values},
+        "width": 560,
+        "height": 220,
+        "mark": {"type": "line", "point": True},
+        "encoding": {
+            "x": {"field": "share", "type": "quantitative", "title": "share of the suggestions shown, surest first"},
+            "y": {"field": "value", "type": "quantitative", "title": "share"},
+            "color": {"field": "what", "type": "nominal", "title": None},
+        },
+    }
 
 
 def _verdict(estimate: Sequence[float | None]) -> str:

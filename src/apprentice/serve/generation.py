@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from apprentice.core.protocols import Generator, Request
+from apprentice.core.protocols import Generator, Request, Sample
 from apprentice.serve.jobs import Job
 from apprentice.serve.watching import Watched, Watcher
 from apprentice.text.edits import UntilEndMark
@@ -43,8 +43,8 @@ Event = Piece | Finish
 class Ending:
     """For a reply that is given whole, once all was said."""
 
-    finish: Callable[[str], str]
-    """What was said -> what is answered."""
+    finish: Callable[[Sample], str]
+    """What was said, and how surely -> what is answered."""
     at_mark: bool = False
     """It ends once the mark of the edit language was said, which is then a part of what was said."""
 
@@ -102,7 +102,7 @@ def work(
         for index, sample in enumerate(generator.generate(watched, on_token=on_token)):
             reason = "length" if sample.finish_reason == "length" else "stop"
             if (ending := ending_of[index]) is not None:
-                job.give(Piece(index, ending.finish(sample.text), new_tokens(index)))
+                job.give(Piece(index, ending.finish(sample), new_tokens(index)))
             job.give(Finish(index, reason, len(sample.token_ids), new_tokens(index)))
 
     return run

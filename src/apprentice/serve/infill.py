@@ -27,7 +27,7 @@ def work(generator: Generator, request: Request, ending: Ending) -> Callable[[Jo
         ended = time.perf_counter()
         began = first[0] if first else ended
         answer = {
-            "content": ending.finish(sample.text), "stop": True, "truncated": False,
+            "content": ending.finish(sample), "stop": True, "truncated": False,
             "tokens_predicted": len(sample.token_ids), "tokens_evaluated": len(request.prompt_ids), "tokens_cached": 0,
             "timings": {
                 **_times("prompt", len(request.prompt_ids), began - started),

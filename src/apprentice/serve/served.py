@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from apprentice.core.errors import InputError
-from apprentice.core.protocols import Generator, Mixture, Request
+from apprentice.core.protocols import Generator, Mixture, Request, Sample
 from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, completion_text, next_edit_prompt
 from apprentice.serve import dialects
 from apprentice.serve.errors import ApiError
 from apprentice.serve.generation import Ending
 from apprentice.serve.requests import ChatRequest, CompletionRequest, InfillRequest, Shared
+from apprentice.serve.silence import SHOW_FROM, Decision, Shown, facts
 from apprentice.text import chat
-from apprentice.text.edits import EditFormatError, parse_target, split_lines
+from apprentice.text.edits import Edit, EditFormatError, parse_target, split_lines
 from apprentice.text.grammar import Grammar
 from apprentice.text.healing import heal
 from apprentice.text.lookup import PromptLookup
@@ -63,7 +64,14 @@ class ServedModel:
     find_path: Callable[[Sequence[str]], str] | None = None
     """Which of them these lines are; empty where it is none."""
     prompt: PromptConfig = PromptConfig()  # noqa: RUF009 - frozen
+    decision: Decision | None = None
+    """What an editor that asks by itself is shown; None: everything."""
+    show_from: float = SHOW_FROM
+    """Chance of being right from which on it is shown, 0 to 1."""
 
+    def shows(self, shown: Shown, sample: Sample, recent: Sequence[Edit] = ()) -> bool:
+        """Whether a suggestion is worth showing unasked."""
+        return self.decision is None or self.decision.chance(shown.kind, facts(shown, sample, recent)) >= self.show_from
 
     def path_of(self, said: str, lines: Sequence[str]) -> str:
         """What the repository calls a file. Clients put the name of their folder in front, or the whole way to it, or say none."""
@@ -172,12 +180,16 @@ def infill_request(model: ServedModel, asked: InfillRequest) -> tuple[Request, E
 
 def _go_on(model: ServedModel, asked: dialects.Cursor, limit: int, *, healed: bool) -> Plan:
     """How the cursor's line goes on: that is what the model was trained on and what was measured. Greedy. Clients ask for as
-    many tokens as their own models may say."""
+    many tokens as their own models may say. They ask by themselves, while somebody types: what is not worth showing is nothing."""
     limit = min(limit, LINE_TOKENS)
     plan, line_rest = _fill_in(model, asked.before, asked.after, asked.path, limit, healed=healed), asked.after.partition("\n")[0]
 
-    def finish(text: str) -> str:
-        return completion_text(text.removesuffix("\r"), plan.path, line_rest)
+    def finish(sample: Sample) -> str:
+        more = completion_text(sample.text.removesuffix("\r"), plan.path, line_rest)
+        above, _, line_start = asked.before.rpartition("\n")
+        lines = [*split_lines(above), line_start + line_rest]
+        shown = Shown(plan.path, lines, len(lines) - 1, len(lines), [line_start + more + line_rest], is_line=True)
+        return more if model.shows(shown, sample) else ""
 
     return dataclasses.replace(plan, temperature=0.0, stop_text="\n", ending=Ending(finish))
 
@@ -202,7 +214,7 @@ def _fill_in(model: ServedModel, before: str, after: str, path: str, limit: int,
 
 
 def _rewrite(model: ServedModel, asked: dialects.Region) -> Plan:
-    """A region, prompted as in training; the reply is the region as it should be."""
+    """A region, prompted as in training; the reply is the region as it should be, or as it is."""
     above, region, below = (split_lines(text) for text in (asked.above, asked.region, asked.below))
     lines = [*above, *region, *below]
     place = Place(model.path_of(asked.path, lines), lines, len(above), len(above) + len(region))
@@ -210,13 +222,14 @@ def _rewrite(model: ServedModel, asked: dialects.Region) -> Plan:
     # A client's limit is meant for what its model would say; a region that is cut off is of no use.
     limit = min(len(model.tokenizer.encode(asked.region)) + EDIT_TOKENS, model.max_positions - len(token_ids))
 
-    def finish(text: str) -> str:
+    def finish(sample: Sample) -> str:
         """Only what was ended by its mark is whole: half of a region must not take the place of all of it."""
         try:
-            new = parse_target("\n" + text)
+            new = parse_target("\n" + sample.text)
         except EditFormatError:
             return asked.region
-        return "".join(line + "\n" for line in new)
+        shown = Shown(place.path, lines, place.start_line, place.end_line, new, is_line=False)
+        return "".join(line + "\n" for line in new) if model.shows(shown, sample, asked.recent) else asked.region
 
     plan = Plan(token_ids, limit, "\n", temperature=0.0, ending=Ending(finish, at_mark=True))
     if model.make_mixture is None:

@@ -3,8 +3,8 @@
     Place, latest edits --repository.prompt--> prompt --Generator (+ memory)--> Suggestion
 
 At a line: the replacement of that line, in the form the model was trained on. At a cursor inside a line: how the line
-goes on. Confidence is the product of the model's own token probabilities, which ranks best of what was tried; from
-`threshold` on a suggestion is worth showing unasked.
+goes on. Confidence is the product of the model's own token probabilities; whether a suggestion is worth showing unasked says a
+`silence.Decision`, which knows more.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from apprentice.core.protocols import Generator, Mixture, Request, Sample, Tokenizer
 from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, completion_text, next_edit_prompt
+from apprentice.serve.silence import SHOW_FROM, Decision, Shown, facts
 from apprentice.text.edits import Edit, EditFormatError, UntilEndMark, parse_target
 from apprentice.text.healing import before_healing, heal
 
@@ -50,9 +51,15 @@ class Suggestion:
     steps: int
     """Forward passes; fewer than tokens where the memory's drafts were right."""
     is_shown: bool
-    """Whether it is sure enough to be shown unasked."""
+    """Whether it is worth showing unasked."""
     resembles: tuple[Any, ...] = ()
     """Places and commits that it resembles."""
+    chance: float | None = None
+    """That it is right, 0 to 1; None where nothing decides by it."""
+    kind: str = ""
+    """Of `silence.KINDS`."""
+    facts: tuple[float, ...] = ()
+    """What the chance was computed from, in the order of `silence.FACTS`."""
 
 
 class Suggester:
@@ -60,11 +67,14 @@ class Suggester:
 
     def __init__(
         self, generator: Generator, tokenizer: Tokenizer, memory: PlaceMemory | None = None, *,
-        threshold: float | None = None, config: PromptConfig | None = None,
+        decision: Decision | None = None, show_from: float = SHOW_FROM, threshold: float | None = None,
+        config: PromptConfig | None = None,
     ) -> None:
-        """`threshold`: natural log of the confidence from which on a suggestion is shown unasked."""
+        """`decision`: shows what is right with a chance of `show_from` or more; without one natural log of the confidence
+        decides, from `threshold` on, and without that everything that has news is shown."""
         self._generator, self._tokenizer, self._memory = generator, tokenizer, memory
-        self._threshold, self._config = threshold, config or PromptConfig()
+        self._decision, self._show_from, self._threshold = decision, show_from, threshold
+        self._config = config or PromptConfig()
 
     def edit(
         self, place: Place, recent: Sequence[Edit] = (), *, why: bool = False, is_wanted: Callable[[], bool] = lambda: True
@@ -90,7 +100,7 @@ class Suggester:
             new = parse_target(sample.text)
         except EditFormatError:
             return None
-        return self._suggestion(place, new, sample, why=why)
+        return self._suggestion(place, new, sample, recent, is_line=False, why=why)
 
     def line(
         self, place: Place, line_start: str, line_rest: str = "", recent: Sequence[Edit] = (), *, why: bool = False,
@@ -114,11 +124,21 @@ class Suggester:
         )
         sample = self._generator.generate([request], on_token=lambda *_: is_wanted())[0]
         new = line_start + completion_text(sample.text, place.path, line_rest) + line_rest
-        return self._suggestion(place, [new], sample, why=why)
+        return self._suggestion(place, [new], sample, recent, is_line=True, why=why)
 
-    def _suggestion(self, place: Place, new: list[str], sample: Sample, *, why: bool) -> Suggestion:
+    def _suggestion(
+        self, place: Place, new: list[str], sample: Sample, recent: Sequence[Edit], *, is_line: bool, why: bool
+    ) -> Suggestion:
         sureness = math.fsum(sample.model_log_probs)
-        has_news = new != list(place.lines[place.start_line : place.end_line])
+        is_shown = new != list(place.lines[place.start_line : place.end_line])
+        shown = Shown(place.path, place.lines, place.start_line, place.end_line, new, is_line)
+        chance, known = None, ()
+        if self._decision is not None:
+            known = facts(shown, sample, recent)
+            chance = self._decision.chance(shown.kind, known)
+            is_shown = is_shown and chance >= self._show_from
+        elif self._threshold is not None:
+            is_shown = is_shown and sureness >= self._threshold
         resembles: Sequence[Any] = ()
         if why and self._memory is not None:
             resembles = self._memory.explain(
@@ -126,7 +146,6 @@ class Suggester:
             )
         return Suggestion(
             path=place.path, start_line=place.start_line, end_line=place.end_line, new=tuple(new),
-            confidence=math.exp(sureness), tokens=len(sample.token_ids), steps=sample.steps,
-            is_shown=has_news and (self._threshold is None or sureness >= self._threshold), resembles=tuple(resembles),
+            confidence=math.exp(sureness), tokens=len(sample.token_ids), steps=sample.steps, is_shown=is_shown,
+            resembles=tuple(resembles), chance=chance, kind=shown.kind, facts=known,
         )  # fmt: skip
-

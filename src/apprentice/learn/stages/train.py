@@ -6,7 +6,7 @@ from typing import Literal
 
 from apprentice.core.artifacts import Manifest
 from apprentice.examples import store
-from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE
+from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE, SILENCE_SHARE
 from apprentice.learn.run import Run
 from apprentice.learn.stages.answers import Answers
 from apprentice.learn.stages.quantize import SHORT_TOKENS, calibration_tokens
@@ -49,7 +49,7 @@ def weights_for(run: Run) -> Literal["full", "upper", "lora"]:
 def budget_s(run: Run) -> float:
     """Seconds for training: the whole less what is used and what comes after it."""
     whole = run.config.budget_s
-    after = whole * (EVALUATION_SHARE + 2 * GATE_SHARE + RESERVE_SHARE) + quantize_s(read_config(run.base_folder), calibration_tokens(run))
+    after = whole * (EVALUATION_SHARE + 2 * GATE_SHARE + SILENCE_SHARE + RESERVE_SHARE) + quantize_s(read_config(run.base_folder), calibration_tokens(run))
     return max(run.clock.left_s - after, 0.1 * whole)
 
 

@@ -6,8 +6,8 @@
     asked --Line (one thread)--> Suggester --> not stale, not rejected before, takes nothing back --> answered
 
 A request is stale once the document has changed or the same is asked for it again: its job is cancelled, and it is answered with
-nothing. A completion below the model's threshold is given only where the developer asked for one, an edit never. A document that is
-too large or no text, and a line that is too long, get nothing. Nobody's text is logged.
+nothing. A completion that is not worth showing (`silence`) is given only where the developer asked for one, an edit never. A document that
+is too large or no text, and a line that is too long, get nothing. Nobody's text is logged.
 """
 
 from __future__ import annotations
