@@ -23,7 +23,7 @@ def test_learning_prints_one_json_object_with_all_that_was_measured(learned: Any
     assert all(len(estimate) == 3 for estimate in result["changed_bits_per_char"].values())
     assert result["heldout"] == {"examples": result["heldout"]["examples"], "commits": 2}
     assert result["learned_tokens"]["developer"] > 0
-    assert {"sessions", "examples", "answers", "train", "quantize", "gates", "evaluate", "memory"} >= set(result["seconds"]) - {"report"} - {"base"}
+    assert {"sessions", "examples", "answers", "train", "quantize", "gates", "evaluate", "silence", "memory"} >= set(result["seconds"]) - {"report"} - {"base"}
     for name, path in result["artifacts"].items():
         assert Path(path).is_dir(), name
 
