@@ -13,17 +13,19 @@ from apprentice.text.edits import Edit
 DEVELOPER, MODEL = Author(kind="developer", person="person-1"), Author(kind="assistant", agent="apprentice")
 
 
-def recorded(times: Sequence[float], *, author: Author = DEVELOPER, name: str = "rec", hunks: int = 1) -> Session:
+def recorded(
+    times: Sequence[float], *, author: Author = DEVELOPER, name: str = "rec", hunks: int = 1, repository: str = "r"
+) -> Session:  # fmt: skip
     """An edit at each of these times, each in its own words; the first is the developer's."""
     events = tuple(
         EditEvent(
-            id=f"editor:{name}/{n}", session_id=f"editor:{name}", time=time, author=author if n else DEVELOPER, repository="r",
+            id=f"editor:{name}/{n}", session_id=f"editor:{name}", time=time, author=author if n else DEVELOPER, repository=repository,
             provenance=Provenance(source="editor", file="f"), path="n.py", before_id=None, after_id=None,
             hunks=tuple(_edit(n * 10 + k, 100 * k) for k in range(hunks)),
         )
         for n, time in enumerate(times)
     )  # fmt: skip
-    return Session(id=f"editor:{name}", source="editor", repository="r", time=times[0], events=events)
+    return Session(id=f"editor:{name}", source="editor", repository=repository, time=times[0], events=events)
 
 
 def _edit(number: int, line: int) -> Edit:
@@ -66,6 +68,13 @@ def test_only_what_is_older_than_held_out_commits_is_learned_from(make_work: Cal
     assert _typed(built) == ["editor:rec/0/0", "editor:rec/1/0"]
     assert built.dropped["recorded edits newer than the first one held out"] == 2
     assert [row.time for row in built.examples["train"]] == sorted(row.time for row in built.examples["train"])
+
+
+def test_a_recording_of_a_repository_by_another_name_is_no_newer_either(make_work: Callable[..., Work]) -> None:
+    typed = list(works([recorded([3.5, 13.5, 14.5, 30.0], repository="checkout-2")], Policy()))
+    built = build(_commits(make_work), ByteTokenizer(), recorded=typed)
+    assert _typed(built) == ["editor:rec/0/0", "editor:rec/1/0"]
+    assert built.dropped["recorded edits newer than the first one held out"] == 2
 
 
 def test_prompts_of_commits_are_the_same_with_recordings_and_without(make_work: Callable[..., Work]) -> None:

@@ -120,12 +120,13 @@ def _older(
     typed: Sequence[_Usable], usable: Sequence[_Usable], split_of: dict[tuple[str, str], str], dropped: Counter[str]
 ) -> list[_Usable]:
     """Recorded edits made before the first held-out commit of their repository: of later ones a model would know what it is
-    tested on."""
+    tested on. Where a recording's repository is not among them (a tool calls it otherwise), before that of any."""
     begins: dict[str, float] = {}
     for found in usable:
         if split_of[found.repository, found.commit] != TRAIN:
             begins[found.repository] = min(found.time, begins.get(found.repository, found.time))
-    older = [found for found in typed if found.time < begins.get(found.repository, math.inf)]
+    first = min(begins.values(), default=math.inf)
+    older = [found for found in typed if found.time < begins.get(found.repository, first)]
     if len(older) < len(typed):
         dropped["recorded edits newer than the first one held out"] += len(typed) - len(older)
     return older
