@@ -224,6 +224,25 @@ def test_what_the_developer_wrote_instead_is_chosen(engine: Any, read_talks: Rea
     assert [(pair.outcome, "exactly(gamma_3" in pair.chosen, "estimate(alpha_3" in pair.rejected) for pair in pairs] == [("changed", True, True)]
 
 
+def test_a_pair_whose_answer_is_held_out_is_left_out(engine: Any, read_talks: Read) -> None:
+    line, written = "value_3 = compute(alpha_3, beta_3)", "value_3 = exactly(gamma_3, delta_3, epsilon_3)"
+    first = engine.commit("Some older work on the values", a_py=CODE + "x = 1\n")
+    last = engine.commit("Estimate it at last", a_py=CODE.replace(line, written) + "x = 1\n")
+    lines = CODE.split("\n")
+
+    def tell(talk: Any) -> None:
+        talk.ask("Estimate the third value of them", START + 140)
+        talk.edit(START + 141, replaced(3))
+
+    sessions = read_talks([engine], tell)
+    commits: dict[str, Sequence[str]] = {"train": [first], "test": [last]}
+    assert [pair.split for pair in made(sessions, commits=commits).pairs] == ["train"]
+    held_out = Edit("a.py", 3, (line,), (written,), tuple(lines[:3]), tuple(lines[4:10]))
+    built = made(sessions, commits=commits, edits=[("test", last, held_out)])
+    assert not built.pairs
+    assert built.dropped["pairs: edits that are held out"] == 1
+
+
 def test_our_own_suggestions_are_paired_under_every_policy(read_talks: Read) -> None:
     def tell(talk: Any) -> None:
         talk.ask("Estimate the third value of them", START)

@@ -73,7 +73,7 @@ def test_examples_are_made_of_any_events(events: list[e.Prompt], outcomes: dict[
     made: list[Conversation] = list(turn(session, policy, ByteTokenizer(), names, max_tokens=300, drop=count))
     for deed in of_talk(session, Texts(), names, count):
         made += _of_deed(deed)
-    for pair in pairs(session, outcomes, policy, ByteTokenizer(), PromptConfig(), count):
+    for pair, _ in pairs(session, outcomes, policy, ByteTokenizer(), PromptConfig(), count):
         assert pair.chosen != pair.rejected
     for row in made:
         assert row.prompt[0].role == "user"

@@ -5,7 +5,7 @@
 
 A commit is in the split that its edits are in (`examples.build`). A talk is in the split of the commits that were made when it
 took place, so that nothing is learned that is newer than what is held out; without any commits the newest talks are held out. What
-a talk shares with a held-out commit, the same edit or nearly, is left out of what is learned from.
+a talk shares with a held-out commit, the same edit or nearly, is left out of what is learned from, pairs too.
 """
 
 from __future__ import annotations
@@ -110,20 +110,27 @@ def build(
     names = {outcome.id: outcome.outcome for outcome in outcomes}
     made = list(builder.of_commits(sessions, held_out))
     when = _When(sessions, held_out, config.shares)
-    found: list[Pair] = []
+    found: list[tuple[Pair, tuple[Edit, ...]]] = []
     for session in sessions.talks():
         split = when.split(session)
         made += builder.of_talk(session, split, sessions, names)
         of_talk = pairs(session, by_event, policy, tokenizer, config.prompt, builder.drop)
-        found += [msgspec.structs.replace(pair, split=split) for pair in of_talk]
-    left_out = _duplicates(made, held_out, config, builder.dropped)
+        found += [(msgspec.structs.replace(pair, split=split), edits) for pair, edits in of_talk]
+    made = _single(made, builder.dropped)
+    talks = [(one.split, one.row.session, one.edits) for one in made] + [(pair.split, pair.session, edits) for pair, edits in found]
+    left_out = _showing_held_out(talks, held_out, config)
     rows: dict[str, list[Conversation]] = {split: [] for split in SPLITS}
     for number, one in enumerate(made):
-        if number not in left_out:
+        if number in left_out:
+            builder.drop(f"{one.row.kind}: edits that are held out")
+        else:
             rows[one.split].append(one.row)
     for split in rows:
         rows[split].sort(key=lambda row: row.time)
-    return Conversations(rows, found, dict(sorted(builder.dropped.items())))
+    kept = [pair for number, (pair, _) in enumerate(found, len(made)) if number not in left_out]
+    if len(kept) < len(found):
+        builder.dropped["pairs: edits that are held out"] += len(found) - len(kept)
+    return Conversations(rows, kept, dict(sorted(builder.dropped.items())))
 
 
 class _Builder:
@@ -222,26 +229,27 @@ def _latest(commits: Sequence[tuple[float, int]], time: float) -> int:
     return max((split for _, split in commits[: bisect_right(commits, (time, len(SPLITS)))]), default=0)
 
 
-def _duplicates(made: Sequence[_Made], held_out: HeldOut, config: ConversationsConfig, dropped: Counter[str]) -> set[int]:
-    """Numbers of those that are another one's double, or show work that is held out."""
+def _single(made: Sequence[_Made], dropped: Counter[str]) -> list[_Made]:
+    """Each once. The newest split keeps what others have too."""
     out: set[int] = set()
     seen: dict[str, int] = {}
-    # The newest split keeps what others have too.
     for number in sorted(range(len(made)), key=lambda number: -SPLITS.index(made[number].split)):
         row = made[number].row
         digest = hashlib.sha256(repr((row.kind, row.prompt, row.target)).encode(errors="surrogatepass")).hexdigest()
         if seen.setdefault(digest, number) != number:
             out.add(number)
             dropped[f"{row.kind}: duplicates"] += 1
+    return [one for number, one in enumerate(made) if number not in out]
+
+
+def _showing_held_out(talks: Sequence[tuple[str, str, Sequence[Edit]]], held_out: HeldOut, config: ConversationsConfig) -> set[int]:
+    """Numbers of those to learn from that show work that is held out. `talks`: (split, session, edits)."""
     changes = [change_of(edit, split=split, commit=commit) for split, commit, edit in held_out.edits]
     owners: list[int] = []
-    for number, one in enumerate(made):
-        if one.edits and one.split == TRAIN and number not in out:
-            changes += [change_of(edit, split=TRAIN, commit=one.row.session) for edit in one.edits]
-            owners += [number] * len(one.edits)
-    for place, reason in duplicates(changes, threshold=config.near_duplicate).items():
-        number = place - len(held_out.edits)
-        if number >= 0 and reason.endswith(" work") and owners[number] not in out:
-            out.add(owners[number])
-            dropped[f"{made[owners[number]].row.kind}: edits that are held out"] += 1
-    return out
+    for number, (split, session, edits) in enumerate(talks):
+        if split == TRAIN:
+            changes += [change_of(edit, split=TRAIN, commit=session) for edit in edits]
+            owners += [number] * len(edits)
+    twins = duplicates(changes, threshold=config.near_duplicate)
+    first = len(held_out.edits)
+    return {owners[place - first] for place, reason in twins.items() if place >= first and reason.endswith(" work")}

@@ -11,6 +11,7 @@ is learned from both sides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -50,8 +51,8 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 def pairs(
     session: Session, outcomes: Mapping[str, EditOutcome], policy: Policy, tokenizer: Tokenizer, config: PromptConfig,
     drop: Callable[[str], None],
-) -> Iterator[Pair]:  # fmt: skip
-    """The pairs of a talk, in order."""
+) -> Iterator[tuple[Pair, tuple[Edit, Edit]]]:  # fmt: skip
+    """The pairs of a talk, in order, each with what its two answers make of the place."""
     for event in session.events:
         outcome = outcomes.get(event.id)
         if outcome is None or not isinstance(event, EditEvent | Suggestion):
@@ -69,12 +70,13 @@ def pairs(
                 drop("pairs in files that teach nothing")
                 continue
             place = Place(hunk.path, lines, len(hunk.above), len(hunk.above) + len(hunk.old))
-            yield Pair(
+            made = Pair(
                 id=f"{event.id}/{number}", prompt=next_edit_prompt(tokenizer, place, config=config).text, chosen=target_text(chosen),
                 rejected=target_text(hunk.new), outcome=outcome.outcome, path=hunk.path, source=session.source,
                 repository=session.repository, session=session.id, agent=event.author.agent, time=event.time,
                 confidence=outcome.confidence,
             )  # fmt: skip
+            yield made, (replace(hunk, new=chosen), hunk)
 
 
 def _chosen(hunk: Edit, outcome: EditOutcome) -> tuple[str, ...] | None:
