@@ -17,6 +17,7 @@ from apprentice.learn import graph, loading
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.run import Home
 from apprentice.repository.prompt import Place
+from apprentice.serve import silence as decision
 
 ARTIFACTS = ("examples", "checkpoint", "quantized", "memory", "silence", "evaluation")
 
@@ -53,6 +54,12 @@ def test_the_loop_runs_resumes_and_serves(config: LearnConfig, history: Path, tm
     suggestion = loaded.suggester().line(Place("module_0.py", lines, 3, 4), "    total", why=True)
     assert suggestion.new[0].startswith("    total")
     assert 0 <= suggestion.confidence <= 1
+
+
+def test_a_finished_run_says_by_what_each_of_its_artifacts_was_made() -> None:
+    """Else it would be found finished when one of them is made otherwise; the weights go stale with what they are served as."""
+    assert set(ARTIFACTS) - {"checkpoint"} <= set(graph.VERSIONS)
+    assert graph.VERSIONS["silence"] == decision.VERSION
 
 
 def test_new_commits_make_a_new_run_that_competes_with_the_served_model(

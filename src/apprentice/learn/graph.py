@@ -43,7 +43,7 @@ from apprentice.sessions.store import Sessions
 SAMPLES_SHOWN = 8
 VERSIONS = {
     "sessions": sessions_store.VERSION, "examples": examples_store.VERSION, "answers": answers.VERSION, "quantized": quantize.VERSION,
-    "gates": memory.VERSION, "memory": memory_store.VERSION, "evaluation": evaluation_store.VERSION,
+    "gates": memory.VERSION, "silence": silence.VERSION, "memory": memory_store.VERSION, "evaluation": evaluation_store.VERSION,
 }  # fmt: skip
 """What a finished run was made by: another number makes it stale."""
 
