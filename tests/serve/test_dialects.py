@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -204,6 +205,27 @@ def test_an_editor_that_asks_by_itself_gets_nothing_new_where_silence_is_better(
     assert ask(line.url.removesuffix("/v1"), {"input_prefix": BEFORE, "input_suffix": AFTER}, "/infill")["content"] == said
     # Whoever names a suffix asks for it, and gets it.
     assert ask(line.url, {"model": "debug", "prompt": BEFORE, "suffix": AFTER, "stop": "\n"})["choices"][0]["text"] == "rn 1"
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_silence_has_the_form_of_an_answer(start: Start, is_shown: bool) -> None:
+    """Several choices, log-probabilities, usage, whole and streamed."""
+    running = start(decision=Decision.default(), show_from=0.0 if is_shown else 1.0)
+    prompt = FORMS["qwen"].format(before=BEFORE, after=AFTER)
+    body = {"model": "debug", "prompt": prompt, "n": 2, "logprobs": 1, "temperature": 1, "seed": 3, "max_tokens": 8}
+    whole = ask(running.url, body)
+    assert [choice["index"] for choice in whole["choices"]] == [0, 1]
+    assert whole["usage"]["completion_tokens"] > 0
+    lines = httpx.post(f"{running.url}/completions", json={**body, "stream": True}, timeout=60).text.split("\n\n")
+    pieces = [json.loads(line.removeprefix("data: "))["choices"][0] for line in lines if line.startswith("data: {")]
+    assert lines[-2] == "data: [DONE]"
+    for choice in whole["choices"]:
+        own = [piece for piece in pieces if piece["index"] == choice["index"]]
+        assert [piece["finish_reason"] for piece in own] == [None, choice["finish_reason"]]
+        assert "".join(piece["text"] for piece in own) == choice["text"]
+        assert bool(choice["text"]) is is_shown
+        assert all(bool(values) is is_shown for values in choice["logprobs"].values())
+        assert sum((piece["logprobs"]["tokens"] for piece in own), []) == choice["logprobs"]["tokens"]
 
 
 def test_a_cursor_in_an_unknown_form_is_answered_with_nothing(start: Start) -> None:

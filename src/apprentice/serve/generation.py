@@ -102,7 +102,9 @@ def work(
         for index, sample in enumerate(generator.generate(watched, on_token=on_token)):
             reason = "length" if sample.finish_reason == "length" else "stop"
             if (ending := ending_of[index]) is not None:
-                job.give(Piece(index, ending.finish(sample), new_tokens(index)))
+                answer, tokens = ending.finish(sample), new_tokens(index)
+                # What is not shown is not told by its tokens either.
+                job.give(Piece(index, answer, tokens if answer or not sample.text else []))
             job.give(Finish(index, reason, len(sample.token_ids), new_tokens(index)))
 
     return run
