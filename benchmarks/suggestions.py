@@ -4,9 +4,9 @@
 
 An editor's client opens each file of the test's commits as it was, makes every edit again and asks the language server on the way: at
 the edit's first changed line for the next edit, where its new text begins for the rest of the line, and as often, within 20 lines,
-where the commit changed nothing. Then it does what the developer did: accepts what is right, and types over what is not. The model was
-tuned on the older commits, quantized to four bits, and has the memory, which learns what is typed. Each suggestion is made once and
-kept; the arms differ in what of it they show:
+where the commit changed nothing. Then it does what the developer did: accepts what is right of what was asked last, and types over what
+is not. The model was tuned on the older commits, quantized to four bits, and has the memory, which learns what is typed. Each
+suggestion is made once and kept; the arms differ in what of it they show:
 
     everything     all that says something new                                        (what is left of it is cut by the server itself)
     calibrated     what is right with a chance of 0.25 or more, by a decision fitted on the gate split, from the shipped one
@@ -431,9 +431,10 @@ class Study:
                     yield file, moments
 
     def _ask(self, client: Client, moment: Moment) -> Iterator[Answer]:
-        """Where nothing is to be done first, so that the document is as it stands."""
-        asked_there = asked_at(moment)
-        for number, asked in sorted(enumerate(asked_there), key=lambda pair: not pair[1].is_silent):
+        """Where nothing is to be done first, so that the document is as it stands. Only what is asked last is accepted: its text would stand
+        among the latest edits, and in the memory, when the same is asked in another form."""
+        asked_there = sorted(enumerate(asked_at(moment)), key=lambda pair: not pair[1].is_silent)
+        for number, asked in asked_there:
             client.write(asked.place.lines)
             key = self.kept.key = f"{moment.key}/{number}"
             item = client.ask(asked)
@@ -441,7 +442,7 @@ class Study:
             if made is None:
                 # The server had nothing to ask the model for (a line that is too long).
                 continue
-            if item is not None and asked.is_exact(made.new or ()):
+            if item is not None and asked is asked_there[-1][1] and asked.is_exact(made.new or ()):
                 client.accept(item, [*asked.place.lines[: asked.place.start_line], *(made.new or ()), *asked.place.lines[asked.place.end_line :]])
             yield Answer(key, moment.work.commit, asked, made, item is not None, moment.recent)
 
