@@ -128,6 +128,18 @@ def test_a_failing_run_and_the_edit_after_which_it_passed_are_an_example(read_ta
     assert score_blocks(answered, answered, row.shown).exact
 
 
+def test_what_was_said_after_the_edit_does_not_stand_in_the_question(read_talks: Read) -> None:
+    def tell(talk: Any) -> None:
+        talk.ask("Why does it fail when I run the tests?", START)
+        talk.run("pytest -q", "1 failed, 2 passed in 0.1s", START + 1)
+        talk.edit(START + 2, replaced(3))
+        talk.ask("So estimate was the right name, run them again", START + 3)
+        talk.run("pytest -q", "3 passed in 0.1s", START + 4)
+
+    (row,) = of_kind(made(read_talks([], tell)), "debugging")
+    assert "right name" not in row.prompt[0].content
+
+
 def test_a_run_that_fails_again_teaches_nothing(read_talks: Read) -> None:
     def tell(talk: Any) -> None:
         talk.ask("Why does it fail when I run the tests?", START)

@@ -96,7 +96,9 @@ def of_talk(session: Session, texts: TextSource, outcomes: Mapping[str, str], dr
     for start, end in _mended(events):
         failed = events[start]
         assert isinstance(failed, Run)
-        asked = next((event for event in events[start + 1 : end] if isinstance(event, Prompt)), None)
+        # What was said once something had been edited may tell what was wrong.
+        before = itertools.takewhile(lambda event: not isinstance(event, EditEvent), events[start + 1 : end])
+        asked = next((event for event in before if isinstance(event, Prompt)), None)
         found = _deed(session, texts, outcomes, events[start + 1 : end], asked, failed=failed)
         if isinstance(found, Deed):
             yield found
