@@ -25,6 +25,12 @@ def test_an_unknown_split_is_told_the_known_ones(apprentice: Any, learned: Any) 
     assert "hint: one of train, valid, gate, test" in done.err
 
 
+def test_conversations_without_room_are_an_error_with_a_remedy(apprentice: Any, tmp_path: Path) -> None:
+    done = apprentice("examples", "make", tmp_path, "--out", tmp_path / "made", "--max-tokens", 10)
+    assert (done.code, done.out) == (2, "")
+    assert "hint: name 64 or more" in done.err
+
+
 def test_examples_and_conversations_are_made_of_sessions(apprentice: Any, learned: Any, debug_base: Path, tmp_path: Path, harmless: Any) -> None:
     words = ["examples", "make", learned.out / "sessions", "--out", tmp_path / "made", "--base", debug_base, "--max-tokens", 4000]
     done = apprentice(*words, "--json")

@@ -36,6 +36,7 @@ def make(
     max_tokens
         Of a conversation, most. The default fits the sequences of the default recipe; for a larger model take more.
     """
+    from apprentice.core.errors import ConfigError
     from apprentice.core.progress import Progress
     from apprentice.examples.conversations import ConversationsConfig
     from apprentice.learn.opening import weights_hash
@@ -47,9 +48,12 @@ def make(
     from apprentice.sessions.store import Sessions
     from apprentice.text.tokenizer import Tokenizer
 
+    try:
+        config = ConversationsConfig() if max_tokens is None else ConversationsConfig(max_tokens=max_tokens)
+    except ValueError:
+        raise ConfigError(f"conversations of {max_tokens} tokens hold nothing", hint="name 64 or more with `--max-tokens`") from None
     read = Sessions.open(sessions)
     policy = policies.chosen(learn_from, sessions.parent)
-    config = ConversationsConfig() if max_tokens is None else ConversationsConfig(max_tokens=max_tokens)
     names = () if policy == Policy() else policy.learn_from
     with Progress() as progress:
         folder = bases.resolve(None if base == "default" else base, progress=progress)
