@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from apprentice.core import artifacts, files
-from apprentice.core.errors import ConfigError
+from apprentice.core.errors import ConfigError, InputError
 from apprentice.examples.kinds.asked import Asked
 from apprentice.learn import loading, report
 from apprentice.learn.stages.silence import Silence, Told, described, judge, outcome, outcomes
@@ -77,6 +77,20 @@ def test_a_run_without_a_decision_has_the_shipped_one(tmp_path: Path) -> None:
             writer.finish()
     assert silence.load(tmp_path / f"{VERSION}").weights["line"] == pytest.approx(decision.weights["line"], abs=1e-5)
     assert silence.load(tmp_path / f"{VERSION + 1}").weights == Decision.default().weights
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"weights": {}}'])
+def test_a_damaged_decision_is_an_error_whose_remedy_works(tmp_path: Path, text: str) -> None:
+    """A run that is finished is not made again, so learning would not mend it."""
+    folder = tmp_path / FOLDER
+    with artifacts.create(folder, kind=KIND, version=VERSION, parents={}, config={}) as writer:
+        files.write_text(writer.path(FILE), text)
+        writer.finish()
+    with pytest.raises(InputError) as caught:
+        silence.load(folder)
+    assert f"remove the folder `{FOLDER}`" in str(caught.value.hint)
+    files.remove_tree(folder)
+    assert silence.load(folder).weights == Decision.default().weights
 
 
 def test_the_report_shows_what_the_chances_are_worth(tmp_path: Path) -> None:

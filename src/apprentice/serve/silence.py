@@ -56,6 +56,7 @@ MAX_LINE_CHARS = 4_000
 """Of a line that are looked at."""
 
 _WORD = re.compile(r"\w+")
+_HINT = f"remove the folder `{FOLDER}` of the run, and the decision that ships is taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,9 @@ class Decision:
         try:
             rows = {kind: [float(data["weights"][kind][name]) for name in FACTS] for kind in KINDS}
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"not a decision to show: {error!r}", hint="fit it again: `apprentice learn`") from None
+            raise InputError(f"not a decision to show: {error!r}", hint=_HINT) from None
         if not all(abs(value) <= MAX_WEIGHT for row in rows.values() for value in row):
-            raise InputError("a weight of the decision to show is out of range", hint="fit it again: `apprentice learn`")
+            raise InputError("a weight of the decision to show is out of range", hint=_HINT)
         return cls(rows)
 
 
@@ -169,7 +170,7 @@ def load(folder: Path) -> Decision:
     try:
         return Decision.from_dict(json.loads((folder / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"`{folder / FILE}` cannot be read: {error}", hint="fit it again: `apprentice learn`") from error
+        raise InputError(f"`{folder / FILE}` cannot be read: {error}", hint=_HINT) from error
 
 
 def _fit(outcomes: Sequence[Outcome], start: Sequence[float], prior: float) -> Sequence[float]:

@@ -4,7 +4,8 @@
     --Suggester--> suggestions, right or wrong --Decision.fit, from the shipped one--> decision.json
     the same with every fifth of the commits left out in turn --> reliability.json: what each chance was worth
 
-The memory's gate was fitted on the same commits; a few dozen numbers make it no better there than elsewhere.
+They are gone through in order of time: where the clock ends it, the newest of them were not looked at. The memory's gate was fitted on
+the same commits; how much better that makes it there than elsewhere was not measured, it is a few dozen numbers.
 """
 
 from __future__ import annotations
