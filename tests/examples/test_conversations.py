@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from apprentice.core.fakes import ByteTokenizer
 from apprentice.core.progress import Silent
 from apprentice.examples.checks.blocks import score_blocks
 from apprentice.examples.conversation import Conversation
-from apprentice.examples.conversations import Conversations, ConversationsConfig, HeldOut, build
+from apprentice.examples.conversations import Conversations, ConversationsConfig, HeldOut, build, showing_held_out
 from apprentice.sessions.conversation import Change
 from apprentice.sessions.outcomes.judging import OutcomesConfig, judge
 from apprentice.sessions.policy import Policy
@@ -236,7 +236,22 @@ def test_what_the_developer_wrote_instead_is_chosen(engine: Any, read_talks: Rea
     assert [(pair.outcome, "exactly(gamma_3" in pair.chosen, "estimate(alpha_3" in pair.rejected) for pair in pairs] == [("changed", True, True)]
 
 
-def test_a_pair_whose_answer_is_held_out_is_left_out(engine: Any, read_talks: Read) -> None:
+def test_edits_of_a_talk_are_compared_once_however_many_turns_it_has() -> None:
+    class Counted(tuple[Edit, ...]):
+        times = 0
+
+        def __iter__(self) -> Iterator[Edit]:
+            Counted.times += 1
+            return super().__iter__()
+
+    shared = Counted(Edit(f"{n}.py", 0, (f"a_{n}",), (f"b_{n} = {n * n}",)) for n in range(3))
+    held_out = HeldOut({}, [("test", "c", Edit("x.py", 9, ("a_1",), ("b_1 = 1",)))])
+    assert showing_held_out([("train", "talk", shared)] * 50, held_out, BIG) == set(range(50))
+    assert Counted.times < 5
+    assert not showing_held_out([("valid", "talk", shared)], held_out, BIG)
+
+
+def test_a_pair_is_no_older_than_its_answer_and_shows_nothing_held_out(engine: Any, read_talks: Read) -> None:
     line, written = "value_3 = compute(alpha_3, beta_3)", "value_3 = exactly(gamma_3, delta_3, epsilon_3)"
     first = engine.commit("Some older work on the values", a_py=CODE + "x = 1\n")
     last = engine.commit("Estimate it at last", a_py=CODE.replace(line, written) + "x = 1\n")
@@ -247,10 +262,13 @@ def test_a_pair_whose_answer_is_held_out_is_left_out(engine: Any, read_talks: Re
         talk.edit(START + 141, replaced(3))
 
     sessions = read_talks([engine], tell)
-    commits: dict[str, Sequence[str]] = {"train": [first], "test": [last]}
-    assert [pair.split for pair in made(sessions, commits=commits).pairs] == ["train"]
+    # The talk is older than the commit that tells what the developer wrote instead.
+    newer: dict[str, Sequence[str]] = {"train": [first], "test": [last]}
+    assert [pair.split for pair in made(sessions, commits=newer).pairs] == ["test"]
+    older: dict[str, Sequence[str]] = {"train": [first, last]}
+    assert [pair.split for pair in made(sessions, commits=older).pairs] == ["train"]
     held_out = Edit("a.py", 3, (line,), (written,), tuple(lines[:3]), tuple(lines[4:10]))
-    built = made(sessions, commits=commits, edits=[("test", last, held_out)])
+    built = made(sessions, commits=older, edits=[("test", "c9", held_out)])
     assert not built.pairs
     assert built.dropped["pairs: edits that are held out"] == 1
 

@@ -4,7 +4,8 @@
     outcomes of edits ------------------------------------------------------------------------------------> Pairs
 
 A commit is in the split that its edits are in (`examples.build`). A talk is in the split of the commits that were made when it
-took place, so that nothing is learned that is newer than what is held out; without any commits the newest talks are held out. What
+took place, so that nothing is learned that is newer than what is held out; without any commits the newest talks are held out. A pair
+is in the split of the commit that tells its outcome, which may be much newer than the talk. What
 a talk shares with a held-out commit, the same edit or nearly, is left out of what is learned from, pairs too.
 """
 
@@ -114,11 +115,12 @@ def build(
     for session in sessions.talks():
         split = when.split(session)
         made += builder.of_talk(session, split, sessions, names)
-        of_talk = pairs(session, by_event, policy, tokenizer, config.prompt, builder.drop)
-        found += [(msgspec.structs.replace(pair, split=split), edits) for pair, edits in of_talk]
+        for pair, edits in pairs(session, by_event, policy, tokenizer, config.prompt, builder.drop):
+            told_at = _told_at(by_event[pair.id.rpartition("/")[0]])
+            found.append((msgspec.structs.replace(pair, split=when.split(session, told_at)), edits))
     made = _single(made, builder.dropped)
     talks = [(one.split, one.row.session, one.edits) for one in made] + [(pair.split, pair.session, edits) for pair, edits in found]
-    left_out = _showing_held_out(talks, held_out, config)
+    left_out = showing_held_out(talks, held_out, config)
     rows: dict[str, list[Conversation]] = {split: [] for split in SPLITS}
     for number, one in enumerate(made):
         if number in left_out:
@@ -216,12 +218,19 @@ class _When:
             commits.sort()
         self._talks = split_commits([talk.id for talk in sessions.talks()], shares) if not self._commits else {}
 
-    def split(self, talk: Session) -> str:
+    def split(self, talk: Session, until: float = 0.0) -> str:
+        """`until`: when the last was known of what is told of it, where that is later than its end."""
         if not self._commits:
             return self._talks[talk.id]
         # Of a talk about an unknown repository nobody knows what it tells of the others.
         known = self._commits.get(talk.repository)
-        return SPLITS[max(_latest(commits, talk.events[-1].time) for commits in ([known] if known else self._commits.values()))]
+        end = max(talk.events[-1].time, until)
+        return SPLITS[max(_latest(commits, end) for commits in ([known] if known else self._commits.values()))]
+
+
+def _told_at(outcome: EditOutcome) -> float:
+    """When it was known. That lines still stand at the end of the history tells nothing more."""
+    return max((seen.time for seen in outcome.evidence if seen.what != "newest"), default=0.0)
 
 
 def _latest(commits: Sequence[tuple[float, int]], time: float) -> int:
@@ -242,14 +251,14 @@ def _single(made: Sequence[_Made], dropped: Counter[str]) -> list[_Made]:
     return [one for number, one in enumerate(made) if number not in out]
 
 
-def _showing_held_out(talks: Sequence[tuple[str, str, Sequence[Edit]]], held_out: HeldOut, config: ConversationsConfig) -> set[int]:
+def showing_held_out(talks: Sequence[tuple[str, str, Sequence[Edit]]], held_out: HeldOut, config: ConversationsConfig) -> set[int]:
     """Numbers of those to learn from that show work that is held out. `talks`: (split, session, edits)."""
+    # All turns of a talk share its edits: each is compared once.
+    edits_of = {id(edits): (session, edits) for split, session, edits in talks if split == TRAIN}
+    owner_of = {id(edit): (session, edit) for session, edits in edits_of.values() for edit in edits}
     changes = [change_of(edit, split=split, commit=commit) for split, commit, edit in held_out.edits]
-    owners: list[int] = []
-    for number, (split, session, edits) in enumerate(talks):
-        if split == TRAIN:
-            changes += [change_of(edit, split=TRAIN, commit=session) for edit in edits]
-            owners += [number] * len(edits)
-    twins = duplicates(changes, threshold=config.near_duplicate)
-    first = len(held_out.edits)
-    return {owners[place - first] for place, reason in twins.items() if place >= first and reason.endswith(" work")}
+    changes += [change_of(edit, split=TRAIN, commit=session) for session, edit in owner_of.values()]
+    twins, first = duplicates(changes, threshold=config.near_duplicate), len(held_out.edits)
+    out = {one for place, one in enumerate(owner_of, first) if twins.get(place, "").endswith(" work")}
+    shown = {key for key, (_, edits) in edits_of.items() if any(id(edit) in out for edit in edits)}
+    return {number for number, (split, _, edits) in enumerate(talks) if split == TRAIN and id(edits) in shown}
