@@ -8,6 +8,7 @@ process are read ahead, so the folder of what was told stays small. A process en
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -119,7 +120,9 @@ class _Process:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            # What it was not told any more.
+            self._stdin.close()
         self._stdout.close()
 
     def _send(self, message: Start | Job) -> None:
