@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.conftest import GitRepository
 
+from apprentice.core import files
+from apprentice.core.errors import InputError
 from apprentice.core.progress import Silent
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.sources import Source
 from apprentice.learn.stages import sessions as stage
+from apprentice.sessions.forget import Whose
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions
 
@@ -31,3 +37,35 @@ def test_a_repository_that_is_named_after_a_person(new_repository: Callable[...,
     streams = read().streams()
     assert [stream.sessions for stream in streams] == [1, 1]
     assert streams[0].repository == streams[1].repository == first.repositories()[0]
+
+
+def test_what_a_killed_reading_left_is_not_taken_and_goes(new_repository: Callable[..., GitRepository], tmp_path: Path) -> None:
+    repository, target = new_repository("project"), tmp_path / "sessions"
+    repository.commit("one", author="Grace Hopper <grace@example.org>", a_py="1\n")
+    left = [target.with_name(f"sessions.{name}") for name in ("next", "again", "told", "old")]
+
+    def read() -> Sessions:
+        return stage.read([Source("git", repository.path, "")], target, LearnConfig(), Policy(), Silent())
+
+    first = read()
+    # Killed before it was looked through once more: it is read again, whatever it says.
+    files.rename(target, left[0])
+    manifest = json.loads((left[0] / "manifest.json").read_text())
+    files.write_json(left[0] / "manifest.json", manifest | {"created": "never"})
+    for folder in left[1:3]:
+        files.make_folder(folder)
+        files.write_text(folder / "000000", "words of somebody")
+    again = read()
+    assert (again.hash, again.manifest.created == "never") == (first.hash, False)
+    assert not any(folder.exists() for folder in left)
+    # Killed between the two steps of a swap: the new one is whole.
+    files.rename(target, left[3])
+    shutil.copytree(left[3], left[0])
+    files.write_json(left[0] / "manifest.json", manifest | {"created": "whole"})
+    assert read().manifest.created == "whole"
+    for folder in left:
+        files.make_folder(folder)
+        files.write_text(folder / "000000", "words of somebody")
+    with pytest.raises(InputError, match="nothing of that source"):
+        stage.forget(target, Whose(source="claude_code"))
+    assert not any(folder.exists() for folder in left)

@@ -17,7 +17,7 @@ from apprentice.learn.sources import Source
 from apprentice.learn.stages import sessions as stage
 from apprentice.repository.world import World
 from apprentice.sessions import replay, store
-from apprentice.sessions.forget import Whose, forget
+from apprentice.sessions.forget import Whose, forget, saw
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.readers import files as readers
 from apprentice.sessions.store import Sessions, SessionsWriter
@@ -144,3 +144,12 @@ def test_nobody_is_forgotten_by_mistake(history: GitRepository, read: Callable[.
 class _Plain:
     def redact(self, text: str) -> tuple[str, dict[str, int]]:
         return text, {}
+
+
+def test_what_was_made_before_is_named_wherever_it_lies_beside(tmp_path: Path) -> None:
+    made = [tmp_path / "runs" / "0001" / "examples", tmp_path / "runs" / "0001" / "checkpoint", tmp_path / "talks" / "conversations"]
+    for folder in made:
+        with artifacts.create(folder, kind=folder.name, version=1) as artifact:
+            artifact.finish(extra={"people": ["person-2"]} if folder.name == "checkpoint" else {})
+    assert saw(tmp_path) == made[1::-1] + made[2:]
+    assert saw(tmp_path, "person-1") == [made[0], made[2]]

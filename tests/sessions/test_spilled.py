@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from apprentice.core.errors import StorageError
 from apprentice.sessions.events import Author, Prompt, Provenance
 from apprentice.sessions.spilled import Events
 
@@ -33,3 +36,9 @@ def test_many_events_come_back_from_the_file_as_they_were_and_as_often_as_they_a
     assert (len(settled), settled[0], settled[-1], settled[20], list(settled[3:5])) == (50, given[0], given[49], given[20], given[3:5])
     with pytest.raises(IndexError):
         settled[50]
+
+
+def test_a_folder_that_cannot_hold_them_is_named(tmp_path: Path) -> None:
+    events = Events(in_memory_bytes=10, folder=tmp_path / "nowhere")
+    with pytest.raises(StorageError, match="nowhere"):
+        events.append(_prompt(0))

@@ -15,7 +15,7 @@ def test_a_block_is_written_as_clients_read_it() -> None:
     )
 
 
-@given(st.lists(st.builds(Block, st.sampled_from(["a.py", "docs/b c.md", "Makefile"]), LINES, LINES), min_size=1, max_size=4))
+@given(st.lists(st.builds(Block, st.sampled_from(["a.py", "docs/b c.md", "Makefile", "# a.md", "a.py:", "b\\_c.py", " a.py", "```"]), LINES, LINES), min_size=1, max_size=4))
 def test_what_is_written_is_read_again(blocks: list[Block]) -> None:
     if all(map(is_writable, blocks)):
         assert list(parse(f"Here it is:\n\n{render(blocks)}\n\nDone.")) == blocks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import random
 import time
@@ -167,6 +169,34 @@ def test_a_placeholder_in_the_text_protects_nothing(redactor: Redactor) -> None:
     assert secret not in redactor.redact(f"<secret:{secret}>\n<secret:x>{secret}<secret:x>")[0]
 
 
+@pytest.mark.parametrize("text", ["1\t" * 3_000, "\x1b[" * 2_000 + "1m" * 2_000])
+def test_numbers_and_colours_inside_each_other_are_survived(our_rules: Redactor, text: str) -> None:
+    secret = "password = 'kX9#mQ2$vL7!pR4'"
+    assert our_rules.redact(f"{text}\n{secret}\n")[0] == f"{text}\npassword = '<secret:password>'\n"
+
+
+def test_packed_texts_inside_packed_texts_end_somewhere(our_rules: Redactor) -> None:
+    text = b"nothing is said here "
+    for _ in range(3):
+        text = base64.b64encode(gzip.compress(b" ".join([text] * (1_000_000 // len(text)))))
+    assert our_rules.redact(text.decode()) == (text.decode(), {})
+    packed = base64.b64encode(gzip.compress(b"password = 'kX9#mQ2$vL7!pR4'\n")).decode()
+    assert our_rules.redact(packed)[1] == {"password": 1}
+
+
+def test_a_password_of_a_connection_string_is_no_folder(our_rules: Redactor) -> None:
+    assert our_rules.redact("Server=db;UID=sa;PWD=MyPassw0rd1;")[0] == "Server=db;UID=sa;PWD=<secret:password>;"
+    for kept in ("PWD=/builds/project-4711", "docker run -v $PWD:/src x", "OLDPWD=/builds/project-4711", "export PWD=$(pwd)"):
+        assert our_rules.redact(kept) == (kept, {})
+
+
+def test_phone_numbers_in_groups_and_rows_of_digits(our_rules: Redactor) -> None:
+    for said in ("call +49 30 7712 9934 today", "tel: +493077129934", "(+1 212 771-9934)", "phone +49(30)77129934"):
+        assert "<phone>" in our_rules.redact(said)[0]
+    for kept in ("x = +31415926535897932384626433832795028841", "a +4930771299341234567890 b", "tel +49 30 7712 9934x"):
+        assert our_rules.redact(kept) == (kept, {})
+
+
 @given(st.text(max_size=300))
 @settings(max_examples=150, deadline=None)
 def test_any_text_is_survived(text: str) -> None:
@@ -183,6 +213,9 @@ def test_halves_of_character_pairs_are_survived(redactor: Redactor) -> None:
     "A" * 300_000, "aB3" * 100_000, "token = (" * 20_000, "&#65;" * 40_000, "a@" * 100_000, '"\n"' * 60_000,
     "ghp_\n" * 40_000, "eyJ" * 60_000, "password = '" + "x" * 200_000, "aB3dE5fG7hI9jK1lM2nO4pQ6\n" * 8_000,
     json.dumps(json.dumps(json.dumps("\\\"\n" * 20_000))), "{'kty'" * 20_000, "/home/a" * 30_000, "$6$" * 60_000,
+    ("x +" + "1" * 70 + " ") * 1_500, "cookie " * 30_000, "password = 'x'" + " " * 20_000 + "x", "aB3dE5fG" * 6 + " " * 200_000 + "x",
+    ("aB3dE5fG7hI9jK1lM2nO4pQ6\n" + " " * 44 + "~ ") * 10_000, "kty" * 60_000, "| password " * 30_000, "1\t" * 100_000,
+    "password: |\n" + "+" * 1_000_000 + " x",
 ])  # fmt: skip
 def test_hostile_text_costs_linear_time(our_rules: Redactor, text: str) -> None:
     started = time.process_time()

@@ -23,7 +23,7 @@ def covered(view: secret_views.View, data: bytes, start: int, end: int) -> bytes
 def test_base64_is_read_and_found_again(text: str, draw: st.DataObject) -> None:
     coded = base64.b64encode(text.encode())
     data = b"x = '" + coded + b"'"
-    (view,) = secret_views.base64_views(data, [(5, 5 + len(coded.rstrip(b"=")))])
+    (view,) = secret_views.base64_views(data, [(5, 5 + len(coded.rstrip(b"=")))], secret_views.Room.of(0))
     assert view.data.decode() == text
     start = draw.draw(st.integers(0, len(text) - 1))
     end = draw.draw(st.integers(start + 1, len(text)))
@@ -37,7 +37,7 @@ def test_base64_is_read_and_found_again(text: str, draw: st.DataObject) -> None:
 def test_base64_may_begin_behind_other_characters() -> None:
     coded = base64.b64encode(b"password=something-long").rstrip(b"=")
     data = b"ab/" + coded
-    (view,) = secret_views.base64_views(data, [(0, len(data))])
+    (view,) = secret_views.base64_views(data, [(0, len(data))], secret_views.Room.of(0))
     assert view.data == b"password=something-long"
     assert covered(view, data, 0, 3) == coded[:4]
 
@@ -48,13 +48,13 @@ def test_lines_of_base64_are_read_as_one() -> None:
     for line in data.splitlines():
         places.append((at, at + len(line.rstrip(b"="))))
         at += len(line) + 1
-    (view,) = secret_views.base64_views(data, places)
+    (view,) = secret_views.base64_views(data, places, secret_views.Room.of(0))
     assert view.data == b"0123456789" * 12
 
 
 def test_bytes_that_are_no_text_are_no_reading() -> None:
     coded = base64.b64encode(bytes(range(128, 200)))
-    assert list(secret_views.base64_views(coded, [(0, len(coded))])) == []
+    assert list(secret_views.base64_views(coded, [(0, len(coded))], secret_views.Room.of(0))) == []
 
 
 @given(VISIBLE)

@@ -139,7 +139,7 @@ def forget(
     if bool(person) == bool(source):
         raise ConfigError("whose sessions shall be forgotten?", hint="give a person such as `person-3`, or `--source NAME`")
     done = stage.forget(folder, forgetting.Whose(person=person, repository=repository, source=source))
-    saw = [str(path) for path in forgetting.saw(folder.absolute().parent / "runs", person)]
+    saw = [str(path) for path in forgetting.saw(folder.absolute().parent, person)]
     value: dict[str, object] = {"sessions": done.sessions, "events": done.events, "texts": done.texts, "made_before": saw}
     print_result(value, json_output=json, text=lambda: _forgotten(value))
     if not json:

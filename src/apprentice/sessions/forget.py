@@ -132,11 +132,11 @@ def forgotten(manifest: Manifest) -> list[Whose]:
     return list(found)
 
 
-def saw(runs: Path, person: str = "") -> list[Path]:
-    """Below a folder of runs what was made of sessions: examples, memories, checkpoints, codes. Of a person's, checkpoints only
-    where their manifest names the person."""
+def saw(home: Path, person: str = "") -> list[Path]:
+    """What was made of the sessions in a folder, by its runs or for one who asked: examples, memories, checkpoints, codes. Of a
+    person's, checkpoints only where their manifest names the person."""
     found: list[Path] = []
-    for folder in sorted(path.parent for path in runs.glob("*/*/manifest.json")):
+    for folder in sorted(path.parent for where in ("runs/*/*", "*/*") for path in home.glob(f"{where}/manifest.json")):
         people = artifacts.read(folder).extra.get("people")
         if not person or people is None or person in people:
             found.append(folder)

@@ -10,10 +10,12 @@ import itertools
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO, overload
 
 import msgspec
 
+from apprentice.core.errors import StorageError
 from apprentice.sessions.events import AnyEvent
 
 IN_MEMORY_BYTES = 16 << 20
@@ -23,10 +25,11 @@ _LENGTH_BYTES = 8
 class Events(Sequence[AnyEvent]):
     """Grows at its end. One reader at a time."""
 
-    def __init__(self, *, in_memory_bytes: int = IN_MEMORY_BYTES) -> None:
+    def __init__(self, *, in_memory_bytes: int = IN_MEMORY_BYTES, folder: Path | None = None) -> None:
+        """`folder`: where the file is, if not where the system keeps temporary ones."""
         self._encoder = msgspec.msgpack.Encoder()
         self._latest: list[AnyEvent] = []
-        self._in_memory_bytes, self._bytes = in_memory_bytes, 0
+        self._in_memory_bytes, self._bytes, self._folder = in_memory_bytes, 0, folder
         self._file: IO[bytes] | None = None
         self._num_spilled = 0
 
@@ -62,16 +65,27 @@ class Events(Sequence[AnyEvent]):
         return next(itertools.islice(self._spilled(), index, None))
 
     def _spill(self) -> None:
+        try:
+            self._write()
+        except OSError as error:
+            # Not the fault of the file that is read.
+            folder = self._folder or tempfile.gettempdir()
+            raise StorageError(
+                f"cannot write a long session's events in `{folder}`: {error.strerror or error}", hint="free some space there, or name another folder with `TMPDIR`"
+            ) from error
+        self._num_spilled += len(self._latest)
+        self._latest.clear()
+        self._bytes = 0
+
+    def _write(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile()
+            self._file = tempfile.TemporaryFile(dir=self._folder)
             weakref.finalize(self, self._file.close)
         self._file.seek(0, 2)
         for event in self._latest:
             body = self._encoder.encode(event)
             self._file.write(len(body).to_bytes(_LENGTH_BYTES, "little") + body)
-        self._num_spilled += len(self._latest)
-        self._latest.clear()
-        self._bytes = 0
+        self._file.flush()
 
     def _spilled(self) -> Iterator[AnyEvent]:
         if self._file is None:

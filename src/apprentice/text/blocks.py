@@ -48,10 +48,10 @@ class BlockError(ValueError):
 
 
 def is_writable(block: Block) -> bool:
-    """Whether the form can hold it: no line of it is a mark, and its path is a line."""
+    """Whether the form can hold it: no line of it is a mark, and its path is a line that is read as it is written."""
     marks = (_SEARCH, _DIVIDER, _REPLACE)
-    named = bool(block.path.strip()) and "\n" not in block.path and not _FENCE.fullmatch(block.path.strip())
-    return named and not any(mark.fullmatch(line) for line in (*block.old, *block.new) for mark in marks)
+    is_path = bool(block.path) and "\n" not in block.path and named([block.path]) == block.path
+    return is_path and not any(mark.fullmatch(line) for line in (*block.old, *block.new) for mark in marks)
 
 
 def render(blocks: Iterable[Block]) -> str:
@@ -59,7 +59,7 @@ def render(blocks: Iterable[Block]) -> str:
     parts = []
     for block in blocks:
         if not is_writable(block):
-            raise ValueError(f"{block.path}: a line of the edit is a mark of the form")
+            raise ValueError(f"{block.path}: its path, or a line of the edit, is a mark of the form")
         body = "".join(line + "\n" for line in (SEARCH, *block.old, DIVIDER, *block.new, REPLACE))
         parts.append(f"{block.path}\n{fenced(body, block.path)}")
     return "\n\n".join(parts)

@@ -32,7 +32,8 @@ _HOMES = [
     re.compile(folder + rb"([A-Za-z0-9][\w.-]{0,63})(?=[/\\\s\"'`:;,)\]]|\Z)")
     for folder in (rb"/home/", rb"/Users/", rb":\\{1,2}(?i:users)\\{1,2}")
 ]
-_PHONE = re.compile(rb"\+[1-9][0-9]{0,14}(?:[ .-]?\(?[0-9]{1,8}\)?){0,6}(?![\w-]|\.[0-9])")
+_PHONE = re.compile(rb"\+[1-9][0-9]{0,14}+(?:(?:[ .-]|[ .-]?\(|(?<=\)))[0-9]{1,14}+\)?){0,6}(?![\w-]|\.[0-9])")
+"""Each group of digits begins in one way only: a long row of digits must not be cut into groups in all ways there are."""
 _COUNTRIES = re.compile(
     rb"1[2-9][0-9]{2}[2-9][0-9]{6}|(?:7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|2[1-69][0-9]|3[578][0-9]|42[0-9]"
     rb"|5[09][0-9]|6[7-9][0-9]|8[058][0-9]|9[679][0-9])[1-9][0-9]{7,11}"

@@ -36,9 +36,12 @@ from apprentice.text import secret_views
 from apprentice.text.people import Known, People, is_made_up
 from apprentice.text.secret_rules import MIN_URL_PASSWORD, Hit, Rules, decoded_views
 from apprentice.text.secret_values import is_documented, is_placeholder
+from apprentice.text.secret_views import Room
 
 MAX_LAYERS = 3
 """Encodings inside encodings that are followed."""
+MAX_COATS = 3
+"""Numbers and colours that are taken off, one behind the other: each column of a table of numbers looks like one."""
 _PLACEHOLDER = re.compile(rb"<(?:secret:[a-z0-9.-]{1,60}|email|person|phone|user|host|home)>")
 _PERSONAL = frozenset({"email", "person", "phone", "user", "host", "home"})
 _GENERIC = frozenset({"token", "password", "secret", "key", "authorization"})
@@ -82,14 +85,14 @@ class Redactor:
         """Everything that must not be written, overlaps included."""
         if b"<" in data:
             data = _PLACEHOLDER.sub(_mask, data)
-        return self._layers(data, MAX_LAYERS)
+        return self._layers(data, MAX_LAYERS, MAX_COATS, Room.of(len(data)))
 
-    def _layers(self, data: bytes, layers: int) -> list[Hit]:
-        view = secret_views.undressed(data)
+    def _layers(self, data: bytes, layers: int, coats: int, room: Room) -> list[Hit]:
+        view = secret_views.undressed(data) if coats else None
         if view is not None:
             return [
                 Hit(*place, hit.kind)
-                for hit in self._layers(view.data, layers)
+                for hit in self._layers(view.data, layers, coats - 1, room)
                 for place in _by_lines(data, view.to_source(hit.start, hit.end))
                 if not data[slice(*place)].isspace()
             ]
@@ -97,10 +100,10 @@ class Redactor:
         hits = self._direct(data, tokens)
         if not layers:
             return hits
-        for view in (*secret_views.rewritten(data), *decoded_views(data, tokens)):
+        for view in (*secret_views.rewritten(data), *decoded_views(data, tokens, room)):
             hits += [
                 Hit(*place, hit.kind)
-                for hit in self._layers(view.data, layers - 1)
+                for hit in self._layers(view.data, layers - 1, coats, room)
                 for place in view.to_source(hit.start, hit.end)
                 if hit.kind != "email" or not is_made_up(data[slice(*place)], view.data[hit.start : hit.end])
             ]

@@ -30,6 +30,7 @@ _SESSION = re.compile(
     rb"(?i)sess(?:ion)?(?:[_-]?id|[_-]?token|[_-]?key)?\\?[\"']?(?:[ \t]{0,4}[:=,]|\t)[ \t]{0,4}\\?[\"']?(?:s(?:%3A|:))?([A-Za-z0-9_-]{16,512})((?:\.[A-Za-z0-9%+/_-]{6,256}){1,3})?"
 )
 _PAIR = re.compile(rb"([\w.$-]{1,64})=(?:s(?:%3A|:))?\"?([A-Za-z0-9%+/._~=-]{16,4096})")
+_COOKIE = re.compile(rb"(?i)cookie[: ]")
 _TELLING = re.compile(rb"(?i)sess|sid\Z|auth|token|jwt|csrf|xsrf|remember|login|identity|\bid\Z")
 
 
@@ -97,7 +98,10 @@ def _session(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, str]
 def _cookies(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, str]]:
     """Pairs behind `Cookie:`, `Set-Cookie:`, `curl -b`."""
     stop = data.find(b"\n", end, end + 8192)
-    for match in _PAIR.finditer(data, end, stop if stop >= 0 else min(len(data), end + 8192)):
+    stop = stop if stop >= 0 else min(len(data), end + 8192)
+    # What stands behind the next such word is read from there.
+    following = _COOKIE.search(data, end, stop)
+    for match in _PAIR.finditer(data, end, following.start() if following is not None else stop):
         value = match[2]
         if (_TELLING.search(match[1]) and looks_drawn(value)) or looks_random(value, shortest=20):
             yield *match.span(2), "cookie"

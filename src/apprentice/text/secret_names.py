@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from apprentice.text.secret_values import changes_of_kind, is_mixed_case, is_placeholder, looks_chosen, looks_random
 
 _MAX_NAME = 80
+_MAX_BEFORE = 400
+"""Of what stands in front of a name on its line."""
 _NAME_TAIL = re.compile(rb"[\w-]{0,60}")
 _TELLS_NOTHING = re.compile(
     rb"(?i)[_-]?(?:types?|names?|fields?|files?|filename|path|ur[il]s?|dir|id|ids|headers?|len|length|size|prefix|suffix|format|"
@@ -36,15 +38,16 @@ _SEPARATOR = re.compile(
     rb"(?:[ \t]{0,8}\r?\n[+>#|-]{0,2})?[ \t]{0,40}(?:\([ \t]{0,8}(?:\r?\n[+>#|-]{0,2})?[ \t]{0,40})?"
 )
 _QUOTED = re.compile(rb"[rbfuRBFU@$]{0,2}(\\*(?:\"\"\"|'''|[\"'`])|&quot;)")
-_MORE = re.compile(rb"[ \t]*[+\\.&]?[ \t]*(?:\r?\n(?=[ \t+\->|#])[ \t]*(?:[+\-> |#]{1,3}[ \t]*)?)?[+.&]?[ \t]*[rbfuRBFU]?([\"'`])")
+_MORE = re.compile(rb"[ \t]*+[+\\.&]?[ \t]*+(?:\r?\n(?=[ \t+\->|#])[ \t]*+(?:[+\-> |#]{1,3}[ \t]*+)?)?[+.&]?[ \t]*+[rbfuRBFU]?([\"'`])")
 _BARE = re.compile(rb"[^\s\"'`<>,;(){}\[\]|\\]{4,512}")
 _AFTER_BARE = re.compile(rb"[ \t]+[\w.-]{1,40}=\S|[ \t]*(?:$|[\r\n]|[,;#\"'`}\])<]|\\[nr\"]|//|&|\|)", re.MULTILINE)
 _WRAPPED = re.compile(rb"\r?\n([A-Za-z0-9+/_-]{6,256}={0,2})[ \t]*(?=\r?\n|\Z)")
-_FOLDED = re.compile(rb"[\"']?[ \t]*:[ \t]*[>|][+-]?[ \t]*\r?\n((?:[+ \t]+(?:(?i:basic|bearer)[ \t]+)?[^\s]{4,512}[ \t]*(?:\r?\n|\Z)){1,16})")
+_FOLDED = re.compile(rb"[\"']?[ \t]*:[ \t]*[>|][+-]?[ \t]*\r?\n((?:[+ \t]++(?:(?i:basic|bearer)[ \t]+)?[^\s]{4,512}+[ \t]*(?:\r?\n|\Z)){1,16})")
 _BLOCK_LINE = re.compile(rb"\S+")
 _ENVIRONMENT = re.compile(rb"(?:^|[\s\"'\0;>$#|+-]|\\n|\$env:)\Z")
 _PAIR = re.compile(rb"[ \t]+[\w.-]{1,40}=\S")
 _PAIR_NAME = re.compile(rb"([;&?:\s\"'])_?[A-Za-z][\w ]{0,30}=\Z")
+_FOLDER = re.compile(rb"[ \t]{0,8}[=:][ \t]{0,8}\\?[\"'`]?(?:[/~.$%]|[A-Za-z]:[\\/]|\\\\)")
 _LOWER_NAME = re.compile(rb"[a-z]")
 _OPTION = re.compile(rb"[= \t]{1,2}[\"']?([^\s\"'<>$\[\]{}()=-][^\s\"'<>\[\]{}()]{5,256})")
 _NETRC_BYTES = 200
@@ -64,12 +67,13 @@ _INTERPOLATED = re.compile(rb"\{[A-Za-z_][\w.\[\]()!:'\"]*\}|\$\{|%s|%\(|\$\w+\(
 
 def value_behind(data: bytes, start: int, end: int, *, strong: bool) -> Iterator[tuple[int, int]]:
     """Ranges of the secret value that the name at [start, end) introduces; none where it introduces none."""
-    line_start = data.rfind(b"\n", max(0, start - 400), start) + 1
+    far = max(0, start - _MAX_BEFORE)
+    line_start = max(data.rfind(b"\n", far, start) + 1, far)
     name_start = start
     while name_start > max(0, start - _MAX_NAME) and (data[name_start - 1 : name_start].isalnum() or data[name_start - 1] in b"_-."):
         name_start -= 1
-    if data[name_start:end] in (b"PWD", b"OLDPWD"):
-        # The folder that the shell is in.
+    if data[name_start:end] in (b"PWD", b"OLDPWD") and _FOLDER.match(data, end):
+        # The one that the shell is in; `PWD=` of a connection string is a password.
         return
     tail = _NAME_TAIL.match(data, end)
     tail_end = tail.end() if tail else end

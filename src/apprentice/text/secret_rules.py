@@ -76,6 +76,8 @@ _MAX_DATA_LINES = 8
 _FILE_ENDING = re.compile(rb"\.[a-z][a-z0-9]{1,4}\b")
 _ASSIGNED = re.compile(rb"[ \t]{0,8}[=:][ \t]{0,8}[^\s=]")
 _DIGEST = re.compile(rb"(?i)sha[0-9]{1,3}-")
+_GLANCE = 4096
+"""Bytes that are unpacked to see whether there is text."""
 MAX_BLOCK_BYTES = 1 << 20
 """Of wrapped base64 that is read as one."""
 MAX_KEY_CHARS = 4096
@@ -173,23 +175,23 @@ class Rules:
         return hits
 
 
-def decoded_views(data: bytes, tokens: list[tuple[int, int]]) -> Iterator[secret_views.View]:
+def decoded_views(data: bytes, tokens: list[tuple[int, int]], room: secret_views.Room) -> Iterator[secret_views.View]:
     """What base64 and hexadecimal in these tokens says, lines of one block read together."""
     tokens = [(start + 2 * (data[start : start + 2] in (b"0x", b"0X")), end) for start, end in tokens]
     coded = [place for place in tokens if not data[slice(*place)].islower() or _HEX.fullmatch(data, *place)]
     for block in _blocks(data, coded):
         # The last line of a wrapped text may be too short for a token, or be something else.
         last = _last_line(data, block)
-        views = list(_block_views(data, [*block, last])) if last is not None and _fits(data, block, last) else []
-        yield from views or _block_views(data, block)
+        views = list(_block_views(data, [*block, last], room)) if last is not None and _fits(data, block, last) else []
+        yield from views or _block_views(data, block, room)
 
 
-def _block_views(data: bytes, block: list[tuple[int, int]]) -> Iterator[secret_views.View]:
+def _block_views(data: bytes, block: list[tuple[int, int]], room: secret_views.Room) -> Iterator[secret_views.View]:
     text = b"".join(data[start:end] for start, end in block)
     if len(text) >= 24 and _HEX.fullmatch(text.rstrip(b"=")[: len(text) // 2 * 2]):
         yield from secret_views.hex_views(data, block)
     elif len(text) >= 20 and not (text.islower() or text.isupper() or text.isdigit()):
-        yield from secret_views.base64_views(data, block)
+        yield from secret_views.base64_views(data, block, room)
 
 
 def _blocks(data: bytes, tokens: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
@@ -262,7 +264,7 @@ def _is_next_line(data: bytes, above: tuple[int, int], below: tuple[int, int]) -
 
 def _says_something(data: bytes, start: int, end: int) -> bool:
     """Whether it is text in base64, which is searched on its own."""
-    return any(True for _ in secret_views.base64_views(data, [(start, end)]))
+    return any(True for _ in secret_views.base64_views(data, [(start, end)], secret_views.Room(_GLANCE)))
 
 
 def _public_regions(data: bytes) -> list[tuple[int, int]]:
@@ -400,9 +402,10 @@ def _putty(data: bytes, start: int, end: int) -> Iterator[Hit]:
 
 
 def _jwk(data: bytes, start: int, end: int) -> Iterator[Hit]:
-    low = data.rfind(b"{", max(0, start - 4096), start)
-    high = data.find(b"}", end, end + 4096)
-    for match in _JWK_PART.finditer(data, max(low, 0), high if high >= 0 else min(len(data), end + 4096)):
+    # A key has one such word: what stands behind another is not its part.
+    low = max(data.rfind(b"{", max(0, start - 4096), start), data.rfind(b"kty", max(0, start - 4096), start), start - 4096, 0)
+    ends = [at for at in (data.find(b"}", end, end + 4096), data.find(b"kty", end, end + 4096)) if at >= 0]
+    for match in _JWK_PART.finditer(data, low, min([*ends, len(data), end + 4096])):
         yield Hit(*match.span(1), "private-key")
 
 

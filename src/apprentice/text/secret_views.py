@@ -26,6 +26,8 @@ from dataclasses import dataclass
 MAX_ESCAPED_LINE = 1 << 20
 MAX_UNPACKED_BYTES = 1 << 20
 """Of what is compressed: the rest is not looked at."""
+_UNPACKED_OF_TEXT = 8
+"""How many times the length of a text may come out of all that is packed in it, besides."""
 _PACKED = (b"\x1f\x8b\x08", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 """How gzip and zlib begin."""
 _UNPRINTABLE = bytes(byte for byte in range(256) if not (32 <= byte < 127 or byte in b"\t\n\r"))
@@ -50,8 +52,8 @@ _ADDED = {quote: re.compile(quote + rb"(?<=[\w+/=:@.~-]" + quote + rb")" + _BETW
 _Meaning = Callable[[re.Match[bytes]], bytes]
 _ENTITIES = {b"quot": b'"', b"amp": b"&", b"lt": b"<", b"gt": b">", b"apos": b"'"}
 JOIN = re.compile(
-    rb"(?:\x1b\[[0-9;]*m)*\\*[\"'`]?,?(?:\\[nr])*[\"'`]?[ \t]*(?:\+|\\|\.|&|\.\.)?[ \t]*\\?\r?\n"
-    rb"(?:[ \t]*(?:[+\-> |#*;%!]|//|\"\"\"){0,3})?[ \t]*(?:\+|\.|&)?[ \t]*(?:[rbfuRBFU]{0,2}\\*[\"'`])?(?:\x1b\[[0-9;]*m)*"
+    rb"(?:\x1b\[[0-9;]*+m)*+\\*[\"'`]?,?(?:\\[nr])*[\"'`]?[ \t]*+(?:\+|\\|\.|&|\.\.)?[ \t]*+\\?\r?\n"
+    rb"(?:[ \t]*+(?:[+\-> |#*;%!]|//|\"\"\"){0,3})?[ \t]*+(?:\+|\.|&)?[ \t]*+(?:[rbfuRBFU]{0,2}\\*[\"'`])?(?:\x1b\[[0-9;]*+m)*+"
 )
 """What may stand between the halves of a string that goes on in the next line: quotes, an operator, a backslash, the
 marks of a diff, a quotation or a comment."""
@@ -90,6 +92,17 @@ class View:
         first = bisect.bisect_right(self.starts, start) - 1
         last = bisect.bisect_left(self.starts, end) - 1
         return first != last or not self.exact[first]
+
+
+@dataclass(slots=True)
+class Room:
+    """For what may still be unpacked out of one text, layer by layer: a kilobyte can say a megabyte, which says a thousand more."""
+
+    left: int
+
+    @classmethod
+    def of(cls, size: int) -> Room:
+        return cls(MAX_UNPACKED_BYTES + _UNPACKED_OF_TEXT * size)
 
 
 class _Builder:
@@ -249,7 +262,7 @@ def _gap_start(data: bytes, start: int, line_end: int) -> int:
     return at
 
 
-def base64_views(data: bytes, blocks: list[tuple[int, int]]) -> Iterator[View]:
+def base64_views(data: bytes, blocks: list[tuple[int, int]], room: Room) -> Iterator[View]:
     """Readings as text of base64 that stands in these pieces (one behind the other, line breaks between)."""
     text = b"".join(data[start:end] for start, end in blocks).rstrip(b"=").translate(_TO_STANDARD)
     places = _positions(blocks)
@@ -266,7 +279,7 @@ def base64_views(data: bytes, blocks: list[tuple[int, int]]) -> Iterator[View]:
             yield _coded_view(decoded, places, shift, digits=4, size=3)
             return
         if not shift and decoded.startswith(_PACKED):
-            plain, length = _unpacked(decoded)
+            plain, length = _unpacked(decoded, room)
             if plain:
                 # Nobody can cut a piece out of it: what is found inside stands for all of it.
                 last = min((length + 2) // 3 * 4, len(places)) - 1
@@ -290,13 +303,16 @@ def hex_views(data: bytes, blocks: list[tuple[int, int]]) -> Iterator[View]:
             return
 
 
-def _unpacked(packed: bytes) -> tuple[bytes, int]:
+def _unpacked(packed: bytes, room: Room) -> tuple[bytes, int]:
     """The text in it, as far as it goes, and how long it is packed; empty where there is none."""
     machine = zlib.decompressobj(wbits=47)
+    if room.left <= 0:
+        return b"", 0
     try:
-        plain = machine.decompress(packed, MAX_UNPACKED_BYTES)
+        plain = machine.decompress(packed, min(MAX_UNPACKED_BYTES, room.left))
     except zlib.error:
         return b"", 0
+    room.left -= len(plain)
     return plain if _is_text(plain) else b"", len(packed) - len(machine.unused_data)
 
 

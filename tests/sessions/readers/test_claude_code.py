@@ -16,6 +16,7 @@ from apprentice.sessions import events
 from apprentice.sessions.events import Session
 from apprentice.sessions.readers.claude_code import ClaudeCode
 from apprentice.sessions.readers.claude_records import Lines
+from apprentice.sessions.readers.files import BEGINNING
 
 TEXT = "one\ntwo\nthree\n"
 
@@ -397,3 +398,13 @@ def test_records_that_refer_to_each_other_without_end_are_not_read_without_end(s
     again = (lines.whole(outline) for _ in range(10) for outline in outlines)
     with contextlib.closing(lines), pytest.raises(ValueError, match="too often"):
         list(again)
+
+
+def test_when_a_session_began_is_known_though_its_first_prompt_is_long(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    for length in (10, BEGINNING - 60, BEGINNING, 1 << 20):
+        record = {"sessionId": "s", "type": "user", "message": {"role": "user", "content": "x" * length}, "timestamp": "2026-01-02T03:04:05Z"}
+        path.write_text(json.dumps(record) + "\n")
+        assert ClaudeCode().started(path, path.read_bytes()[:BEGINNING]) == 1767323045.0
+    path.unlink()
+    assert ClaudeCode().started(path, b"{}") == 0.0

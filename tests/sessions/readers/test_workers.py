@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -107,5 +108,28 @@ def test_a_process_that_ends_is_no_silent_loss(talks: Path, tmp_path: Path) -> N
         reading = workers.read("claude_code", [talks / "0.jsonl"] * 9)
         next(reading)
         workers._processes[0]._process.kill()
-        with pytest.raises(InternalError):
+        with pytest.raises(InternalError, match=r"by signal 9 at `.*0\.jsonl`"):
             list(reading)
+
+
+def test_code_in_the_folder_at_hand_is_not_run(talks: Path, tmp_path: Path) -> None:
+    hostile = tmp_path / "hostile"
+    hostile.mkdir()
+    for name in ("queue.py", "msgspec.py", "zlib.py", "apprentice.py"):
+        (hostile / name).write_text("raise SystemExit('taken over')\n")
+    with contextlib.chdir(hostile), Eager(POLICY, tmp_path / "told", count=1) as workers:
+        assert [one.ids for one in workers.read("claude_code", [talks / "0.jsonl"])]
+
+
+def test_a_process_that_ended_before_it_was_asked_keeps_nobody_from_tidying_up(talks: Path, tmp_path: Path) -> None:
+    def read() -> None:
+        with Eager(POLICY, tmp_path / "told", count=2) as workers:
+            reading = workers.read("claude_code", [talks / "0.jsonl"] * 9)
+            next(reading)
+            workers._processes[0]._process.kill()
+            workers._processes[0]._process.wait()
+            list(reading)
+
+    with pytest.raises(InternalError, match=r"ended by signal 9 at `.*0\.jsonl`"):
+        read()
+    assert not (tmp_path / "told").exists()

@@ -273,7 +273,8 @@ def _look_again(
     if workers.are_useful(size * _SMALLER):
         findings = workers.look(folder, sorted(known))
     else:
-        findings = rescan(folder, SecondLook(redaction), known=known)
+        # In the order in which several processes would say it.
+        findings = sorted(rescan(folder, SecondLook(redaction), known=known), key=lambda finding: (str(finding.path), finding.line, finding.kind))
     for finding in findings[:_SHOWN]:
         progress.note(f"look at {_where(finding, folder, target)}: it may hold a secret ({finding.kind})")
     if len(findings) > _SHOWN:
@@ -313,13 +314,11 @@ def _swap(new: Path, target: Path) -> None:
 
 
 def _recover(target: Path) -> None:
-    """Finish a swap that was interrupted."""
+    """Finish a swap that was interrupted, and leave nothing of a reading that was: it was not looked through once more, and may
+    hold somebody who is to be forgotten."""
     new, old = (target.with_name(target.name + suffix) for suffix in (_NEXT, _OLD))
-    if not target.exists():
-        for candidate in (new, old):
-            if artifacts.is_finished(candidate):
-                files.rename(candidate, target)
-                break
-    if old.exists():
-        with contextlib.suppress(FileNotFoundError):
-            files.remove_tree(old)
+    # A swap begins with the old one, where there is one; a new one alone was never ready.
+    if not target.exists() and artifacts.is_finished(old):
+        files.rename(new if artifacts.is_finished(new) else old, target)
+    for suffix in (_NEXT, _OLD, _AGAIN, _TOLD):
+        files.remove_tree(target.with_name(target.name + suffix))

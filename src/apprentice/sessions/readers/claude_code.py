@@ -60,6 +60,9 @@ _USER_SAID = "To tell you how to proceed, the user said:\n"
 _NOTE = "\n\nNote: The user's next message"
 _EXIT_CODE = re.compile(r"\A(?:Error: )?(?:Command failed with )?[Ee]xit code:? (\d{1,3})\b")
 _EDIT_TOOLS = ("Edit", "MultiEdit", "Write", "NotebookEdit")
+_TIMESTAMP = re.compile(rb'"timestamp":\s*"([^"]{10,40})"')
+_MORE_BYTES = 4 << 20
+"""Of a file that begins with a long prompt, behind which its time stands: without one its sessions would all wait for their turn."""
 MAX_FILE_BYTES = 512 << 20
 
 
@@ -83,7 +86,7 @@ class ClaudeCode:
 
     def started(self, path: Path, beginning: bytes) -> float:
         """When the session began, as far as the beginning of its file says; 0 where it does not."""
-        found = re.search(rb'"timestamp":\s*"([^"]{10,40})"', beginning)
+        found = _TIMESTAMP.search(beginning) or _TIMESTAMP.search(_more(path, len(beginning)))
         first = re.search(rb'"sessionId":\s*"([^"]{1,200})"', beginning)
         goes_on = first is not None and first[1] != path.stem.encode()
         return seconds(found[1].decode("ascii", "replace")) + goes_on * 1e-3 if found else 0.0
@@ -147,6 +150,15 @@ class ClaudeCode:
             # One string for all records that name a record.
             record.uuid, record.parent, record.cwd = (names.setdefault(name, name) for name in (record.uuid, record.parent, record.cwd))
             yield record
+
+
+def _more(path: Path, known: int) -> bytes:
+    """What follows the beginning; nothing where it was all, or cannot be read any more."""
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        # A time that was cut in two.
+        stream.seek(max(0, known - 64))
+        return stream.read(_MORE_BYTES)
+    return b""
 
 
 def _parts(name: str, records: Sequence[Record]) -> Iterator[tuple[str, list[Record], bool]]:

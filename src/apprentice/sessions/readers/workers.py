@@ -8,6 +8,7 @@ process are read ahead, so the folder of what was told stays small. A process en
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -88,7 +89,8 @@ class Told:
 
 class _Process:
     def __init__(self, start: Start) -> None:
-        command = [sys.executable, "-m", "apprentice.sessions.readers.worker"]
+        # `-P`: the folder at hand may be a repository that somebody else wrote, with a `queue.py` in it.
+        command = [sys.executable, "-P", "-m", "apprentice.sessions.readers.worker"]
         # The same code as here, whatever is installed; and who stops this process need not stop that one: see `worker.main`.
         path = os.pathsep.join([str(_CODE), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
@@ -97,16 +99,19 @@ class _Process:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._asked: deque[Job] = deque()
         self._send(start)
 
     def ask(self, job: Job) -> None:
+        self._asked.append(job)
         self._send(job)
 
     def answer(self) -> Done:
         """Of the question that was asked first of those without an answer."""
         line = self._stdout.readline()
+        job = self._asked.popleft()
         if not line:
-            raise InternalError("a process that read sessions ended; `--verbose` may say why")
+            raise self._ended(job)
         done = msgspec.json.decode(line, type=Done)
         if done.error:
             raise StorageError(done.error, hint=done.hint)
@@ -115,7 +120,9 @@ class _Process:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            # What it was not told any more.
+            self._stdin.close()
         self._stdout.close()
 
     def _send(self, message: Start | Job) -> None:
@@ -123,7 +130,14 @@ class _Process:
             self._stdin.write(msgspec.json.encode(message) + b"\n")
             self._stdin.flush()
         except BrokenPipeError as error:
-            raise InternalError("a process that read sessions ended; `--verbose` may say why") from error
+            raise self._ended(self._asked[0] if self._asked else None) from error
+
+    def _ended(self, job: Job | None) -> InternalError:
+        """Killed for its memory, as a rule: nothing that a file says ends it otherwise."""
+        code = self._process.wait()
+        at = "" if job is None else f" at `{job.path if isinstance(job, Read) else job.folder}`"
+        how = f"by signal {-code}" if code < 0 else f"with {code}"
+        return InternalError(f"a process that reads sessions ended {how}{at}", hint="run the same command again; name fewer sessions if memory is short")
 
 
 class Workers:
