@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import GitRepository
 
-from apprentice.core import files
+from apprentice.core import artifacts, files
 from apprentice.core.errors import InputError
 from apprentice.core.progress import Silent
 from apprentice.learn.config import LearnConfig
@@ -69,3 +69,12 @@ def test_what_a_killed_reading_left_is_not_taken_and_goes(new_repository: Callab
     with pytest.raises(InputError, match="nothing of that source"):
         stage.forget(target, Whose(source="claude_code"))
     assert not any(folder.exists() for folder in left)
+
+
+def test_only_files_that_stayed_as_they_were_need_no_second_look(tmp_path: Path) -> None:
+    for folder, texts in (("before", {"a": "1", "b": "1", "c": "1"}), ("after", {"a": "1", "b": "2", "d": "1"})):
+        with artifacts.create(tmp_path / folder, kind="sessions", version=1) as artifact:
+            for name, text in texts.items():
+                files.write_text(artifact.path(name), text)
+            artifact.finish()
+    assert stage.as_before(tmp_path / "before", tmp_path / "after") == {"a"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from apprentice.core import artifacts
@@ -98,7 +100,7 @@ def test_few_bytes_start_no_process(tmp_path: Path) -> None:
 
 
 def test_a_storage_that_fails_in_a_process_is_its_answer(talks: Path, tmp_path: Path) -> None:
-    worker = Worker(Start.of(POLICY.known))
+    worker = Worker(Start.of(POLICY))
     assert worker.do(Read("claude_code", str(talks / "0.jsonl"), str(tmp_path / "nowhere" / "told"))).error
     assert not worker.do(Read("claude_code", str(talks / "0.jsonl"), str(tmp_path / "told"))).error
 
@@ -133,3 +135,10 @@ def test_a_process_that_ended_before_it_was_asked_keeps_nobody_from_tidying_up(t
     with pytest.raises(InternalError, match=r"ended by signal 9 at `.*0\.jsonl`"):
         read()
     assert not (tmp_path / "told").exists()
+
+
+@pytest.mark.parametrize("switch", ["persons", "vendor_rules"])
+def test_a_process_is_told_all_that_a_policy_says(switch: str) -> None:
+    known = Known(**{field.name: frozenset({f"{field.name} of Ada"}) for field in dataclasses.fields(Known)})
+    policy = RedactionPolicy(known=known, **{switch: False})
+    assert msgspec.json.decode(msgspec.json.encode(Start.of(policy)), type=Start).policy() == policy

@@ -266,8 +266,7 @@ def _look_again(
 ) -> None:
     """Search what was written for what redaction should have taken, and say what is found: a rule that goes by words
     nearby (`password`, `cookie`) may see in a cut piece what it did not see in the whole, so it is no proof of a leak."""
-    known = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()} if goes_on else set()
-    known -= {MANIFEST}
+    known = as_before(target, folder) if goes_on else set()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).as_posix() not in known)
     progress.stage("look for secrets once more")
     if workers.are_useful(size * _SMALLER):
@@ -279,6 +278,13 @@ def _look_again(
         progress.note(f"look at {_where(finding, folder, target)}: it may hold a secret ({finding.kind})")
     if len(findings) > _SHOWN:
         progress.note(f"and at {len(findings) - _SHOWN} more places: {dict(Counter(finding.kind for finding in findings))}")
+
+
+def as_before(before: Path, after: Path) -> set[str]:
+    """Files of an artifact that another one has, too, to the byte: a name alone tells nothing, for what was forgotten again is
+    written anew, and what could not be read is added to."""
+    had = artifacts.read(before).files
+    return {name for name, record in artifacts.read(after).files.items() if name in had and had[name].sha256 == record.sha256}
 
 
 def _where(finding: Finding, folder: Path, target: Path) -> str:

@@ -27,6 +27,7 @@ from apprentice.text.people import Known
 from apprentice.text.redaction import Finding, RedactionPolicy
 
 _CODE = Path(apprentice.__file__).resolve().parents[1]
+_KNOWN = ("names", "emails", "logins", "hosts", "homes")
 AHEAD = 3
 MIN_BYTES = 32 << 20
 """With less to read, the start of processes takes longer than the reading."""
@@ -40,13 +41,17 @@ class Start(msgspec.Struct, kw_only=True):
     logins: list[str]
     hosts: list[str]
     homes: list[str]
+    persons: bool
+    vendor_rules: bool
 
     @classmethod
-    def of(cls, known: Known) -> Start:
-        return cls(**{name: sorted(getattr(known, name)) for name in cls.__struct_fields__})
+    def of(cls, policy: RedactionPolicy) -> Start:
+        known = {name: sorted(getattr(policy.known, name)) for name in _KNOWN}
+        return cls(**known, persons=policy.persons, vendor_rules=policy.vendor_rules)
 
     def policy(self) -> RedactionPolicy:
-        return RedactionPolicy(known=Known(**{name: frozenset(getattr(self, name)) for name in self.__struct_fields__}))
+        known = Known(**{name: frozenset(getattr(self, name)) for name in _KNOWN})
+        return RedactionPolicy(known=known, persons=self.persons, vendor_rules=self.vendor_rules)
 
 
 class Read(msgspec.Struct, tag="read"):
@@ -145,7 +150,7 @@ class Workers:
 
     def __init__(self, policy: RedactionPolicy, folder: Path, *, count: int) -> None:
         """`folder`: for what was told; it is this object's alone."""
-        self._start, self._folder, self._count = Start.of(policy.known), folder, count
+        self._start, self._folder, self._count = Start.of(policy), folder, count
         self._processes: list[_Process] = []
 
     def __enter__(self) -> Workers:
