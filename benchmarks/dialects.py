@@ -1,6 +1,7 @@
 """How long does a suggestion take in each dialect that editors speak, and is it answered alike?
 
-    benchmarks/run dialects --model FOLDER      a quantized folder, such as .apprentice/runs/0001/quantized
+    benchmarks/run dialects --model FOLDER      a quantized folder, such as .apprentice/runs/0001/quantized; how long an
+                                                answer is, and so how long it takes, is the model's doing
 
 Lines of a file of Python's library are typed letter by letter at four places, and each dialect asks at every letter: fill-in-the-middle
 prompts as Zed and others build them, Zed's zeta2 (a region of ten lines, rewritten), Continue's with the name of the file in a comment,
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from apprentice.core import artifacts
 from apprentice.examples.kinds.asked import Asked
 from apprentice.repository.prompt import Place
 from apprentice.serve.dialects import CURSOR
@@ -94,7 +96,10 @@ def dialects(model: Path) -> tuple[list[Row], dict[str, Any]]:
         rows.append(Row(dialect, "warm_p95_ms", warm[min(int(0.95 * len(warm)), len(warm) - 1)]))
     alike = {dialect: sum(a == b for a, b in zip(said[dialect], said["suffix"], strict=True)) for dialect in (*FIM, "llama.vim")}
     whole = sum(text.endswith("\n") or not text for text in said["zed, zeta2"])
-    return rows, {"requests": PLACES * LETTERS, "said_as_suffix": alike, "whole_regions": whole}
+    made = artifacts.read(model)
+    return rows, {
+        "requests": PLACES * LETTERS, "said_as_suffix": alike, "whole_regions": whole, "model": {"hash": made.hash, "parents": made.parents},
+    }
 
 
 @contextlib.contextmanager
