@@ -73,9 +73,9 @@ HARMLESS: dict[str, tuple[tuple[_Make, ...], ...]] = {
          lambda r: f"image: registry.corp.example/shop@sha256:{_hex(r, 64)}\n", lambda r: f"cache-key: Linux-node-{_hex(r, 64)}\n"),
     ),
     "lock file": (
-        (lambda r: f'      "resolved": "https://registry.npmjs.org/ms/-/ms-2.1.3.tgz",\n      "integrity": "{_sri(r)}",\n', lambda r: f"certifi==2026.1.4 \\\n    --hash=sha256:{_hex(r, 64)}\n"),
+        (lambda r: f'      "resolved": "https://packages.example/ms/-/ms-2.1.3.tgz",\n      "integrity": "{_sri(r)}",\n', lambda r: f"certifi==2026.1.4 \\\n    --hash=sha256:{_hex(r, 64)}\n"),
         (lambda r: f'name = "serde"\nversion = "1.0.219"\nchecksum = "{_hex(r, 64)}"\n', lambda r: f"golang.org/x/net v0.40.0 h1:{_b64(r, 32)}\n",
-         lambda r: f'    {{url = "https://files.pythonhosted.org/packages/{_hex(r, 2)}/{_hex(r, 2)}/{_hex(r, 60)}/six-1.17.0.whl", hash = "sha256:{_hex(r, 64)}"}},\n',
+         lambda r: f'    {{url = "https://packages.example/packages/{_hex(r, 2)}/{_hex(r, 2)}/{_hex(r, 60)}/six-1.17.0.whl", hash = "sha256:{_hex(r, 64)}"}},\n',
          lambda r: f"  integrity {_sri(r)}\n  resolution: {{integrity: {_sri(r)}}}\n"),
         (lambda r: f'  "node_modules/ms": {{"version": "2.1.3", "integrity": "{_sri(r)}"}},\n', lambda r: f"github.com/pkg/errors v0.9.1/go.mod h1:{_b64(r, 32)}\n",
          lambda r: f'  sha256 "{_hex(r, 64)}"\n  url "https://files.example/app.tar.gz"\n', lambda r: f"  resolution: {{integrity: {_sri(r)}}}\n", lambda r: f'  hash = "sha256-{_b64(r, 32)}";\n'),
