@@ -3,9 +3,10 @@
     benchmarks/run quantization [--base smollm2] [--cells '*'] [--folder DIR] [--json]
 
 One cell for each way: `amax_over_6` and `search` look at the weights alone; `feedback` (GPTQ) and `corrected` (besides, each
-matrix makes up for the errors of the layers below) are fitted to TOKENS tokens of text. `native` is `corrected` once more, on
-the native operators, which round activations and the head to 8 bits; `w4a4` with activations in NVFP4 as Blackwell's tensor
-cores read them. `mxfp4-` the same in MXFP4.
+matrix makes up for the errors of the layers below) are fitted to TOKENS tokens of text; in `precise`, the default, a tenth of the
+weights besides stay as they are, those that four bits hurt most. `native` is `precise` once more, on the native operators, which round
+activations, the head and that tenth to 8 bits; `w4a4` with activations in NVFP4 as Blackwell's tensor cores read them. `mxfp4-` the
+same in MXFP4.
 
 Text to fit to: modules of Python's standard library. Text to measure on: this project's own source, which no base has seen;
 its hash is kept. Figures are differences to the same model unquantized, over the same tokens: bits a token, and KL divergence
@@ -47,6 +48,8 @@ from apprentice.learn.stages import quantize
 from apprentice.model import base
 from apprentice.quantize.calibration import DEFAULT_TOKENS, fit
 from apprentice.quantize.convert import QuantizeConfig, convert
+from apprentice.quantize.sensitivity import measure as measure_groups
+from apprentice.quantize.sensitivity import most_sensitive
 from apprentice.text.decoding import Feed
 from apprentice.text.tokenizer import Tokenizer
 from apprentice.train.sft import SftConfig
@@ -62,6 +65,7 @@ class Way:
     search: bool = True
     is_fitted: bool = False
     correct: bool = True
+    precise: bool = False
     runs: Literal["numpy", "native", "w4a4"] = "numpy"
 
 
@@ -70,11 +74,13 @@ WAYS = {
     "search": Way(),
     "feedback": Way(is_fitted=True, correct=False),
     "corrected": Way(is_fitted=True),
-    "native": Way(is_fitted=True, runs="native"),
-    "w4a4": Way(is_fitted=True, runs="w4a4"),
+    "precise": Way(is_fitted=True, precise=True),
+    "native": Way(is_fitted=True, precise=True, runs="native"),
+    "w4a4": Way(is_fitted=True, precise=True, runs="w4a4"),
     "mxfp4-search": Way(format="mxfp4"),
     "mxfp4-corrected": Way(format="mxfp4", is_fitted=True),
-    "mxfp4-native": Way(format="mxfp4", is_fitted=True, runs="native"),
+    "mxfp4-precise": Way(format="mxfp4", is_fitted=True, precise=True),
+    "mxfp4-native": Way(format="mxfp4", is_fitted=True, precise=True, runs="native"),
 }
 EDITS = "httpx"
 TOKENS = DEFAULT_TOKENS
@@ -137,15 +143,18 @@ def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) 
     way, started = WAYS[name], time.perf_counter()
     config = QuantizeConfig(format=way.format, search=way.search, activations=way.is_fitted and way.format == "nvfp4")
     # Ways that differ only in how they run share a folder.
-    out = target / (f"{way.format}-{'corrected' if way.correct else 'feedback'}" if way.is_fitted else name)
+    kind = "precise" if way.precise else "corrected" if way.correct else "feedback"
+    out = target / (f"{way.format}-{kind}" if way.is_fitted else name)
     if not (out / "config.json").is_file():
-        fitted = None
+        fitted, kept, format = None, frozenset[str](), FORMATS[way.format]
         if way.is_fitted:
             text = calibration_text(folder)
-            fitted = fit(folder, text, max_tokens=TOKENS, correct=way.correct, format=FORMATS[way.format])
+            if way.precise:
+                kept = most_sensitive(measure_groups(folder, text, format=format), config.precise_share)
+            fitted = fit(folder, text, max_tokens=TOKENS, correct=way.correct, format=format, kept=kept)
         part = out.with_name(out.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
-        convert(folder, part, config, fitted=fitted)
+        convert(folder, part, config, fitted=fitted, kept=kept)
         part.rename(out)
     seconds = time.perf_counter() - started
     runs = EngineConfig(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import byref, c_void_p
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,7 @@ SHAPES = {
     "nothing in four bits": replace(DEBUG, hidden_size=72, intermediate_size=200, head_size=12),
     "an inner width of no blocks": replace(DEBUG, intermediate_size=200),
 }
+KEPT = [f"model.layers.0.self_attn.{name}_proj" for name in "qkv"] + [f"model.layers.1.mlp.{name}_proj" for name in ("gate", "up")]
 OUTLIERS, LARGER = (3, 40), np.float32(8)
 
 
@@ -133,16 +134,17 @@ def test_the_decoder_sees_how_large_inputs_are(shape: ModelConfig, make_folder: 
     functions.apprentice_decoder_free(decoder)
 
 
+@pytest.mark.parametrize("kept", [(), KEPT], ids=["all", "some kept"])
 @pytest.mark.parametrize("has_adapter", [False, True])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_a_model_with_outliers_is_as_near_to_numpy_as_one_without(
-    shape: ModelConfig, has_adapter: bool, make_folder: MakeFolder, tmp_path: Path
+    shape: ModelConfig, has_adapter: bool, kept: Sequence[str], make_folder: MakeFolder, tmp_path: Path
 ) -> None:
     """What is divided by a power of two anywhere is multiplied by it elsewhere, or this is far off."""
     errors: list[Any] = []
     for name in ("even", "outliers"):
         plain = make_folder(shape, name=name)
-        convert(with_outliers(plain, shape) if name == "outliers" else plain, tmp_path / f"{name}-quantized")
+        convert(with_outliers(plain, shape) if name == "outliers" else plain, tmp_path / f"{name}-quantized", kept=kept)
         ours, reference = (
             Engine.load(tmp_path / f"{name}-quantized", EngineConfig(threads=2, backend=backend)) for backend in ("auto", "numpy")
         )  # fmt: skip

@@ -41,6 +41,12 @@ SHAPES = {
     "odd sizes": replace(DEBUG, hidden_size=80, intermediate_size=208, num_heads=5, num_kv_heads=5, head_size=6),
 }  # fmt: skip
 
+KEPT = [
+    *(f"model.layers.0.self_attn.{name}_proj" for name in "qkv"), "model.layers.0.mlp.down_proj", "model.layers.1.self_attn.o_proj",
+    *(f"model.layers.1.mlp.{name}_proj" for name in ("gate", "up")),
+]  # fmt: skip
+"""Of each kind one."""
+
 
 def tokens(count: int, seed: int = 0) -> list[int]:
     return np.random.default_rng(seed).integers(0, DEBUG.vocab_size, count).tolist()
@@ -98,15 +104,15 @@ def test_a_cache_in_8_bits_is_half_as_large_and_changes_little(quantized: Path, 
 
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, make_folder: MakeFolder, tmp_path: Path) -> Path:
-    """float32 or NVFP4, by the parameter."""
+    """float32, NVFP4 or NVFP4 with some matrices left in 16 bits, by the parameter."""
     plain = make_folder()
     if request.param == "float32":
         return plain
-    convert(plain, tmp_path / "quantized")
+    convert(plain, tmp_path / "quantized", kept=KEPT if request.param == "mixed" else ())
     return tmp_path / "quantized"
 
 
-both = pytest.mark.parametrize("folder", ["float32", "nvfp4"], indirect=True)
+both = pytest.mark.parametrize("folder", ["float32", "nvfp4", "mixed"], indirect=True)
 
 
 @pytest.mark.parametrize("variant", ["portable", "avx2", "avx512", "neon"])
@@ -126,12 +132,13 @@ def test_with_float_matrices_log_probabilities_are_those_of_numpy(
         assert np.sqrt(np.mean((found - expected) ** 2)) < 3e-5
 
 
+@pytest.mark.parametrize("kept", [[], KEPT], ids=["all", "some kept"])
 @pytest.mark.parametrize("format", ["nvfp4", "mxfp4"])
 @pytest.mark.parametrize("shape", list(SHAPES.values())[:6], ids=list(SHAPES)[:6])
 def test_with_four_bits_log_probabilities_differ_by_what_8_bit_activations_cost(
-    shape: ModelConfig, format: Literal["nvfp4", "mxfp4"], make_folder: MakeFolder, tmp_path: Path, library: Library
+    shape: ModelConfig, format: Literal["nvfp4", "mxfp4"], kept: list[str], make_folder: MakeFolder, tmp_path: Path, library: Library
 ) -> None:
-    convert(make_folder(shape), tmp_path / "quantized", QuantizeConfig(format=format))
+    convert(make_folder(shape), tmp_path / "quantized", QuantizeConfig(format=format), kept=kept)
     ids = tokens(150)
     model = NativeModel.load(tmp_path / "quantized", library, EngineConfig(threads=2))
     expected = numpy_log_probs(tmp_path / "quantized", ids)

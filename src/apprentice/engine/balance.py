@@ -6,8 +6,8 @@ Activations are rounded to 8 bits with one scale for 64 of them (`native/tiles.h
 trained model are ten or forty times as large as the others, always the same ones, whatever is read: their 63 neighbours are left
 with three or four bits. So each block of 16 inputs b is divided by 2^e_b and its weights are multiplied by it, which a scale of
 NVFP4 has room for, exactly. e_b is about half of the block's size in powers of two: all of it would put into the weights, where
-a prompt brings four blocks to one scale, what it takes from the inputs. The head in 8 bits is made anew from its floats, so there
-each input has a power of its own, and an embedding that shares its tiles divides it out again.
+a prompt brings four blocks to one scale, what it takes from the inputs. A matrix in 8 bits, as the head, is made anew from its floats, so
+there each input has a power of its own; an embedding that shares its tiles with the head divides it out again.
 
 Nothing is divided at run time: a norm's weights are smaller, and the rows of `up` whose products `down` reads. Inputs that nothing
 can be folded into (the output projection's) stay, they are even anyway.
@@ -29,7 +29,7 @@ from apprentice.kernels import nvfp4, tiles
 TOKENS = 64
 """Read to see how large inputs are: a page of the cache."""
 BLOCK_SHARE, CHANNEL_SHARE = 0.5, 0.375
-"""Of a size, in powers of two, that goes over to the weights: of a block in four bits, of a channel of the head in eight."""
+"""Of a size, in powers of two, that goes over to the weights: of a block in four bits, of a channel in eight."""
 MOST = 3
 """Powers of two that a block's inputs may give away, and as many an output: the scales have room for six."""
 MOST_CHANNEL = 6

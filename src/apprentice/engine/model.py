@@ -197,14 +197,22 @@ class NumpyModel:
     def layer_by_layer(self, sequences: Sequence[Sequence[int]]) -> Iterator[int]:
         """Reads sequences, one layer of all of them each time it is asked, and gives that layer's number: for an `observer`,
         which may replace a matrix whose input it is told."""
-        token_ids = [token_id for sequence in sequences for token_id in sequence]
-        ends = np.cumsum([len(sequence) for sequence in sequences]).tolist()
+        return self.go_on(self.embed([token_id for sequence in sequences for token_id in sequence]), [len(s) for s in sequences])
+
+    def go_on(self, x_ND: np.ndarray, lengths: Sequence[int], first: int = 0) -> Iterator[int]:
+        """Changes what goes into layer `first`, of whole sequences of these lengths, into what comes out of it and of all
+        behind it, one each time it is asked."""
+        ends = np.cumsum(lengths).tolist()
         pieces = [_Piece(start, end, 0, None) for start, end in zip([0, *ends], ends, strict=False)]
-        return self._layers(self._embedded(token_ids), pieces, exact=False)
+        return self._layers(x_ND, pieces, exact=False, first=first)
+
+    def predict(self, x_ND: np.ndarray) -> np.ndarray:
+        """Log-probabilities [N, V] out of what the last layer gives."""
+        return self._log_probs(self._norm(x_ND, self.weights.norm_D), exact=False)
 
     def _hidden(self, token_ids: Sequence[int], pieces: Sequence[_Piece], exact: bool) -> np.ndarray:
         """Normed hidden states [N, D]; the caches are longer by the tokens afterwards."""
-        x_ND = self._embedded(token_ids)
+        x_ND = self.embed(token_ids)
         for piece in pieces:
             if piece.cache is not None:
                 piece.cache.reserve(piece.end - piece.start)
@@ -215,17 +223,19 @@ class NumpyModel:
                 piece.cache.length += piece.end - piece.start
         return self._norm(x_ND, self.weights.norm_D)
 
-    def _embedded(self, token_ids: Sequence[int]) -> np.ndarray:
+    def embed(self, token_ids: Sequence[int]) -> np.ndarray:
+        """What goes into the first layer [N, D]. Raises: InputError where a token is none of the model's."""
         ids_N = np.asarray(token_ids, np.int64)
         if ids_N.size and (ids_N.min() < 0 or ids_N.max() >= self.config.vocab_size):
             raise InputError(f"a token id is not in 0 to {self.config.vocab_size - 1}", hint="is it the model's own tokenizer?")
         return self.weights.embedding_VD[ids_N]
 
-    def _layers(self, x_ND: np.ndarray, pieces: Sequence[_Piece], exact: bool) -> Iterator[int]:
+    def _layers(self, x_ND: np.ndarray, pieces: Sequence[_Piece], exact: bool, first: int = 0) -> Iterator[int]:
         """Changes x_ND, layer by layer."""
         positions_N = np.concatenate([np.arange(piece.past, piece.past + piece.end - piece.start) for piece in pieces])
         cos_NE, sin_NE = self._rope(positions_N)
-        for index, layer in enumerate(self.weights.layers):
+        for index in range(first, len(self.weights.layers)):
+            layer = self.weights.layers[index]
             x_ND += self._attention(index, layer, self._norm(x_ND, layer.input_norm_D), cos_NE, sin_NE, pieces, exact)
             x_ND += self._mlp(index, layer, self._norm(x_ND, layer.mlp_norm_D), exact)
             yield index

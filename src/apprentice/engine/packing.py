@@ -4,8 +4,8 @@
 
 Kinds follow the file. NVFP4 codes go from the mapped file into tiles as they are, and so do those of MXFP4, whose powers of
 two become scales of NVFP4. BF16 stays BF16, everything else is
-float32. In a quantized checkpoint the embedding and the head, which lie there in 16 bits, are rounded to 8 with a scale
-for each 64 values; a tied head is the embedding, once. q, k, v stand in one matrix; so do gate and up, 16 rows of each
+float32. In a quantized checkpoint what lies there in 16 bits, embedding, head and matrices that four bits would hurt, is rounded to 8
+with a scale for each 64 values; a tied head is the embedding, once. q, k, v stand in one matrix; so do gate and up, 16 rows of each
 in turn.
 
 What a quantized matrix reads and its weights are `balanced` (`engine.balance`) once the decoder has seen how large inputs are.
@@ -103,8 +103,8 @@ class PackedModel:
     is_quantized: bool
     layers: list[balance.Layer]
     norm_D: np.ndarray
-    head: np.ndarray
-    """uint8, the memory of the head."""
+    places: list[np.ndarray]
+    """uint8, the memory of each matrix: four a layer, then the head."""
     embedding_factors_D: np.ndarray
     """What rows of an embedding in tiles are multiplied by."""
     kept: list[Any] = field(default_factory=list)
@@ -166,8 +166,7 @@ class _Packer:
         self._biases: dict[tuple[str, ...], np.ndarray] = {}
 
     def pack(self, cache_bits: int, memory_bytes: int | None) -> PackedModel:
-        config = self._checkpoint.config
-        plans = [plan for index in range(config.num_layers) for plan in self._layer_plans(index)]
+        config, plans = self._checkpoint.config, self._plans()
         is_quantized = any(plan.kind == NVFP4 for plan in plans)
         plans += self._end_plans(is_quantized)
         sizes = [-(-self._num_bytes(plan) // 64) * 64 for plan in plans]
@@ -195,7 +194,7 @@ class _Packer:
             layers=cast(layers, POINTER(CLayer)), norm=norm_D.ctypes.data, head=matrices[4 * config.num_layers],
         )  # fmt: skip
         return PackedModel(
-            model, num_bytes, is_quantized, parts, norm_D, places[4 * config.num_layers], embedding_factors_D, self._kept
+            model, num_bytes, is_quantized, parts, norm_D, places, embedding_factors_D, self._kept
         )
 
     def balanced(self, packed: PackedModel, sizes: np.ndarray) -> list[balance.Factors]:
@@ -205,14 +204,25 @@ class _Packer:
         of_matrices = np.split(of_layers, [hidden, 2 * hidden], axis=1)
         with ThreadPoolExecutor(min(machine.cores(), 8)) as workers:
             factors = list(workers.map(balance.balance_layer, packed.layers, *of_matrices))
+        for number, plan in enumerate(self._plans()):
+            index, field = number // 4, ("qkv_D", None, "gate_up_D", None)[number % 4]
+            if plan.kind == INT8 and field:
+                layer = packed.layers[index]
+                norm_D, sizes_D = (layer.input_norm_D, of_matrices[0]) if field == "qkv_D" else (layer.mlp_norm_D, of_matrices[1])
+                factors[index] = replace(factors[index], **{field: self._balance_int8(plan, packed.places[number], sizes_D[index], norm_D)})
         plan = self._end_plans(is_quantized=True)[0]
         if plan.kind == INT8:
-            factors_D = np.exp2(balance.channel_powers(sizes[-hidden:]), dtype=np.float32)
-            self._matrix(plan, packed.head, factors_D)
+            factors_D = self._balance_int8(plan, packed.places[4 * config.num_layers], sizes[-hidden:], packed.norm_D)
             if config.tie_embeddings:
                 packed.embedding_factors_D /= factors_D
-            packed.norm_D /= factors_D
         return factors
+
+    def _balance_int8(self, plan: _Plan, data: np.ndarray, sizes_D: np.ndarray, norm_D: np.ndarray) -> np.ndarray:
+        """Makes a matrix in 8 bits anew, with what its inputs, as large as this, are divided by in the norm before it."""
+        factors_D = np.exp2(balance.channel_powers(sizes_D), dtype=np.float32)
+        self._matrix(plan, data, factors_D)
+        norm_D /= factors_D
+        return factors_D
 
     def _parts_of_layer(self, index: int, plans: Sequence[_Plan], places: Sequence[np.ndarray]) -> balance.Layer:
         """What balancing changes."""
@@ -226,6 +236,13 @@ class _Packer:
             self._vector(at + "input_layernorm.weight"), self._vector(at + "post_attention_layernorm.weight"),
             qkv, gate_up, down, self._biases.get(plans[4 * index + 2].modules),
         )  # fmt: skip
+
+    def _plans(self) -> list[_Plan]:
+        """Four a layer."""
+        plans = [plan for index in range(self._checkpoint.config.num_layers) for plan in self._layer_plans(index)]
+        if any(plan.kind == NVFP4 for plan in plans):
+            plans = [replace(plan, kind=INT8) if plan.kind == BF16 else plan for plan in plans]
+        return plans
 
     def _layer_plans(self, index: int) -> list[_Plan]:
         config, at = self._checkpoint.config, f"model.layers.{index}."

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +68,11 @@ class Fitted:
 
 def fit(
     folder: Path, sequences: Sequence[Sequence[int]], *, max_tokens: int = DEFAULT_TOKENS, correct: bool = True,
-    format: Format = NVFP4, widest: int = WIDEST, progress: ProgressSink | None = None,
+    format: Format = NVFP4, widest: int = WIDEST, kept: Collection[str] = (), progress: ProgressSink | None = None,
 ) -> dict[str, Fitted]:
     """Module name (`model.layers.0.mlp.up_proj`) -> its matrix, for `convert(fitted=...)`. `sequences`: token ids of text like
     that which the model will see, most telling first. `correct`: for the errors of the layers below. Matrices of more than
-    `widest` inputs are only rounded, errors weighed by the mean squares of inputs.
+    `widest` inputs are only rounded, errors weighed by the mean squares of inputs. `kept`: modules that stay as they are.
 
     Raises: InputError where there are no tokens or the folder cannot be used."""
     chunks = list(_chunks(sequences, max_tokens))
@@ -92,6 +92,8 @@ def fit(
 
         def replace(names: tuple[str, ...], quantized_x_NC: np.ndarray) -> None:
             index, field = int(names[0].split(".")[2]), _FIELDS[names[0].rsplit(".", 1)[1]]
+            if names[0] in kept:
+                return
             try:
                 matrix, parts = fitting.group(names, getattr(weights.layers[index], field), inputs[names], quantized_x_NC)
             except ValueError as error:

@@ -10,8 +10,8 @@ Of each linear layer `M` these tensors are written (`kernels.nvfp4`, `kernels.mx
     M.input_global_scale   float32 [1]               with `activations`: the same for what the layer reads
 
 Runtimes fuse q, k, v and gate, up into one matrix product, which has room for one divisor: the members of such a group
-share it. Embeddings, head, norms and biases stay BF16, and so does a matrix whose width is no multiple of 16
-or 32; the config's `ignore` names it. Only weights are quantized (`input_activations: null`, the presets NVFP4A16, MXFP4A16),
+share it. Embeddings, head, norms and biases stay BF16, and so do a matrix whose width is no multiple of 16
+or 32 and those that four bits hurt most (`sensitivity`); the config's `ignore` names them. Only weights are quantized (`input_activations: null`, the presets NVFP4A16, MXFP4A16),
 unless `activations` asks for NVFP4 through and through (W4A4, the preset NVFP4).
 
 No torch. A few matrices are in memory at a time, one for each core; the result does not depend on how many.
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +62,13 @@ class QuantizeConfig:
     search: bool = True
     """Try the neighbours of the usual scale for each block and keep the best; three times as slow. Fitted matrices have done so."""
 
+    precise_share: float = 0.1
+    """Of the weights of linear layers, 0 to 1: so many stay BF16, those that four bits hurt most, where there is text to see it."""
+
     def check(self, *, is_fitted: bool) -> None:
         """Raises: ConfigError where these settings contradict each other."""
+        if not 0 <= self.precise_share <= 1:
+            raise ConfigError(f"`precise_share` is {self.precise_share}", hint="it is a share, 0 to 1")
         if self.activations and (self.format != "nvfp4" or not is_fitted):
             raise ConfigError(
                 "activations in four bits are NVFP4, with scales taken from text", hint="give `--format nvfp4` and `--calibrate`"
@@ -72,10 +77,10 @@ class QuantizeConfig:
 
 def convert(
     source: Path, target: Path, config: QuantizeConfig = QuantizeConfig(), *,
-    fitted: Mapping[str, Fitted] | None = None, progress: ProgressSink | None = None,
+    fitted: Mapping[str, Fitted] | None = None, kept: Collection[str] = (), progress: ProgressSink | None = None,
 ) -> Report:
     """Writes the quantized folder. `fitted`: the matrices of the same source in four bits, from `calibration.fit`; with them
-    the model loses about a seventh of what it loses without.
+    the model loses about a seventh of what it loses without. `kept`: modules that stay BF16.
 
     Raises: InputError naming file and tensor where the source cannot be used."""
     config.check(is_fitted=bool(fitted))
@@ -86,7 +91,7 @@ def convert(
     found = tensor_files.open_folder(source)
     tensor_files.check_shapes(found, shapes, source)
     files.make_folder(target)
-    work = _Work(shapes, found, config, fitted or {}, progress)
+    work = _Work(shapes, found, config, fitted or {}, kept, progress)
     _write_weights(target, work.infos(), work.arrays())
     files.write_json(target / "config.json", _quantized_config(hugging_face, work.ignored(), config))
     for name in COPIED_FILES:
@@ -103,11 +108,11 @@ class _Work:
 
     def __init__(
         self, shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, tensor_files.TensorFile],
-        config: QuantizeConfig, fitted: Mapping[str, Fitted], progress: ProgressSink | None,
+        config: QuantizeConfig, fitted: Mapping[str, Fitted], kept: Collection[str], progress: ProgressSink | None,
     ) -> None:
         self._shapes, self._found, self._config = shapes, found, config
         self._format = FORMATS[config.format]
-        self._fitted, self._progress = fitted, progress
+        self._fitted, self._kept_modules, self._progress = fitted, kept, progress
         self._threads = min(machine.cores(), 8)
         self._divisors: dict[str, np.float32] = {}
         self._errors: list[MatrixError] = []
@@ -155,8 +160,8 @@ class _Work:
 
     def ignored(self) -> list[str]:
         """Linear layers that stay as they are."""
-        odd = [name for name, shape in self._shapes.items() if _is_linear(name) and not self._is_quantized(name, shape)]
-        return ["lm_head", *(name.removesuffix(".weight") for name in odd)]
+        kept = [name for name, shape in self._shapes.items() if _is_linear(name) and not self._is_quantized(name, shape)]
+        return ["lm_head", *(name.removesuffix(".weight") for name in kept)]
 
     def report(self) -> Report:
         before = sum(info.end - info.start for info in (self._found[name].tensors[name] for name in self._shapes))
@@ -208,7 +213,7 @@ class _Work:
         return self._divisors[group[0]]
 
     def _is_quantized(self, name: str, shape: tuple[int, ...]) -> bool:
-        return _is_linear(name) and shape[1] % self._format.block == 0
+        return _is_linear(name) and shape[1] % self._format.block == 0 and name.removesuffix(".weight") not in self._kept_modules
 
 
 def quantization_config(ignored: list[str], format: Format = NVFP4, *, activations: bool = False) -> dict[str, Any]:

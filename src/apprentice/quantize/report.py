@@ -47,7 +47,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     matrices: tuple[MatrixError, ...]
     kept: tuple[str, ...]
-    """Tensors stored as BF16: embeddings, head, norms, biases, and matrices whose width is no multiple of a block."""
+    """Tensors stored as BF16: embeddings, head, norms, biases, matrices that four bits hurt most or whose width is no multiple of a block."""
     bytes_before: int
     """Of the source's tensors as they are stored there."""
     bytes_after: int
