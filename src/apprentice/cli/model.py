@@ -31,7 +31,7 @@ def quantize(
         Write scales for activations in NVFP4 too (W4A4), which Blackwell GPUs compute with; needs `--calibrate`.
     precise
         Share of the weights that stay in 16 bits, those that four bits hurt most, measured on the examples; 0: none. A tenth
-        saves a quarter of what is lost.
+        saves a sixth of what is lost.
     search
         Search each block's scale; slower and closer.
     """
