@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 
 from apprentice.core.errors import InputError, MissingPieceError
-from apprentice.core.protocols import Generator, Request, Sample
+from apprentice.core.protocols import Generator, Request
 from apprentice.engine.engine import Engine
 from apprentice.engine.model import EngineConfig, NumpyModel
 from apprentice.engine.native import NativeModel
@@ -210,68 +207,3 @@ def test_generating_needs_no_torch(make_folder: MakeFolder, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert 0 <= int(done.stdout) <= 4
-
-
-def random_requests(count: int, vocab_size: int, longest: int) -> list[Request]:
-    """Of every length and parameter, some with a common beginning."""
-    random = np.random.default_rng(0)
-    common = random.integers(0, vocab_size, longest).tolist()
-    requests = []
-    for number in range(count):
-        own = random.integers(0, vocab_size, int(random.integers(1, longest // 2))).tolist()
-        requests.append(
-            Request(
-                prompt_ids=[*common[: int(random.choice([0, 0, 64, 100, 128]))], *own],
-                max_tokens=int(random.integers(0, 24)),
-                temperature=float(random.choice([0.0, 0.0, 0.7, 1.5])),
-                top_p=float(random.choice([0.3, 0.9, 1.0])),
-                seed=number,
-                stop_texts=("e",) if random.random() < 0.2 else (),
-                top_log_probs=int(random.choice([0, 3])),
-            )
-        )
-    return requests
-
-
-@pytest.mark.parametrize("cache_mib", [0, 1])
-def test_requests_of_many_threads_get_the_samples_they_would_get_alone_and_leave_nothing_behind(
-    cache_mib: int, make_folder: MakeFolder
-) -> None:
-    if native.load() is None:
-        pytest.skip(native.why_missing())
-    convert(make_folder(), folder := make_folder().parent / "quantized")
-    alone = Engine.load(folder, EngineConfig(prefix_cache_mib=0, backend="native"))
-    requests = random_requests(int(os.environ.get("APPRENTICE_REQUESTS", "300")), alone.model.config.vocab_size, 200)
-    expected = [alone.generate([request])[0] for request in requests]
-    # A mebibyte is a few sequences: the others wait for room.
-    engine = Engine.load(folder, EngineConfig(prefix_cache_mib=1, cache_mib=cache_mib, backend="native"))
-    assert isinstance(engine.model, NativeModel)
-    free = engine.model.available_pages
-    left = iter(enumerate(requests))
-    cancelled = {number for number in range(len(requests)) if number % 7 == 3}
-    found: dict[int, Sample] = {}
-    taking = threading.Lock()
-
-    def work() -> None:
-        while True:
-            with taking:
-                number, request = next(left, (-1, None))
-            if request is None:
-                return
-            wanted = (lambda *_: False) if number in cancelled else (lambda *_: True)
-            found[number] = engine.generate([request], on_token=wanted)[0]
-
-    threads = [threading.Thread(target=work) for _ in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(600)
-    assert sorted(found) == list(range(len(requests)))
-    for number, sample in found.items():
-        whole = expected[number]
-        if number in cancelled and sample.finish_reason == "cancelled":
-            assert sample.token_ids == whole.token_ids[: len(sample.token_ids)]
-        else:
-            assert sample == whole
-    gc.collect()
-    assert engine.model.available_pages == free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -198,6 +199,50 @@ def test_many_threads_each_get_their_own(passes: Passes, scheduler: Scheduler[in
         threads.start(str(number), lambda number=number: ask(number))
     threads.join()
     assert threads.results == {str(n): [10 * (1000 * n + at) for at in range(200)] for n in range(8)}
+
+
+class Ages:
+    """Computes, and counts how many passes each call has seen go by while it stood in line."""
+
+    def __init__(self) -> None:
+        self.scheduler: Scheduler[int] = Scheduler(self.compute, lambda _: 1)
+        self.oldest: Counter[bool] = Counter()
+        self._ages: Counter[int] = Counter()
+
+    def compute(self, items: Sequence[int], is_prompt: bool) -> np.ndarray:
+        with self.scheduler._changed:
+            for line in (self.scheduler._steps, self.scheduler._prompts):
+                for work in line:
+                    self._ages[id(work)] += 1
+                    self.oldest[work.is_prompt] = max(self.oldest[work.is_prompt], self._ages[id(work)])
+            # An object's number is given again once it is gone.
+            waiting = {id(work) for line in (self.scheduler._steps, self.scheduler._prompts) for work in line}
+            self._ages = Counter({number: age for number, age in self._ages.items() if number in waiting})
+        return np.array([[10 * item] for item in items], np.float32)
+
+
+def test_nobody_is_passed_over_however_many_others_there_are() -> None:
+    ages, threads, num_threads, num_each = Ages(), Threads(), 12, 800
+    start = threading.Barrier(num_threads)
+
+    def ask(number: int) -> np.ndarray:
+        random, rows = np.random.default_rng(number), []
+        start.wait(WAIT_S)
+        for at in range(num_each):
+            # Some read prompts of many parts and hardly say anything, others the other way round.
+            is_prompt = random.random() < (0.95 if number % 3 == 0 else 0.2)
+            rows.append(ages.scheduler.prompt([at]) if is_prompt else ages.scheduler.step([at], [number]))
+        ages.scheduler.ended(number)
+        return np.concatenate(rows)
+
+    for number in range(num_threads):
+        threads.start(str(number), lambda number=number: ask(number))
+    threads.join()
+    assert threads.results == {str(number): [10 * at for at in range(num_each)] for number in range(num_threads)}
+    # A step is in the next pass of steps, and between two of those is one part of a prompt. A part of a prompt waits for those in
+    # front of it, and for a pass of steps in front of each.
+    assert 0 < ages.oldest[False] <= 2
+    assert 0 < ages.oldest[True] <= 2 * num_threads
 
 
 def test_room_is_given_in_the_order_it_was_asked_for() -> None:

@@ -131,6 +131,8 @@ def test_no_file_of_a_variant_defines_what_the_linker_may_take_for_all() -> None
 
 
 def test_only_functions_of_the_interface_are_exported(library: native.Library) -> None:
+    if library.path != native.FILE:
+        pytest.skip("a library of its own is in use, as one for sanitizers, which exports more")
     try:
         said = subprocess.run(["nm", "-D", "--defined-only", library.path], capture_output=True, text=True, check=True)
     except FileNotFoundError:

@@ -39,12 +39,12 @@ def start(engine: Engine) -> Iterator[Callable[..., Running]]:
     def begin(
         config: ServeConfig | None = None, *, generator: Generator | None = None, make_mixture: MakeMixture | None = None,
         max_waiting: int = 64, paths: Sequence[str] = (), find_path: Callable[[Sequence[str]], str] | None = None,
-        decision: Decision | None = None, show_from: float = 0.25,
+        decision: Decision | None = None, show_from: float = 0.25, max_threads: int = 1,
     ) -> Running:
         model = ServedModel(
             name="debug", generator=generator or engine, tokenizer=engine.tokenizer,
             max_positions=engine.model.max_positions, make_mixture=make_mixture,
-            paths=frozenset(paths), find_path=find_path, max_threads=engine.max_threads if generator is None else 1,
+            paths=frozenset(paths), find_path=find_path, max_threads=engine.max_threads if generator is None else max_threads,
             decision=decision, show_from=show_from,
         )  # fmt: skip
         ready = threading.Event()

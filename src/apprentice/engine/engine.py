@@ -13,6 +13,7 @@ from pathlib import Path
 
 from apprentice.core.errors import InputError, MissingPieceError
 from apprentice.core.protocols import Mixture, Request, Sample, Score
+from apprentice.engine.calling_off import CalledOff, IsWanted, WhileWanted
 from apprentice.engine.loader import Checkpoint, load_weights
 from apprentice.engine.model import DEFAULTS, EngineConfig, NumpyModel
 from apprentice.engine.native import NativeModel
@@ -48,12 +49,18 @@ class Engine:
     def generate(
         self, requests: Sequence[Request], *, on_token: Callable[[int, int, str], bool] | None = None
     ) -> list[Sample]:
-        lengths = [self._length(request) for request in requests]
-        with self._passage.shared(), self.model.admitted(lengths) as count:
-            return decoding.generate(
-                self.model, self.tokenizer, requests, on_token=on_token,
-                max_sequences=min(count, self.config.max_sequences),
-            )  # fmt: skip
+        return self._generate(requests, None, on_token)
+
+    def generate_while(
+        self, requests: Sequence[Request], is_wanted: IsWanted, *, on_token: Callable[[int, int, str], bool] | None = None
+    ) -> list[Sample]:
+        """As `generate`, and called off once `is_wanted` says no, which is asked in line and before each chunk of a prompt: then
+        all samples are empty and `cancelled`."""
+        try:
+            return self._generate(requests, is_wanted, on_token)
+        except CalledOff:
+            nothing = Sample(token_ids=[], text="", log_probs=[], model_log_probs=[], finish_reason="cancelled")
+            return [nothing for _ in requests]
 
     def score(
         self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *,
@@ -68,6 +75,16 @@ class Engine:
         corrections = {} if folder is None else adapter_files.read(folder, self.model.config)
         with self._passage.alone():
             self.model.adapt(corrections)
+
+    def _generate(
+        self, requests: Sequence[Request], is_wanted: IsWanted | None, on_token: Callable[[int, int, str], bool] | None
+    ) -> list[Sample]:
+        lengths = [self._length(request) for request in requests]
+        model = self.model if is_wanted is None else WhileWanted(self.model, is_wanted)
+        with self._passage.shared(), self.model.admitted(lengths, is_wanted) as count:
+            return decoding.generate(
+                model, self.tokenizer, requests, on_token=on_token, max_sequences=min(count, self.config.max_sequences)
+            )
 
     @property
     def max_threads(self) -> int:

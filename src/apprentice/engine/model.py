@@ -31,7 +31,9 @@ import numpy as np
 
 from apprentice.core import machine
 from apprentice.core.errors import InputError
+from apprentice.engine import calling_off
 from apprentice.engine.cache import Cache, PrefixStore
+from apprentice.engine.calling_off import CalledOff, IsWanted
 from apprentice.engine.loader import Layer, Weights
 from apprentice.kernels import nvfp4
 from apprentice.kernels.products import Workers, product, use_one_blas_thread
@@ -136,14 +138,15 @@ class NumpyModel:
         return self.config.max_positions
 
     @contextlib.contextmanager
-    def admitted(self, lengths: Sequence[int]) -> Iterator[int]:
+    def admitted(self, lengths: Sequence[int], is_wanted: IsWanted | None = None) -> Iterator[int]:
         """How many of these sequences may be in work at a time: memory is taken as it is needed, without a bound."""
         yield max(len(lengths), 1)
 
     def new_cache(self, capacity: int) -> Cache:
         return Cache(self.config, capacity)
 
-    def forward(self, feeds: Sequence[Feed]) -> list[Output]:
+    def forward(self, feeds: Sequence[Feed], is_wanted: IsWanted | None = None) -> list[Output]:
+        """`is_wanted`: asked before each chunk of a prompt. Raises: CalledOff."""
         steps = [i for i, feed in enumerate(feeds) if feed.cache is not None and len(feed.token_ids) <= STEP_TOKENS]
         scored = [i for i, feed in enumerate(feeds) if feed.cache is None]
         outputs: dict[int, Output] = {}
@@ -153,7 +156,7 @@ class NumpyModel:
                     outputs |= zip(together, self._together([feeds[i] for i in together], exact), strict=True)
             for i, feed in enumerate(feeds):
                 if i not in outputs:
-                    outputs[i] = Output(self._prompt(feed))
+                    outputs[i] = Output(self._prompt(feed, is_wanted))
         return [outputs[i] for i in range(len(feeds))]
 
     def _together(self, feeds: Sequence[Feed], exact: bool) -> list[Output]:
@@ -173,7 +176,7 @@ class NumpyModel:
         cuts = np.cumsum([feed.num_outputs for feed in feeds])[:-1]
         return [Output(part) for part in np.split(log_probs_NV, cuts)]
 
-    def _prompt(self, feed: Feed) -> np.ndarray:
+    def _prompt(self, feed: Feed, is_wanted: IsWanted | None) -> np.ndarray:
         """Log-probabilities of the last tokens of a prompt, fed chunk by chunk."""
         cache = _own(feed.cache)
         assert cache is not None
@@ -183,12 +186,18 @@ class NumpyModel:
         if is_start:
             at = self._prefixes.restore(token_ids[: len(token_ids) - feed.num_outputs], cache)
         kept: list[np.ndarray] = []
-        while at < len(token_ids):
-            end = min(len(token_ids), at + CHUNK_TOKENS - cache.length % CHUNK_TOKENS)
-            hidden_TD = self._hidden(token_ids[at:end], [_Piece(0, end - at, cache.length, cache)], exact=False)
-            first = max(len(token_ids) - feed.num_outputs - at, 0)
-            kept.append(hidden_TD[first:])
-            at = end
+        try:
+            while at < len(token_ids):
+                calling_off.check(is_wanted)
+                end = min(len(token_ids), at + CHUNK_TOKENS - cache.length % CHUNK_TOKENS)
+                hidden_TD = self._hidden(token_ids[at:end], [_Piece(0, end - at, cache.length, cache)], exact=False)
+                first = max(len(token_ids) - feed.num_outputs - at, 0)
+                kept.append(hidden_TD[first:])
+                at = end
+        except CalledOff:
+            if is_start:
+                self._prefixes.keep(token_ids[:at], cache)
+            raise
         if is_start:
             self._prefixes.keep(token_ids, cache)
         # The row that is sampled from goes the way that rows of steps go.

@@ -30,7 +30,8 @@ import numpy as np
 
 from apprentice.core import machine
 from apprentice.core.errors import InputError, InternalError
-from apprentice.engine import balance, packing
+from apprentice.engine import balance, calling_off, packing
+from apprentice.engine.calling_off import CalledOff, IsWanted
 from apprentice.engine.loader import Checkpoint
 from apprentice.engine.model import CHUNK_TOKENS, DEFAULTS, STEP_TOKENS, EngineConfig
 from apprentice.engine.scheduler import Room, Scheduler
@@ -133,17 +134,18 @@ class NativeModel:
         return NativeCache(self._decoder, self._scheduler, capacity)
 
     @contextlib.contextmanager
-    def admitted(self, lengths: Sequence[int]) -> Iterator[int]:
+    def admitted(self, lengths: Sequence[int], is_wanted: IsWanted | None = None) -> Iterator[int]:
         """Waits until the cache has room for sequences that will have these lengths, or as many of them as it can ever hold;
-        gives how many may be in work at a time. A thread that was admitted must not ask again before it is done."""
+        gives how many may be in work at a time. A thread that was admitted must not ask again before it is done. Raises: CalledOff."""
         pages = sorted((_pages(length + MAX_DRAFT) for length in lengths), reverse=True)
         count = len(pages)
         while count > 1 and sum(pages[:count]) > self._room.size:
             count -= 1
-        with self._room.promised(min(sum(pages[:count]), self._room.size)):
+        with self._room.promised(min(sum(pages[:count]), self._room.size), is_wanted):
             yield max(count, 1)
 
-    def forward(self, feeds: Sequence[Feed]) -> list[Output]:
+    def forward(self, feeds: Sequence[Feed], is_wanted: IsWanted | None = None) -> list[Output]:
+        """`is_wanted`: asked before each chunk of a prompt. Raises: CalledOff."""
         caches = [_own(feed.cache) for feed in feeds]
         steps: list[int] = []
         scored: list[int] = []
@@ -162,7 +164,7 @@ class NativeModel:
         for i, (feed, cache) in enumerate(zip(feeds, caches, strict=True)):
             if i not in outputs:
                 assert cache is not None
-                outputs[i] = Output(self._prompt(feed, cache))
+                outputs[i] = Output(self._prompt(feed, cache, is_wanted))
         return [outputs[i] for i in range(len(feeds))]
 
     def _step(self, feeds: Sequence[_Fed]) -> np.ndarray:
@@ -174,7 +176,7 @@ class NativeModel:
         with self._room.promised(min(pages, self._room.size)):
             return self._scheduler.prompt(feeds)
 
-    def _prompt(self, feed: Feed, cache: NativeCache) -> np.ndarray:
+    def _prompt(self, feed: Feed, cache: NativeCache, is_wanted: IsWanted | None) -> np.ndarray:
         """Log-probabilities of the last tokens of a prompt, fed chunk by chunk."""
         token_ids, start = feed.token_ids, cache.length
         cache.check_room(len(token_ids))
@@ -185,11 +187,16 @@ class NativeModel:
         kept: list[np.ndarray] = []
         try:
             while (at := cache.length - start) < len(token_ids):
+                calling_off.check(is_wanted)
                 end = min(len(token_ids), at + CHUNK_TOKENS - cache.length % CHUNK_TOKENS)
                 chunk = Feed(token_ids[at:end], end - max(at, min(first_output, end)), cache)
                 kept.append(self._scheduler.prompt([(chunk, cache)]))
         except (InputError, MemoryError):
             cache.truncate(start)
+            raise
+        except CalledOff:
+            if start == 0:
+                self._decoder.keep(cache.sequence, tokens[: cache.length])
             raise
         if start == 0:
             self._decoder.keep(cache.sequence, tokens)

@@ -28,6 +28,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from apprentice.engine import calling_off
+from apprentice.engine.calling_off import IsWanted
+
 PATIENCE = 0.5
 """Of the time of the last step: how long a step waits for those that were in it."""
 
@@ -224,16 +227,17 @@ class Room:
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def promised(self, count: int) -> Iterator[None]:
+    def promised(self, count: int, is_wanted: IsWanted | None = None) -> Iterator[None]:
         """`count` of it, at most all, for the time of a `with` block. A thread that holds some must not ask for more: two
-        could wait for each other."""
+        could wait for each other. Raises: CalledOff where it is no longer wanted; then those behind it move up."""
         assert 0 <= count <= self.size
         ticket = object()
         with self._changed:
             self._line.append(ticket)
             try:
                 while self._line[0] is not ticket or self._free < count:
-                    self._changed.wait()
+                    calling_off.check(is_wanted)
+                    self._changed.wait(None if is_wanted is None else calling_off.LOOK_S)
                 self._free -= count
             finally:
                 self._line.remove(ticket)

@@ -34,7 +34,7 @@ from starlette.routing import Route
 from apprentice.core.protocols import Request as Generation
 from apprentice.serve import infill, replies
 from apprentice.serve.errors import ApiError, from_exception
-from apprentice.serve.generation import Choice, Ending, Event, Piece, given_tokens, work
+from apprentice.serve.generation import Choice, Ending, Event, Finish, Piece, given_tokens, work
 from apprentice.serve.guard import Guard, GuardConfig
 from apprentice.serve.jobs import Job, Line
 from apprentice.serve.requests import ChatRequest, CompletionRequest, InfillRequest, Shared, parse
@@ -133,10 +133,13 @@ class _Api:
             events = _events(job, reply, len(requests), num_prompt, with_usage=with_usage)
             headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
             return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-        choices = [Choice() for _ in requests]
+        choices, num_finished = [Choice() for _ in requests], 0
         async with _listening(request, job):
             async for event in job.items():
                 choices[event.index].take(event)
+                num_finished += isinstance(event, Finish)
+        if num_finished < len(choices):
+            raise ClientDisconnect
         num_completion = sum(choice.num_tokens for choice in choices)
         return JSONResponse(reply.whole(choices, replies.usage(num_prompt, num_completion)))
 
@@ -171,6 +174,8 @@ def _completing(
     def run(job: Job[Event]) -> None:
         # The prompt with its log-probabilities is a piece of its own, in front of the others.
         for index, request in enumerate(requests if asked.echo else []):
+            if not job.is_wanted:
+                return
             tokens: list[Watched] = []
             if asked.logprobs is not None:
                 first = Watched(request.prompt_ids[0], replies.NOT_KNOWN, {})

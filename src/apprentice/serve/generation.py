@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from apprentice.core.protocols import Generator, Request, Sample
 from apprentice.serve.jobs import Job
+from apprentice.serve.wanted import generate_while
 from apprentice.serve.watching import Watched, Watcher
 from apprentice.text.edits import UntilEndMark
 
@@ -99,7 +100,10 @@ def work(
             goes_on = marks[index](index, token_id, text) if index in marks else True
             return job.is_wanted and goes_on
 
-        for index, sample in enumerate(generator.generate(watched, on_token=on_token)):
+        samples = generate_while(generator, watched, lambda: job.is_wanted, on_token=on_token)
+        if not job.is_wanted:
+            return
+        for index, sample in enumerate(samples):
             reason = "length" if sample.finish_reason == "length" else "stop"
             if (ending := ending_of[index]) is not None:
                 answer, tokens = ending.finish(sample), new_tokens(index)

@@ -9,6 +9,7 @@ from typing import Any
 from apprentice.core.protocols import Generator, Request
 from apprentice.serve.generation import Ending
 from apprentice.serve.jobs import Job
+from apprentice.serve.wanted import generate_while
 
 
 def work(generator: Generator, request: Request, ending: Ending) -> Callable[[Job[dict[str, Any]]], None]:
@@ -23,7 +24,9 @@ def work(generator: Generator, request: Request, ending: Ending) -> Callable[[Jo
                 first.append(time.perf_counter())
             return job.is_wanted
 
-        (sample,) = generator.generate([request], on_token=on_token)
+        (sample,) = generate_while(generator, [request], lambda: job.is_wanted, on_token=on_token)
+        if not job.is_wanted:
+            return
         ended = time.perf_counter()
         began = first[0] if first else ended
         answer = {

@@ -3,7 +3,7 @@
     endpoint --submit(work)--> line --as many at a time as the model takes--> pieces --> async iterator --> client
 
 The line has a bound and says 429 beyond it. A client that goes away cancels its job: one in line is not begun, one in work
-ends at its next token.
+ends at its next token, or at the next chunk of its prompt (`wanted`).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from apprentice.core.protocols import Generator, Mixture, Request, Sample, Tokenizer
 from apprentice.repository.prompt import Place, PromptConfig, completion_prompt, completion_text, next_edit_prompt
 from apprentice.serve.silence import SHOW_FROM, Decision, Shown, facts
+from apprentice.serve.wanted import generate_while
 from apprentice.text.edits import Edit, EditFormatError, UntilEndMark, parse_target
 from apprentice.text.healing import before_healing, heal
 
@@ -79,8 +80,8 @@ class Suggester:
     def edit(
         self, place: Place, recent: Sequence[Edit] = (), *, why: bool = False, is_wanted: Callable[[], bool] = lambda: True
     ) -> Suggestion | None:
-        """The replacement of the region; None where the model gave none in our form. `is_wanted` is asked at every token; where it
-        says no, what comes back means nothing."""
+        """The replacement of the region; None where the model gave none in our form. `is_wanted` is asked at every token and while
+        the prompt is read; where it says no, what comes back means nothing."""
         prompt = next_edit_prompt(self._tokenizer, place, recent, self._config)
         prompt_ids = self._tokenizer.encode(prompt.text)
         mixture = None
@@ -95,7 +96,7 @@ class Suggester:
         def goes_on(index: int, token_id: int, text: str) -> bool:
             return is_wanted() and until_end(index, token_id, text)
 
-        sample = self._generator.generate([request], on_token=goes_on)[0]
+        (sample,) = generate_while(self._generator, [request], is_wanted, on_token=goes_on)
         try:
             new = parse_target(sample.text)
         except EditFormatError:
@@ -122,7 +123,7 @@ class Suggester:
         request = Request(
             prompt_ids=prompt_ids, max_tokens=limit, stop_texts=("\n",), must_start_with=must_start_with, mixture=mixture
         )
-        sample = self._generator.generate([request], on_token=lambda *_: is_wanted())[0]
+        (sample,) = generate_while(self._generator, [request], is_wanted, on_token=lambda *_: is_wanted())
         new = line_start + completion_text(sample.text, place.path, line_rest) + line_rest
         return self._suggestion(place, [new], sample, recent, is_line=True, why=why)
 
