@@ -39,7 +39,7 @@ def _body(report: Report, format: Format, name: str, what: str) -> list[str]:
         *(_row(kind, part) for kind, part in {**report.by_kind(), "all": report}.items()),
         "",
         f"{report.bytes_before / 1e6:,.1f} MB before, {report.bytes_after / 1e6:,.1f} MB now."
-        f" Each matrix: `quantization_report.json`.",
+        f" Each matrix: `quantization_report.html`, for programs `quantization_report.json`.",
         "",
         "Runs without a GPU with `apprentice serve --model FOLDER`, and on NVIDIA GPUs with `vllm serve FOLDER`.",
     ]

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,8 @@ from apprentice.model.config import from_hugging_face, parameter_shapes, read_co
 from apprentice.quantize.calibration import Fitted
 from apprentice.quantize.card import write_card
 from apprentice.quantize.report import MatrixError, Report
+from apprentice.quantize.report_page import write_page
+from apprentice.quantize.sensitivity import Sensitivity
 
 REPORT_FILE = "quantization_report.json"
 SHARD_BYTES = 4 * 2**30
@@ -77,10 +79,11 @@ class QuantizeConfig:
 
 def convert(
     source: Path, target: Path, config: QuantizeConfig = QuantizeConfig(), *,
-    fitted: Mapping[str, Fitted] | None = None, kept: Collection[str] = (), progress: ProgressSink | None = None,
+    fitted: Mapping[str, Fitted] | None = None, kept: Collection[str] = (), measured: Sequence[Sensitivity] = (),
+    progress: ProgressSink | None = None,
 ) -> Report:
     """Writes the quantized folder. `fitted`: the matrices of the same source in four bits, from `calibration.fit`; with them
-    the model loses about a seventh of what it loses without. `kept`: modules that stay BF16.
+    the model loses about a seventh of what it loses without. `kept`: modules that stay BF16. `measured`: for the report.
 
     Raises: InputError naming file and tensor where the source cannot be used."""
     config.check(is_fitted=bool(fitted))
@@ -99,6 +102,7 @@ def convert(
             files.copy_file(source / name, target / name)
     report = work.report()
     files.write_json(target / REPORT_FILE, report.to_dict())
+    write_page(target, report, measured)
     write_card(source, target, report, FORMATS[config.format], activations=config.activations)
     return report
 

@@ -14,7 +14,7 @@ from apprentice.kernels.formats import FORMATS
 from apprentice.learn.run import Run
 from apprentice.quantize.calibration import DEFAULT_TOKENS, fit
 from apprentice.quantize.convert import QuantizeConfig, convert
-from apprentice.quantize.sensitivity import measure, most_sensitive
+from apprentice.quantize.sensitivity import Sensitivity, measure, most_sensitive
 from apprentice.text.tokenizer import Tokenizer
 
 KIND = "quantized"
@@ -51,7 +51,7 @@ def write(
     config.check(is_fitted=examples is not None)
     described = _described(config, tokens if examples is not None else 0)
     with artifacts.create(target, kind=KIND, version=VERSION, parents=parents, config=described) as artifact:
-        fitted, kept = None, frozenset[str]()
+        fitted, kept, measured = None, frozenset[str](), list[Sensitivity]()
         if examples is not None:
             format = FORMATS[config.format]
             sequences = list(_newest(examples, Tokenizer.load(checkpoint), tokens))
@@ -61,7 +61,7 @@ def write(
                 )
                 kept = most_sensitive(measured, config.precise_share)
             fitted = fit(checkpoint, sequences, max_tokens=tokens, format=format, kept=kept, progress=progress)
-        report = convert(checkpoint, target, config, fitted=fitted, kept=kept, progress=progress)
+        report = convert(checkpoint, target, config, fitted=fitted, kept=kept, measured=measured, progress=progress)
         return artifact.finish(extra=report.summary())
 
 
