@@ -17,5 +17,21 @@ def test_a_checkpoint_is_stored_in_four_bits(
     done = apprentice("model", "quantize", learned.run / "checkpoint", "--out", out, "--format", format, *extra, "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)
-    assert json.loads((out / "config.json").read_text())["quantization_config"]["format"] == f"{format}-pack-quantized"
+    quantized = json.loads((out / "config.json").read_text())["quantization_config"]
+    assert quantized["format"] == f"{format}-pack-quantized"
+    # A tenth of the weights is kept where there is text to choose by.
+    assert (len(quantized["ignore"]) > 1) == calibrated
+    assert ("stayed in 16 bits</th>" in (out / "quantization_report.html").read_text()) == calibrated
     assert apprentice("chat", "Hello", "--model", out, "--max-tokens", 3, "--json").code == 0
+
+
+def test_what_stays_in_16_bits_can_be_said_and_needs_text(apprentice: Any, learned: Any, tmp_path: Path) -> None:
+    out = tmp_path / "quantized"
+    command = ["model", "quantize", learned.run / "checkpoint", "--out", out]
+    done = apprentice(*command, "--precise", "0.2")
+    assert done.code == 2
+    assert "--calibrate" in done.err
+    assert apprentice(*command, "--precise", "1", "--calibrate", learned.run / "examples").code == 2
+    assert not out.exists()
+    assert apprentice(*command, "--precise", "0", "--calibrate", learned.run / "examples").code == 0
+    assert json.loads((out / "config.json").read_text())["quantization_config"]["ignore"] == ["lm_head"]

@@ -154,4 +154,5 @@ def test_a_model_with_outliers_is_as_near_to_numpy_as_one_without(
                 engine.adapt(adapter)
         expected = log_probs(reference)
         errors.append(np.sqrt(np.mean((log_probs(ours) - expected) ** 2)) / expected.std())
-    assert max(errors) < 0.1
+    # With outliers left in the inputs of those that are kept it is 0.071.
+    assert max(errors) < 0.07

@@ -364,6 +364,31 @@ def test_parts_with_their_own_global_scale_and_negative_scales_are_read_as_numpy
     assert np.sqrt(np.mean((result - expected) ** 2)) < 0.05 * expected.std()
 
 
+def test_kept_matrices_in_float16_and_at_the_end_of_bfloat16_are_read_too(make_folder: MakeFolder, tmp_path: Path, library: Library) -> None:
+    """As others write folders, and as nobody should."""
+    target = tmp_path / "quantized"
+    convert(make_folder(), target, kept=KEPT)
+    ids, expected = tokens(100), numpy_log_probs(target, tokens(100))
+    plain = NativeModel.load(target, library)
+    found = tensor_files.open_folder(target)
+    infos = {name: (file.tensors[name].dtype, file.tensors[name].shape) for name, file in found.items()}
+    arrays = {name: file.array(name).copy() for name, file in found.items()}
+    for module in KEPT:
+        name = module + ".weight"
+        infos[name] = ("F16", infos[name][1])
+        arrays[name] = tensor_files.to_float32(arrays[name], "BF16").astype(np.float16)
+    tensor_files.write(target / "model.safetensors", infos, arrays.values())
+    halves = NativeModel.load(target, library)
+    assert halves.num_bytes == plain.num_bytes
+    result = halves.forward([Feed(ids, 100)])[0].log_probs_TV
+    assert np.sqrt(np.mean((result - expected) ** 2)) < 0.05 * expected.std()
+
+    name = KEPT[-1] + ".weight"
+    infos[name], arrays[name] = ("BF16", infos[name][1]), np.full(infos[name][1], 0x7F7F, np.uint16)
+    tensor_files.write(target / "model.safetensors", infos, arrays.values())
+    NativeModel.load(target, library).forward([Feed(ids, 1)])
+
+
 def test_damaged_numbers_are_refused_by_tensor(quantized: Path, library: Library) -> None:
     name = "model.layers.1.mlp.up_proj.weight_scale"
     scales = tensor_files.open_folder(quantized)[name].array(name).copy()

@@ -99,6 +99,16 @@ def test_eight_bits_round_to_a_127th_of_the_largest_of_64(
         assert (close <= 1e-2 * np.abs(x).max() * np.abs(weight).max() + SUMMING * np.abs(found)).all()
 
 
+@pytest.mark.parametrize("size", [1e-45, 1e-38, 3e-37, 3e38])
+def test_weights_at_the_ends_of_float32_are_rounded_to_8_bits_too(library: Library, pool: Pool, size: float) -> None:
+    weight = np.random.default_rng(0).uniform(-size, size, (16, 64)).astype(np.float32)
+    weight[:, 1::2] = 0
+    matrix = tiles.pack_int8(library, weight)
+    found = tiles.product(library, pool, matrix, np.eye(64, dtype=np.float32), variant=library.variant)
+    # What is too small for a scale is nothing.
+    np.testing.assert_allclose(found.T, weight if size > 1e-36 else 0, atol=size / 100)
+
+
 def test_every_scale_is_read_as_it_was_written(library: Library, pool: Pool, variant: str) -> None:
     """All 127 codes of E4M3 from 0 on, subnormal ones too, with every one of the 16 weights."""
     codes = np.arange(127, dtype=np.uint8).reshape(-1, 1)

@@ -16,7 +16,7 @@ from apprentice.kernels import formats, nvfp4
 from apprentice.model import presets, tensor_files
 from apprentice.quantize.calibration import fit
 from apprentice.quantize.convert import QuantizeConfig, convert
-from apprentice.quantize.sensitivity import Sensitivity, measure, most_sensitive
+from apprentice.quantize.sensitivity import EVERY, PIECE_TOKENS, Sensitivity, measure, most_sensitive
 from apprentice.text.decoding import Feed
 
 MakeFolder = Callable[..., Path]
@@ -27,16 +27,17 @@ QKV = tuple(f"model.layers.0.self_attn.{name}_proj" for name in "qkv")
 
 def test_a_groups_divergence_is_that_of_the_model_with_it_alone_rounded(make_folder: MakeFolder) -> None:
     folder = make_folder()
-    found = {group.modules: group for group in measure(folder, [TEXT])}
+    text = TEXT[:PIECE_TOKENS]
+    found = {group.modules: group for group in measure(folder, [text])}
     assert len(found) == 8
     weights = load_weights(folder)
-    expected = NumpyModel(weights).forward([Feed(TEXT, 200)])[0].log_probs_TV
+    expected = NumpyModel(weights).forward([Feed(text, len(text))])[0].log_probs_TV[::EVERY]
     for module, field in ((QKV, "qkv_OD"), (("model.layers.1.mlp.down_proj",), "down_DF")):
         weight = getattr(weights.layers[int(module[0].split(".")[2])], field)
         index = int(module[0].split(".")[2])
         layers = list(weights.layers)
         layers[index] = replace(layers[index], **{field: formats.decode(nvfp4.encode(weight, search=False))})
-        rounded = NumpyModel(replace(weights, layers=layers)).forward([Feed(TEXT, 200)])[0].log_probs_TV
+        rounded = NumpyModel(replace(weights, layers=layers)).forward([Feed(text, len(text))])[0].log_probs_TV[::EVERY]
         divergence = (np.exp(expected) * (expected - rounded)).sum(axis=1).mean() / np.log(2)
         assert found[module].divergence == pytest.approx(float(divergence), rel=1e-3)
         assert found[module].num_weights == weight.size
@@ -93,6 +94,7 @@ def test_what_is_kept_is_neither_fitted_nor_packed_and_stands_in_the_config(make
         assert f'"{name}"' in (tmp_path / "quantized" / "config.json").read_text()
 
 
-def test_a_share_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
     with pytest.raises(ConfigError, match="precise_share"):
-        QuantizeConfig(precise_share=1.5).check(is_fitted=True)
+        QuantizeConfig(precise_share=share).check(is_fitted=True)

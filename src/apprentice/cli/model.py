@@ -12,7 +12,7 @@ from apprentice.cli.common import JsonFlag, print_next, print_result
 
 def quantize(
     checkpoint: Path, /, *, out: Path, format: Literal["nvfp4", "mxfp4"] = "nvfp4", calibrate: Path | None = None,
-    activations: Annotated[bool, cyclopts.Parameter(negative="")] = False, precise: float = 0.1, search: bool = True,
+    activations: Annotated[bool, cyclopts.Parameter(negative="")] = False, precise: float | None = None, search: bool = True,
     json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Store a checkpoint in four bits, in the layout that vLLM reads too.
@@ -30,18 +30,25 @@ def quantize(
     activations
         Write scales for activations in NVFP4 too (W4A4), which Blackwell GPUs compute with; needs `--calibrate`.
     precise
-        Share of the weights that stay in 16 bits, those that four bits hurt most, measured on the examples; 0: none. A tenth
-        saves a sixth of what is lost.
+        Share of the weights that stay in 16 bits, those that four bits hurt most, measured on the examples of `--calibrate`; 0:
+        none. The default is a tenth.
     search
         Search each block's scale; slower and closer.
     """
+    from dataclasses import replace
+
     from apprentice.core import artifacts
+    from apprentice.core.errors import ConfigError
     from apprentice.core.progress import Progress
     from apprentice.learn.stages import quantize as stage
     from apprentice.quantize.convert import QuantizeConfig
 
     parents = {"checkpoint": artifacts.read(checkpoint).hash} if artifacts.is_finished(checkpoint) else {}
-    config = QuantizeConfig(format=format, activations=activations, precise_share=precise, search=search)
+    config = QuantizeConfig(format=format, activations=activations, search=search)
+    if precise is not None:
+        if calibrate is None:
+            raise ConfigError("what four bits hurt is measured on text", hint="give `--calibrate` with `--precise`")
+        config = replace(config, precise_share=precise)
     with Progress() as progress:
         manifest = stage.write(checkpoint, out, config, parents=parents, progress=progress, examples=calibrate)
     print_result(manifest.extra, json_output=json, text=lambda: "\n".join(f"{name}: {value}" for name, value in manifest.extra.items()))

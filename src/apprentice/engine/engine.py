@@ -56,11 +56,7 @@ class Engine:
     ) -> list[Sample]:
         """As `generate`, and called off once `is_wanted` says no, which is asked in line and before each chunk of a prompt: then
         all samples are empty and `cancelled`."""
-        try:
-            return self._generate(requests, is_wanted, on_token)
-        except CalledOff:
-            nothing = Sample(token_ids=[], text="", log_probs=[], model_log_probs=[], finish_reason="cancelled")
-            return [nothing for _ in requests]
+        return self._generate(requests, is_wanted, on_token)
 
     def score(
         self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *,
@@ -81,10 +77,17 @@ class Engine:
     ) -> list[Sample]:
         lengths = [self._length(request) for request in requests]
         model = self.model if is_wanted is None else WhileWanted(self.model, is_wanted)
-        with self._passage.shared(), self.model.admitted(lengths, is_wanted) as count:
-            return decoding.generate(
-                model, self.tokenizer, requests, on_token=on_token, max_sequences=min(count, self.config.max_sequences)
-            )
+        try:
+            with self._passage.shared(), self.model.admitted(lengths, is_wanted) as count:
+                try:
+                    return decoding.generate(
+                        model, self.tokenizer, requests, on_token=on_token, max_sequences=min(count, self.config.max_sequences)
+                    )
+                except CalledOff:
+                    # Caught in here: what the traceback holds has pages, and whoever is let in next counts on them.
+                    return _cancelled(requests)
+        except CalledOff:
+            return _cancelled(requests)
 
     @property
     def max_threads(self) -> int:
@@ -93,6 +96,10 @@ class Engine:
 
     def _length(self, request: Request) -> int:
         return min(len(request.prompt_ids) + request.max_tokens, self.model.max_positions)
+
+
+def _cancelled(requests: Sequence[Request]) -> list[Sample]:
+    return [Sample(token_ids=[], text="", log_probs=[], model_log_probs=[], finish_reason="cancelled") for _ in requests]
 
 
 def _load_model(folder: Path, config: EngineConfig, memory_bytes: int | None) -> NativeModel | NumpyModel:

@@ -4,14 +4,14 @@
 
 Kinds follow the file. NVFP4 codes go from the mapped file into tiles as they are, and so do those of MXFP4, whose powers of
 two become scales of NVFP4. BF16 stays BF16, everything else is
-float32. In a quantized checkpoint what lies there in 16 bits, embedding, head and matrices that four bits would hurt, is rounded to 8
+float32. In a quantized checkpoint all that is not in four bits, embedding, head and matrices that those would hurt, is rounded to 8
 with a scale for each 64 values; a tied head is the embedding, once. q, k, v stand in one matrix; so do gate and up, 16 rows of each
 in turn.
 
 What a quantized matrix reads and its weights are `balanced` (`engine.balance`) once the decoder has seen how large inputs are.
 
 Matrices that were quantized apart may have different global scales; then each output has a factor. If only some of the
-parts of a matrix are quantized the whole is float32. Names and layouts of the structures are those of
+parts of a matrix are quantized the whole is in 8 bits. Names and layouts of the structures are those of
 `kernels/native/c_decoder.h`.
 
 Letters: V vocabulary, D residual width, F width of the MLP, E head size.
@@ -42,6 +42,7 @@ NVFP4, INT8, BF16, FLOAT = 0, 2, 3, 4
 GATE_UP = 2
 """Its number in a layer."""
 LANES = tiles.LANES
+LARGEST = np.finfo(np.float32).max
 PART_VALUES = 1 << 21
 """Of a matrix that is widened to be rounded, at a time."""
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -204,12 +205,7 @@ class _Packer:
         of_matrices = np.split(of_layers, [hidden, 2 * hidden], axis=1)
         with ThreadPoolExecutor(min(machine.cores(), 8)) as workers:
             factors = list(workers.map(balance.balance_layer, packed.layers, *of_matrices))
-        for number, plan in enumerate(self._plans()):
-            index, field = number // 4, ("qkv_D", None, "gate_up_D", None)[number % 4]
-            if plan.kind == INT8 and field:
-                layer = packed.layers[index]
-                norm_D, sizes_D = (layer.input_norm_D, of_matrices[0]) if field == "qkv_D" else (layer.mlp_norm_D, of_matrices[1])
-                factors[index] = replace(factors[index], **{field: self._balance_int8(plan, packed.places[number], sizes_D[index], norm_D)})
+            factors = list(workers.map(self._balance_kept, range(config.num_layers), itertools.repeat(packed), factors, *of_matrices[:2]))
         plan = self._end_plans(is_quantized=True)[0]
         if plan.kind == INT8:
             factors_D = self._balance_int8(plan, packed.places[4 * config.num_layers], sizes[-hidden:], packed.norm_D)
@@ -217,10 +213,22 @@ class _Packer:
                 packed.embedding_factors_D /= factors_D
         return factors
 
+    def _balance_kept(
+        self, index: int, packed: PackedModel, factors: balance.Factors, qkv_sizes_D: np.ndarray, gate_up_sizes_D: np.ndarray
+    ) -> balance.Factors:
+        """The same for matrices of a layer that are in 8 bits and read what a norm gives."""
+        plans, places, layer = self._layer_plans(index), packed.places[4 * index : 4 * index + 4], packed.layers[index]
+        if plans[0].kind != NVFP4:
+            factors = replace(factors, qkv_D=self._balance_int8(plans[0], places[0], qkv_sizes_D, layer.input_norm_D))
+        if plans[GATE_UP].kind != NVFP4:
+            gate_up_D = self._balance_int8(plans[GATE_UP], places[GATE_UP], gate_up_sizes_D, layer.mlp_norm_D)
+            factors = replace(factors, gate_up_D=gate_up_D)
+        return factors
+
     def _balance_int8(self, plan: _Plan, data: np.ndarray, sizes_D: np.ndarray, norm_D: np.ndarray) -> np.ndarray:
         """Makes a matrix in 8 bits anew, with what its inputs, as large as this, are divided by in the norm before it."""
         factors_D = np.exp2(balance.channel_powers(sizes_D), dtype=np.float32)
-        self._matrix(plan, data, factors_D)
+        self._matrix(replace(plan, kind=INT8), data, factors_D)
         norm_D /= factors_D
         return factors_D
 
@@ -241,7 +249,7 @@ class _Packer:
         """Four a layer."""
         plans = [plan for index in range(self._checkpoint.config.num_layers) for plan in self._layer_plans(index)]
         if any(plan.kind == NVFP4 for plan in plans):
-            plans = [replace(plan, kind=INT8) if plan.kind == BF16 else plan for plan in plans]
+            plans = [plan if plan.kind == NVFP4 else replace(plan, kind=INT8) for plan in plans]
         return plans
 
     def _layer_plans(self, index: int) -> list[_Plan]:
@@ -291,10 +299,13 @@ class _Packer:
         for module, first, outputs in plan.places(self._checkpoint):
             for rows, weights, scales in self._parts(plan, module + ".weight", divisors_O, outputs):
                 if factors_K is not None:
-                    weights = weights * factors_K
+                    with np.errstate(over="ignore"):
+                        # What is near the end of float32 stays there: an infinite scale would make all outputs no numbers.
+                        weights = np.clip(weights * factors_K, -LARGEST, LARGEST)
                 failed = self._functions.apprentice_decoder_matrix_fill(
                     plan.kind, plan.outputs, plan.inputs, weights.ctypes.data,
-                    None if scales is None else scales.ctypes.data, len(weights), first + rows, plan.is_woven, at,
+                    None if scales is None else scales.ctypes.data, len(weights), first + (2 * rows if plan.is_woven else rows),
+                    plan.is_woven, at,
                 )  # fmt: skip
                 assert not failed, module
             filled.append(divisors_O[outputs])
@@ -323,9 +334,8 @@ class _Packer:
             yield 0, self._checkpoint.read(name), None
         else:
             step = max(PART_VALUES // plan.inputs // LANES * LANES, 2 * LANES)
-            for row in range(0, len(outputs), len(outputs) if plan.is_woven else step):
-                end = len(outputs) if plan.is_woven else row + step
-                yield row, self._checkpoint.read(name, rows=slice(row, end)), None
+            for row in range(0, len(outputs), step):
+                yield row, self._checkpoint.read(name, rows=slice(row, row + step)), None
 
     def _layer(self, index: int, parts: balance.Layer, matrices: Sequence[CMatrix]) -> CLayer:
         at = f"model.layers.{index}.self_attn."

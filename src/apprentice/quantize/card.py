@@ -28,10 +28,12 @@ def write_card(source: Path, target: Path, report: Report, format: Format, *, ac
 
 
 def _body(report: Report, format: Format, name: str, what: str) -> list[str]:
+    kept = sum(tensor.endswith("_proj.weight") for tensor in report.kept)
+    but = f" but {kept} that four bits would hurt or cannot hold (`ignore` of the config names them)" if kept else ""
     return [
         f"# Weights in {name}",
         "",
-        f"Quantized by `apprentice model quantize`: the linear layers in 4-bit floats with a scale for each {format.block} weights"
+        f"Quantized by `apprentice model quantize`: the linear layers{but} in 4-bit floats with a scale for each {format.block} weights"
         f" (compressed-tensors, `{format.layout}`, {what}), everything else in BF16.",
         "",
         "| matrices | error of weights | error of outputs |",

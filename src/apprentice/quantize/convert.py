@@ -65,12 +65,12 @@ class QuantizeConfig:
     """Try the neighbours of the usual scale for each block and keep the best; three times as slow. Fitted matrices have done so."""
 
     precise_share: float = 0.1
-    """Of the weights of linear layers, 0 to 1: so many stay BF16, those that four bits hurt most, where there is text to see it."""
+    """Of the weights of linear layers, 0 to less than 1: so many stay BF16, those that four bits hurt most, where there is text to see it."""
 
     def check(self, *, is_fitted: bool) -> None:
         """Raises: ConfigError where these settings contradict each other."""
-        if not 0 <= self.precise_share <= 1:
-            raise ConfigError(f"`precise_share` is {self.precise_share}", hint="it is a share, 0 to 1")
+        if not 0 <= self.precise_share < 1:
+            raise ConfigError(f"`precise_share` is {self.precise_share}", hint="it is a share, from 0 to less than 1")
         if self.activations and (self.format != "nvfp4" or not is_fitted):
             raise ConfigError(
                 "activations in four bits are NVFP4, with scales taken from text", hint="give `--format nvfp4` and `--calibrate`"
@@ -86,7 +86,7 @@ def convert(
     the model loses about a seventh of what it loses without. `kept`: modules that stay BF16. `measured`: for the report.
 
     Raises: InputError naming file and tensor where the source cannot be used."""
-    config.check(is_fitted=bool(fitted))
+    config.check(is_fitted=fitted is not None)
     hugging_face = read_json(source / "config.json")
     if hugging_face.get("quantization_config"):
         raise InputError(f"{source}: already quantized", hint="give the folder that it was made from")

@@ -63,6 +63,7 @@ def _costs(page: Page, report: Report, measured: Sequence[Sensitivity]) -> None:
 
 def _draw(page: Page, rows: Sequence[dict[str, Any]], unit: str, caption: str) -> None:
     if importlib.util.find_spec("vl_convert") is None:
+        page.paragraph("A map of this needs the extra `learn`.")
         return
     page.chart({
         "data": {"values": list(rows)},

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace apprentice {
 namespace {
@@ -60,7 +61,9 @@ void pack_int8(const float* weights, int64_t count, int64_t k, int64_t first, ui
       uint8_t* tile = tiles + (output / kLanes * groups + group) * kInt8Tile;
       float largest = 0;
       for (int64_t i = 0; i < size; ++i) largest = std::fmax(largest, std::fabs(from[i]));
-      const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
+      // Of less than that 127 / largest is infinite.
+      const bool is_some = largest > 127 / std::numeric_limits<float>::max();
+      const float scale = is_some ? largest / 127 : 0, inverse = is_some ? 127 / largest : 0;
       reinterpret_cast<float*>(tile + kLanes * kGroup)[lane] = scale;
       for (int64_t i = 0; i < size; ++i) {
         tile[i / 4 * 64 + 4 * lane + i % 4] = uint8_t(128 + int(std::nearbyint(from[i] * inverse)));

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from apprentice.core import artifacts
@@ -21,7 +21,7 @@ KIND = "quantized"
 VERSION = 5
 SHORT_TOKENS, LONG_BUDGET_S = 8192, 1800.0
 """A short run fits to less text: with a third of the tokens four bits lose about a third more, in a third of the time."""
-TOKENS_FITTED_TO_ONE_MEASURED = 64
+TOKENS_FITTED_TO_ONE_MEASURED, MOST_MEASURED = 32, 384
 """Finding what four bits hurt reads a text sixty times, fitting twice."""
 
 
@@ -49,6 +49,8 @@ def write(
     """Quantize a checkpoint into an artifact; with examples each matrix is fitted to such text, so many tokens of it."""
     # Before what lies in the target is removed.
     config.check(is_fitted=examples is not None)
+    if examples is None:
+        config = replace(config, precise_share=0.0)
     described = _described(config, tokens if examples is not None else 0)
     with artifacts.create(target, kind=KIND, version=VERSION, parents=parents, config=described) as artifact:
         fitted, kept, measured = None, frozenset[str](), list[Sensitivity]()
@@ -56,13 +58,15 @@ def write(
             format = FORMATS[config.format]
             sequences = list(_newest(examples, Tokenizer.load(checkpoint), tokens))
             if config.precise_share:
-                measured = measure(
-                    checkpoint, sequences, max_tokens=max(tokens // TOKENS_FITTED_TO_ONE_MEASURED, 1), format=format, progress=progress
-                )
+                measured = measure(checkpoint, sequences, max_tokens=_measured_tokens(tokens), format=format, progress=progress)
                 kept = most_sensitive(measured, config.precise_share)
             fitted = fit(checkpoint, sequences, max_tokens=tokens, format=format, kept=kept, progress=progress)
         report = convert(checkpoint, target, config, fitted=fitted, kept=kept, measured=measured, progress=progress)
         return artifact.finish(extra=report.summary())
+
+
+def _measured_tokens(tokens: int) -> int:
+    return min(max(tokens // TOKENS_FITTED_TO_ONE_MEASURED, 1), MOST_MEASURED)
 
 
 def _described(config: QuantizeConfig, tokens: int) -> dict[str, object]:

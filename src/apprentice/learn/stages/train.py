@@ -14,7 +14,7 @@ from apprentice.model.config import ModelConfig, read_config
 
 FULL_PARAMETERS = 600_000_000
 """Above this `auto` trains adapters: all weights with their moments need 16 bytes a parameter."""
-QUANTIZE_PARAMETERS_PER_S = 3_500_000
+QUANTIZE_PARAMETERS_PER_S = 2_000_000
 
 
 def make(run: Run, examples_hash: str, said: Answers) -> Manifest:
