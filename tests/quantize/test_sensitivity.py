@@ -16,7 +16,7 @@ from apprentice.kernels import formats, nvfp4
 from apprentice.model import presets, tensor_files
 from apprentice.quantize.calibration import fit
 from apprentice.quantize.convert import QuantizeConfig, convert
-from apprentice.quantize.sensitivity import EVERY, PIECE_TOKENS, Sensitivity, measure, most_sensitive
+from apprentice.quantize.sensitivity import PIECE_TOKENS, Sensitivity, measure, most_sensitive
 from apprentice.text.decoding import Feed
 
 MakeFolder = Callable[..., Path]
@@ -31,13 +31,13 @@ def test_a_groups_divergence_is_that_of_the_model_with_it_alone_rounded(make_fol
     found = {group.modules: group for group in measure(folder, [text])}
     assert len(found) == 8
     weights = load_weights(folder)
-    expected = NumpyModel(weights).forward([Feed(text, len(text))])[0].log_probs_TV[::EVERY]
+    expected = NumpyModel(weights).forward([Feed(text, len(text))])[0].log_probs_TV
     for module, field in ((QKV, "qkv_OD"), (("model.layers.1.mlp.down_proj",), "down_DF")):
         weight = getattr(weights.layers[int(module[0].split(".")[2])], field)
         index = int(module[0].split(".")[2])
         layers = list(weights.layers)
         layers[index] = replace(layers[index], **{field: formats.decode(nvfp4.encode(weight, search=False))})
-        rounded = NumpyModel(replace(weights, layers=layers)).forward([Feed(text, len(text))])[0].log_probs_TV[::EVERY]
+        rounded = NumpyModel(replace(weights, layers=layers)).forward([Feed(text, len(text))])[0].log_probs_TV
         divergence = (np.exp(expected) * (expected - rounded)).sum(axis=1).mean() / np.log(2)
         assert found[module].divergence == pytest.approx(float(divergence), rel=1e-3)
         assert found[module].num_weights == weight.size

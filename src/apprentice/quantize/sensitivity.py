@@ -27,8 +27,6 @@ from apprentice.kernels.formats import NVFP4, Format
 DEFAULT_TOKENS = 384
 PIECE_TOKENS = 128
 """Of a sequence: enough to see what comes before, and more places are seen by more pieces."""
-EVERY = 2
-"""Predictions are compared behind every second token: the head is a third of a small model's work."""
 ROWS = 64
 """Predictions that are looked at together, for a vocabulary is wide."""
 
@@ -68,7 +66,7 @@ def measure(
         x_ND = model.embed([token_id for piece in pieces for token_id in piece])
         entering: list[np.ndarray] = [x_ND.copy()]
         entering += [x_ND.copy() for _ in model.go_on(x_ND, lengths)]
-        expected_NV = model.predict(x_ND[::EVERY])
+        expected_NV = model.predict(x_ND)
         found: list[Sensitivity] = []
         for index, layer in enumerate(list(layers)):
             for field, members in _GROUPS.items():
@@ -80,7 +78,7 @@ def measure(
                 for _ in model.go_on(x_ND, lengths, first=index):
                     pass
                 names = tuple(f"model.layers.{index}.{member}" for member in members)
-                found.append(Sensitivity(names, weight_OD.size, _divergence(model, expected_NV, x_ND[::EVERY])))
+                found.append(Sensitivity(names, weight_OD.size, _divergence(model, expected_NV, x_ND)))
             layers[index] = layer
             if progress is not None:
                 progress.advance()
