@@ -42,4 +42,4 @@ def test_without_text_weights_are_drawn_and_the_page_is_always_the_same(make_fol
     assert pages[0] == pages[1]
     assert pages[0].count(b"data:image/svg+xml") == 1
     assert b"error of weights" in pages[0]
-    assert b"16 bits" not in pages[0]
+    assert b"What each group costs alone" not in pages[0]

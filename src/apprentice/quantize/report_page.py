@@ -37,7 +37,7 @@ def _errors(page: Page, report: Report) -> None:
     page.heading(f"How far {what} are off")
     errors = [(m.name, m.relative_error if m.output_error is None else m.output_error) for m in report.matrices]
     rows = [{"layer": _layer(name), "matrix": name.rsplit(".", 1)[-1], "value": value} for name, value in errors]
-    _draw(page, rows, f"error of {what}", f"Error of {what} in relation to their size, by layer and matrix")
+    _draw(page, rows, f"Error of {what} in relation to their size, by layer and matrix; empty: stayed in 16 bits")
     worst = sorted(errors, key=lambda error: -error[1])[:MOST_ROWS]
     page.table([(name, f"{value:.4f}") for name, value in worst], ("the worst", f"error of {what}"))
 
@@ -49,10 +49,10 @@ def _costs(page: Page, report: Report, measured: Sequence[Sensitivity]) -> None:
         " Those that cost most per weight stayed in 16 bits."
     )
     rows = [
-        {"layer": _layer(module), "matrix": module.rsplit(".", 1)[-1], "value": 1000 * group.divergence}
+        {"layer": _layer(module), "matrix": module.rsplit(".", 1)[-1], "value": 1e9 * group.divergence / group.num_weights}
         for group in measured for module in group.modules
     ]  # fmt: skip
-    _draw(page, rows, "millibits", "Divergence of the model's predictions when a group alone is in four bits")
+    _draw(page, rows, "Thousandths of a bit a token that a group costs alone, for each million of its weights")
     kept = [group for group in measured if group.modules[0] + ".weight" in report.kept]
     by_weight = sorted(kept, key=lambda group: -group.divergence / group.num_weights)
     page.table(
@@ -61,7 +61,7 @@ def _costs(page: Page, report: Report, measured: Sequence[Sensitivity]) -> None:
     )
 
 
-def _draw(page: Page, rows: Sequence[dict[str, Any]], unit: str, caption: str) -> None:
+def _draw(page: Page, rows: Sequence[dict[str, Any]], caption: str) -> None:
     if importlib.util.find_spec("vl_convert") is None:
         page.paragraph("A map of this needs the extra `learn`.")
         return
@@ -74,7 +74,7 @@ def _draw(page: Page, rows: Sequence[dict[str, Any]], unit: str, caption: str) -
             "x": {"field": "layer", "type": "ordinal", "title": "layer", "axis": {"labelAngle": 0, "labelOverlap": True}},
             "y": {"field": "matrix", "type": "nominal", "title": None, "sort": list(_KINDS)},
             # In steps: the legend of a smooth scale has a number that is another one each time, and equal inputs give equal files.
-            "color": {"field": "value", "type": "quantitative", "title": unit,
+            "color": {"field": "value", "type": "quantitative", "title": None,
                       "scale": {"type": "quantize", "scheme": {"name": "oranges", "count": 8}, "zero": True}},
         },
     }, caption=caption)  # fmt: skip
