@@ -33,8 +33,8 @@ def test_a_groups_divergence_is_that_of_the_model_with_it_alone_rounded(make_fol
     weights = load_weights(folder)
     expected = NumpyModel(weights).forward([Feed(text, len(text))])[0].log_probs_TV
     for module, field in ((QKV, "qkv_OD"), (("model.layers.1.mlp.down_proj",), "down_DF")):
-        weight = getattr(weights.layers[int(module[0].split(".")[2])], field)
         index = int(module[0].split(".")[2])
+        weight = getattr(weights.layers[index], field)
         layers = list(weights.layers)
         layers[index] = replace(layers[index], **{field: formats.decode(nvfp4.encode(weight, search=False))})
         rounded = NumpyModel(replace(weights, layers=layers)).forward([Feed(text, len(text))])[0].log_probs_TV
