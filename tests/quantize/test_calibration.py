@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from tests.engine.test_native import rewrite
 
 from apprentice.core.errors import InputError
 from apprentice.engine.loader import load_weights
@@ -97,12 +98,8 @@ def test_a_matrix_of_a_width_that_has_no_blocks_stays(make_folder: MakeFolder, t
 
 def test_a_model_that_overflows_is_refused_by_matrix(make_folder: MakeFolder) -> None:
     folder = make_folder()
-    found = tensor_files.open_folder(folder)
-    infos = {name: ("F32", file.tensors[name].shape) for name, file in found.items()}
-    arrays = [tensor_files.to_float32(file.array(name), file.tensors[name].dtype) for name, file in found.items()]
-    at = list(infos).index("model.layers.0.self_attn.v_proj.weight")
-    arrays[at] = arrays[at] * np.float32(1e25)
-    tensor_files.write(folder / "model.safetensors", infos, arrays)
+    name = "model.layers.0.self_attn.v_proj.weight"
+    rewrite(folder, {name: tensor_files.open_folder(folder)[name].array(name) * np.float32(1e25)})
     with pytest.raises(InputError, match=r"model\.layers\.0\.self_attn\.o_proj"):
         fit(folder, TEXTS)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.engine.test_native import rewrite
 
 from apprentice.core.errors import ConfigError, InputError
 from apprentice.engine.loader import load_weights
@@ -45,12 +46,8 @@ def test_a_groups_divergence_is_that_of_the_model_with_it_alone_rounded(make_fol
 
 def test_a_matrix_that_four_bits_hold_exactly_costs_nothing(make_folder: MakeFolder) -> None:
     folder = make_folder()
-    found = tensor_files.open_folder(folder)
-    infos = {name: ("F32", file.tensors[name].shape) for name, file in found.items()}
-    arrays = [tensor_files.to_float32(file.array(name), file.tensors[name].dtype) for name, file in found.items()]
-    at = list(infos).index("model.layers.1.self_attn.o_proj.weight")
-    arrays[at] = formats.decode(nvfp4.encode(arrays[at], search=False))
-    tensor_files.write(folder / "model.safetensors", infos, arrays)
+    weight_DQ = load_weights(folder).layers[1].output_DQ
+    rewrite(folder, {"model.layers.1.self_attn.o_proj.weight": formats.decode(nvfp4.encode(weight_DQ, search=False))})
     by_modules = {group.modules: group.divergence for group in measure(folder, [TEXT])}
     free = by_modules.pop(("model.layers.1.self_attn.o_proj",))
     assert free < 1e-5 < min(by_modules.values())
