@@ -19,6 +19,12 @@ ADA = Identity("Ada Lovelace", "ada@analytical.example")
         ("Fix\n\nCo-authored-by: devin-ai <158243242+devin-ai-integration[bot]@users.noreply.github.com>", "devin"),
         ("Fix\n\nCo-authored-by: Ada <a@b.example>\nCo-authored-by: Codex <noreply@openai.com>", "codex"),
         ("Fix\n\nCo-authored-by: Cline", "cline"),
+        ("Fix\n\nAssisted-by: Claude:claude-opus-4-6", "claude"),
+        ("Fix\n\nAssisted-by: Codex:gpt-5-4 coccinelle sparse", "codex"),
+        ("Fix\n\nCo-authored-by: Qwen-Coder <qwen-coder@alibabacloud.com>", "qwen"),
+        ("Fix\n\nAssisted-by: Some Model via Crush <crush@charm.land>", "crush"),
+        ("Fix\n\nCo-authored-by: factory-droid[bot] <138933559+factory-droid[bot]@users.noreply.github.com>", "droid"),
+        ("Fix\n\nGenerated with Crush", "crush"),
     ],
 )
 def test_a_trailer_that_names_an_assistant_makes_it_the_author(message: str, agent: str) -> None:
@@ -32,6 +38,8 @@ def test_a_trailer_that_names_an_assistant_makes_it_the_author(message: str, age
         "Fix\n\nCo-authored-by: Devin Smith <devin@smith.example>",
         "Fix\n\nSigned-off-by: Claude <noreply@nowhere.example>",
         "Support Claude in the client",
+        "Fix\n\nAssisted-by: Grace Hopper: review",
+        "Fix\n\nCo-authored-by: dependabot[bot] <49699333+dependabot[bot]@users.noreply.github.com>",
         "Describe text generated with a cursor that moves",
         "Add Co-authored-by: Copilot lines to the docs, see the guide",
     ],

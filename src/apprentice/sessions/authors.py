@@ -24,6 +24,9 @@ _ADDRESSES = (
     (r"@openhands\.dev$|^openhands@all-hands\.dev$|\+openhands-agent@", "openhands"),
     (r"@codeium\.com$|@windsurf\.com$", "windsurf"),
     (r"@ampcode\.com$", "amp"),
+    (r"@charm\.land$", "crush"),
+    (r"^qwen-coder@alibabacloud\.com$", "qwen"),
+    (r"\+factory-droid(\[bot\])?@users\.noreply\.github\.com$|@factory\.ai$", "droid"),
     (r"\+sweep-ai(\[bot\])?@|\+(lovable|v0|bolt)[\w-]*(\[bot\])?@users\.noreply\.github\.com$", "builder"),
 )
 _TRAILER_NAMES = (
@@ -34,15 +37,19 @@ _TRAILER_NAMES = (
     (r"devin(?: ai)?", "devin"),
     (r"(?:openai |chatgpt )?codex(?: cli)?|chatgpt|gpt-[\w.-]+", "codex"),
     (r"gemini(?: cli)?(?: [\w.-]+)?|(?:google-)?jules", "gemini"),
-    (r"openhands|windsurf(?: cascade)?|cline|roo code|amp|opencode|goose", ""),
+    (r"qwen(?:[ -]cod(?:er|e))?", "qwen"),
+    (r"(?:factory[ -])?droid", "droid"),
+    (r"openhands|windsurf(?: cascade)?|cline|roo code|amp|opencode|goose|crush", ""),
 )
 _TRAILER = re.compile(
     r"^(?:co-authored-by|co-developed-by|assisted-by|generated-by|generated-with)\s*:\s*([^<\n]{0,200}?)\s*(?:<([^<>\n]{0,200})>)?\s*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _FOOTER = re.compile(
-    r"^\W{0,4}\s?generated (?:with|by) \[?(claude code|copilot|cursor|aider|devin|codex|gemini)\b", re.I | re.M
+    r"^\W{0,4}\s?generated (?:with|by) \[?(claude code|copilot|cursor|aider|devin|codex|gemini|crush|opencode|qwen code)\b", re.I | re.M
 )
+_WITH_MODEL = re.compile(r"([a-z][\w .-]{0,30}):\S.{0,200}")
+"""`AGENT:MODEL [TOOLS]`, the form of the Linux kernel: https://docs.kernel.org/process/coding-assistants.html"""
 _BOT = re.compile(r"^(.{1,80})\[bot\]$")
 
 
@@ -81,6 +88,8 @@ def _assistant(identity: Identity, *, trailer: bool) -> str:
         if re.search(pattern, email):
             return agent
     name = identity.name.strip().lower().removesuffix("[bot]")
+    if trailer and (with_model := _WITH_MODEL.fullmatch(name)):
+        name = with_model[1]
     for pattern, agent in _TRAILER_NAMES:
         if (trailer or identity.name.endswith("[bot]")) and re.fullmatch(pattern, name):
             return agent or name
@@ -98,3 +107,11 @@ class Pseudonyms:
     def of(self, identity: Identity) -> str:
         key = identity.email.strip().lower() or identity.name.strip().lower()
         return f"person-{self._numbers.setdefault(key, len(self._numbers) + 1)}"
+
+    def key(self, person: str) -> str | None:
+        """Who has a pseudonym: an address, or the name of somebody without one."""
+        return next((key for key, number in self._numbers.items() if f"person-{number}" == person), None)
+
+    def known(self, key: str) -> str | None:
+        """The pseudonym that somebody has already."""
+        return f"person-{self._numbers[key]}" if key in self._numbers else None

@@ -30,8 +30,8 @@ from apprentice.sessions.blob_texts import BlobTexts
 from apprentice.sessions.commits import CommitFacts, parse_commit
 from apprentice.sessions.differences import hunks_between
 from apprentice.sessions.events import Author, Commit, EditEvent, Move, Note, Provenance, Session
-from apprentice.sessions.git_window import SOURCE, Earlier, Window, first_parent, next_window, switches
-from apprentice.sessions.store import SessionsWriter, Stream
+from apprentice.sessions.git_window import SOURCE, Earlier, Window, first_parent, git_streams, next_window, switches
+from apprentice.sessions.store import Sessions, SessionsWriter, Stream
 from apprentice.sessions.unusable import Unusable
 
 _MAX_COMMIT_BYTES = 1 << 20
@@ -94,6 +94,18 @@ def identities(git: Git, config: GitHistoryConfig, revision: str = "HEAD") -> se
             if facts is not None:
                 found |= {facts.author, facts.committer, *trailers(facts.message)}
     return found
+
+
+def renamed(git: Git, before: Sessions, repository: str, person: str, config: GitHistoryConfig) -> str | None:
+    """What somebody of earlier readings is called in one from the beginning; None where nothing of theirs would be read."""
+    old, new = Pseudonyms(), Pseudonyms()
+    with git.objects() as objects:
+        for stream in git_streams(before, repository):
+            window = Window.read(git, stream.state["head"], stream.state["commits"], stream.state["without"])
+            _name(old, window, objects)
+        _name(new, Window.read(git, git.head(), config.limit_commits), objects)
+    key = old.key(person)
+    return None if key is None else new.known(key)
 
 
 def _refuse_shallow(git: Git) -> None:
@@ -343,10 +355,14 @@ class _Reading:
     def _name_persons(self, earlier: Earlier) -> None:
         """Give the developers of earlier readings the pseudonyms that they had."""
         for head, without, commits in earlier.windows:
-            for link in Window.read(self._git, head, commits, without).links:
-                facts = _read_commit(self._objects, link.commit)
-                if facts is not None:
-                    self._pseudonyms.of(facts.author)
+            _name(self._pseudonyms, Window.read(self._git, head, commits, without), self._objects)
+
+
+def _name(pseudonyms: Pseudonyms, window: Window, objects: Objects) -> None:
+    for link in window.links:
+        facts = _read_commit(objects, link.commit)
+        if facts is not None:
+            pseudonyms.of(facts.author)
 
 
 def _read_commit(objects: Objects, commit: str) -> CommitFacts | None:

@@ -11,7 +11,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def _read(chosen: Sequence[Source], target: Path, config: LearnConfig, policy: P
     previous = _previous(target, resolved, repositories)
     if previous is not None and not _news(previous, repositories):
         return previous
-    gone = _forgotten(target, previous, resolved, repositories)
+    gone = _forgotten(target, previous, repositories, history)
     beside = target.with_name(target.name + _NEXT)
     with Workers(redaction, target.with_name(target.name + _TOLD), count=machine.cores()) as workers:
         with (
@@ -155,23 +155,27 @@ def _alone(target: Path) -> contextlib.AbstractContextManager[None]:
     return files.lock(target.with_name(target.name + _LOCK))
 
 
-def _forgotten(target: Path, previous: Sessions | None, resolved: dict[str, Any], repositories: dict[str, Git]) -> list[Whose]:
-    """Whose sessions must not come back. Raises: InputError where people may have other names in a reading from the beginning."""
+def _forgotten(target: Path, previous: Sessions | None, repositories: dict[str, Git], history: GitHistoryConfig) -> list[Whose]:
+    """Whose sessions must not come back, under the names that they have in this reading. Raises: InputError where those cannot be
+    known."""
     if not artifacts.is_finished(target):
         return []
     before = Sessions.open(target)
-    gone = forgetting.forgotten(before.manifest)
-    for whose in gone if previous is None else ():
+    gone: list[Whose] = []
+    for whose in forgetting.forgotten(before.manifest):
         git = repositories.get(whose.repository)
-        if not whose.person or git is None:
-            continue
-        same = before.manifest.config.get("limit_commits") == resolved["limit_commits"] and whose.repository in before.repositories()
-        if not same or not git_window.can_continue(git, before, whose.repository):
-            raise InputError(
-                f"{whose.person} of {whose.repository} was forgotten, and would come back under another name: the history was rewritten, "
-                "or another part of it is read",
-                hint=f"move `{target}` away, run `apprentice sessions read`, and forget them again before you learn",
-            )
+        if previous is None and whose.person and git is not None:
+            has_grown = git_window.can_continue(git, before, whose.repository)
+            # In a reading from the beginning people are numbered anew.
+            name = git_history.renamed(git, before, whose.repository, whose.person, history) if has_grown else None
+            if name is None:
+                raise InputError(
+                    f"{whose.person} of {whose.repository} was forgotten, and may come back under another name: the history was "
+                    "rewritten, or another part of it is read",
+                    hint=f"move `{target}` away, run `apprentice sessions read`, and forget them again before you learn",
+                )
+            whose = replace(whose, person=name)
+        gone.append(whose)
     return gone
 
 
@@ -189,7 +193,9 @@ def _named(found: Sequence[Git], redactor: Redactor) -> dict[str, Git]:
     """Name, as it is stored -> repository; names are made distinct."""
     repositories: dict[str, Git] = {}
     for git in found:
-        plain = redactor.redact(git.name)[0]
+        folder = git.path.parent if git.path.name == ".git" else git.path
+        # With what stands around it: the name of a home folder is its owner's.
+        plain = Path(redactor.redact(str(folder))[0]).name.removesuffix(".git") or git.name
         name, number = plain, 2
         while name in repositories:
             name, number = f"{plain}-{number}", number + 1
