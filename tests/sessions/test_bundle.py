@@ -8,7 +8,7 @@ import zstandard
 
 from apprentice.core import artifacts
 from apprentice.core.errors import HostileInputError, InputError
-from apprentice.sessions import replay
+from apprentice.sessions import bundle, replay
 from apprentice.sessions.bundle import export_bundle, import_bundle, import_sessions
 from apprentice.sessions.conversation import Change, Conversation, Use
 from apprentice.sessions.policy import Policy
@@ -146,6 +146,12 @@ def test_a_bundle_that_would_be_too_large_is_not_written(history: Sessions, tmp_
         export_bundle(history, tmp_path / "bundle", max_bytes=100)
     assert caught.value.hint
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_line_that_nobody_could_import_is_not_written() -> None:
+    with pytest.raises(InputError, match="longer than a bundle can hold") as caught:
+        list(bundle._compressed(iter(["x" * (65 << 20)])))
+    assert "--no-conversations" in (caught.value.hint or "")
 
 
 def test_two_bundles_with_one_name_are_kept_apart(

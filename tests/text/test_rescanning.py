@@ -83,3 +83,9 @@ def test_files_that_are_known_are_not_looked_at_again(tmp_path: Path, redactor: 
     for name in ("a/old", "a/new"):
         (tmp_path / name).write_text(SECRET)
     assert [finding.path.name for finding in rescan(tmp_path, redactor, known={"a/old"})] == ["new"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 5000 + "]" * 5000])
+def test_what_is_nested_deeply_is_searched_as_text(tmp_path: Path, redactor: Redactor, text: str) -> None:
+    (tmp_path / "rows.jsonl.zst").write_bytes(zstandard.compress(f"{text}\n{SECRET}\n".encode()))
+    assert rescan(tmp_path, redactor) == [Finding(tmp_path / "rows.jsonl.zst", 2, "github-token")]

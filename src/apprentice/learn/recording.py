@@ -35,11 +35,13 @@ _MAX_COMMIT_BYTES = 1 << 20
 
 
 def recorder(folder: Path, out: Path | None = None) -> Recorder:
-    """For a session in `folder`. `out`: the folder of the runs, in place of `.apprentice` there or above."""
-    root = repository_of(folder / "any") or folder
+    """For a session in `folder`. `out`: the folder of the runs, in place of `.apprentice` there or above; the repository that it lies
+    in is the one that is recorded, wherever the editor was started."""
     home = Home.create(find_home(folder, out).folder)
+    place = folder if out is None else home.folder.resolve()
+    root = repository_of(place / "any") or repository_of(folder / "any") or (folder if out is None else place.parent)
     scanner = Redactor(RedactionPolicy(known=Known.here(_people(root))))
-    return Recorder(home.folder / FOLDER, root, scanner, repository=root.name)
+    return Recorder(home.folder / FOLDER, root, scanner, repository=Path(scanner.redact(str(root))[0]).name)
 
 
 def rejected(folder: Path, out: Path | None = None) -> list[Edit]:

@@ -206,8 +206,16 @@ def _numbered(event: AnyEvent, numbers: dict[str, int]) -> AnyEvent:
 def _compressed(rows: Iterator[Any]) -> Iterator[bytes]:
     parameters = zstandard.ZstdCompressionParameters.from_level(19, window_log=_WINDOW_LOG, enable_ldm=True)
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    total = 0
     for row in rows:
-        yield compressor.compress(msgspec.json.encode(row) + b"\n")
+        line = msgspec.json.encode(row) + b"\n"
+        total += len(line)
+        if len(line) > _MAX_LINE:
+            hint = "leave conversations out with `--no-conversations`, or take fewer with `--newest`"
+            raise InputError("a conversation is longer than a bundle can hold", hint=hint)
+        if total > _MAX_BYTES:
+            raise InputError("these are more sessions than a bundle can hold", hint="take fewer, for example `--newest 500`")
+        yield compressor.compress(line)
     yield compressor.flush()
 
 

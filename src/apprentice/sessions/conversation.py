@@ -67,6 +67,8 @@ _WHOLE_NOTICES = (
 )  # fmt: skip
 """Messages that begin so are the tool's, whatever follows."""
 _CONTINUED = "This session is being continued from a previous conversation"
+_PLAN = "Implement the following plan:"
+"""So Claude Code begins anew, with the plan that it had made, when the developer has agreed to it."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,20}[a-zA-Z]")
 
 
@@ -123,6 +125,11 @@ class Use:
     plan: str = ""
 
 
+def folder_name(folder: str, sink: Sink) -> str:
+    """The last part of a path as it may be written: that of a home folder is its owner's, which it does not look like by itself."""
+    return re.split(r"[/\\]", sink.redact(folder).rstrip("/\\"))[-1]
+
+
 class Conversation:
     """One session in the making."""
 
@@ -152,6 +159,10 @@ class Conversation:
             return
         if text.lstrip().startswith(_WHOLE_NOTICES):
             self._sink.drop("notices of the tool")
+            return
+        if text.lstrip().startswith(_PLAN):
+            # Its plan: the developer said no more than yes to it.
+            self.asked(text, time, offset, by_assistant=True)
             return
         words, tags = _cut_tags(text)
         notices = sum(name in _NOTICE_TAGS for name in tags)

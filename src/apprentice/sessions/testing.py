@@ -119,7 +119,7 @@ _FORMS: tuple[Callable[[Sequence[str]], tuple[int, int] | None], ...] = (
     _summed(rf"^\s*(?P<passed>{_NUMBER}) passing\b", rf"^\s*{_NUMBER} failing\b"),  # mocha
     _unittest,
     _counted(r"[ \t]*--- PASS", r"[ \t]*--- FAIL"),  # go test -v
-    _counted(r"ok[ \t]+\S*[./]\S*[ \t]", r"FAIL[ \t]+\S"),  # go test, a line a package
+    _counted(r"ok[ \t]+[^\s./]*[./]\S*[ \t]", r"FAIL[ \t]+\S"),  # go test, a line a package
     _counted(r"ok \d{1,7}\b(?!.{0,300}# (?:SKIP|TODO))", r"not ok \d{1,7}\b(?!.{0,300}# TODO)"),  # TAP
     _pytest,
 )

@@ -69,7 +69,12 @@ class Redactor:
         self._kingfisher = _Kingfisher.shared() if policy.vendor_rules else None
 
     def redact(self, text: str) -> tuple[str, dict[str, int]]:
-        data = text.encode("utf-8", "surrogatepass")
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            # Half characters, as of a file name in another encoding, cannot be written.
+            data = text.encode("utf-8", "replace")
+            text = data.decode()
         hits = merged(self.find(data))
         if not hits:
             return text, {}
@@ -79,7 +84,7 @@ class Redactor:
             parts += [data[at : hit.start], _placeholder(hit.kind), b"\n" * data.count(b"\n", hit.start, hit.end)]
             at = hit.end
         parts.append(data[at:])
-        return b"".join(parts).decode("utf-8", "surrogatepass"), dict(Counter(hit.kind for hit in hits))
+        return b"".join(parts).decode(), dict(Counter(hit.kind for hit in hits))
 
     def find(self, data: bytes) -> list[Hit]:
         """Everything that must not be written, overlaps included."""

@@ -84,11 +84,11 @@ def _strings(text: str) -> Iterator[str]:
         yield text
         return
     try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+        found = list(_walk(msgspec.json.decode(text)))
+    except (msgspec.DecodeError, RecursionError):
         yield text
         return
-    yield from _walk(value)
+    yield from found
 
 
 def _walk(value: Any) -> Iterator[str]:

@@ -41,6 +41,8 @@ COMMON: dict[str, Any] = {
         ("git stash -m wip", [Act("stash")]),
         ("git stash save wip", [Act("stash")]),
         ("git add -A\ngit commit -m 'git reset --hard; git checkout .'", [Act("commit")]),
+        ("git add a.py && git commit -m \"$(cat <<'EOF'\nFix\n\nCo-authored-by: x\nEOF\n)\"", [Act("commit")]),
+        ("git -c user.name=x commit -F - <<'EOF'\nFix\nEOF", [Act("commit")]),
         ("echo 'git checkout .'", []),
         ("cat > run.sh <<EOF\ngit checkout .\nEOF", []),
         ("git checkout -- 'unfinished", []),

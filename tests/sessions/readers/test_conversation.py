@@ -8,7 +8,8 @@ import pytest
 from tests.sessions.readers.conftest import RememberingSink, words
 
 from apprentice.sessions import events
-from apprentice.sessions.conversation import MAX_TEXT, Change, Conversation, Use
+from apprentice.sessions.conversation import MAX_TEXT, Change, Conversation, Use, folder_name
+from apprentice.text.redaction import Redactor
 
 
 def talk(sink: RememberingSink) -> Conversation:
@@ -86,3 +87,23 @@ def test_hostile_words_take_no_time(piece: str) -> None:
     start = time.process_time()
     said(piece * 15_000)
     assert time.process_time() - start < 5
+
+
+def test_a_plan_that_the_tool_begins_anew_with_is_the_assistants() -> None:
+    conversation = talk(RememberingSink())
+    conversation.said("Implement the following plan:\n\n# Plan\n\nRewrite it all.", 1.0, 0)
+    conversation.said("yes, and keep the tests", 2.0, 1)
+    session = conversation.session()
+    assert session is not None
+    assert [(event.author.kind, event.author.agent) for event in session.events] == [("assistant", "claude"), ("developer", "")]
+
+
+@pytest.mark.parametrize("folder", ["/home/ada", "/Users/ada/", "C:\\Users\\ada"])
+def test_the_name_of_a_home_folder_is_its_owners(folder: str) -> None:
+    assert "ada" not in folder_name(folder, _Redacting())
+    assert folder_name(f"{folder.rstrip('/')}/shapes", _Redacting()) == "shapes"
+
+
+class _Redacting(RememberingSink):
+    def redact(self, text: str) -> str:
+        return Redactor().redact(text)[0]

@@ -141,3 +141,25 @@ def test_by_default_nobody_learns_from_an_assistant(tmp_path: Path) -> None:
     assert {event.author.kind for event in learned} == {"developer"}
     agents = {event.author.agent for session in sessions.talks() for event in session.events if named.may_learn(event.author)}
     assert agents == {"", "claude"}
+
+
+def test_a_copy_of_the_talks_of_sub_agents_is_not_read_again(records: Records, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    records.user("do it")
+    records.user("look for it", isSidechain=True, agentId="a1")
+    records.write(tmp_path / "in" / "id-1.jsonl")
+    sidechain = "_**User - sidechain (2025-01-02 03:04:06Z)**_\n\nlook for it\n\n---\n\n"
+    (tmp_path / "in" / "a.md").write_text(HEAD + user("do it") + sidechain)
+    (tmp_path / "in" / "b.md").write_text(HEAD.replace("id-1", "id-2") + user("another") + sidechain)
+    found = [session.id for session in read(tmp_path / "in", tmp_path / "out").talks()]
+    assert sorted(found) == ["id-1", "id-1/agent-a1", "id-2", "id-2/sidechain"]
+
+
+def test_a_name_that_is_no_text_ends_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with open(os.path.join(os.fsencode(folder), b"caf\xe9.md"), "w") as stream:  # noqa: PTH118, PTH123
+        stream.write(HEAD + user("go") + agent("done"))
+    sessions = read(folder, tmp_path / "out")
+    assert [session.id for session in sessions.talks()] == ["id-1"]
+    assert "caf?.md" in repr(list(sessions.talks()))

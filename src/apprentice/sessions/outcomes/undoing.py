@@ -112,7 +112,10 @@ def _commands(command: str) -> Iterator[list[str]]:
             else:
                 words.append(word)
     except ValueError:
-        # A quotation without an end: what stood in front of it is read.
+        # A quotation without an end: what stood in front of it is read. That of `commit -m "$(cat <<'EOF'` goes on in the
+        # here-document.
+        if words[:1] == ["git"] and "commit" in words:
+            yield words
         return
     if words:
         yield words

@@ -28,7 +28,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from apprentice.sessions.conversation import Change, Conversation, Sink, Use
+from apprentice.sessions.conversation import Change, Conversation, Sink, Use, folder_name
 from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.edit_blocks import diff_blocks, is_same_path, search_blocks, whole_files, with_slashes
 from apprentice.sessions.readers.lines import read_lines
@@ -51,7 +51,7 @@ _BREAK = "  "
 
 _QUESTION = re.compile(r"\(Y\)es/\(N\)o.{0,80}\]: ?\w{0,9}$")
 _WATCHED = re.compile(r"I've written your instructions in comments|Find the \"AI\" comments")
-_COMMENT = re.compile(r"^ *\d* *█(.*)$", re.MULTILINE)
+_COMMENT = re.compile(r"^ *(?:\d+ *)?█(.*)$", re.MULTILINE)
 _OF_THE_TOOL = ("# Fix any errors below, if possible", "# Question: ")
 _SHELL = re.compile(r"(?:/run|/test|!|/(?=git ))\s*(?=\S)(.+)", re.DOTALL)
 _INTERRUPTED = ("^C again to exit", "^C KeyboardInterrupt")
@@ -129,7 +129,7 @@ class Aider:
 
     def read(self, path: Path, sink: Sink) -> Iterator[Session]:
         """The sessions of a file in the order in which they began."""
-        project = _project(path)
+        project = _project(path, sink)
         for talk in _talks(path, sink):
             name = f"{project or path.stem}/{talk.started.replace(' ', 'T')}"
             self._names[name] += 1
@@ -212,15 +212,17 @@ def _unmarked(text: str, kind: _Kind) -> str:
 def _tell(conversation: Conversation, blocks: Sequence[_Block], time: float, sink: Sink) -> None:
     """The blocks as events. What the tool says is told with what it stands behind."""
     undone = _undone(blocks)
-    reply, interrupted = "", False
+    reply_words: tuple[str, ...] = ()
+    interrupted = False
     for number, block in enumerate(blocks):
         behind = blocks[number + 1] if number + 1 < len(blocks) else None
         notices = behind.lines if behind is not None and behind.kind == "notice" else []
         if block.kind == "typed":
-            _typed(conversation, block, notices, reply, time, sink)
+            _typed(conversation, block, notices, reply_words, time, sink)
             interrupted = bool(notices) and notices[-1].strip() in _INTERRUPTED
         elif block.kind == "words":
             reply, reasoning = _without_reasoning(block.text)
+            reply_words = _words(reply)
             outcome = _outcome(notices)
             uses = _uses(reply, outcome, number in undone, sink)
             conversation.replied(reply, time, block.offset, reasoning=reasoning, uses=uses)
@@ -235,7 +237,8 @@ def _tell(conversation: Conversation, blocks: Sequence[_Block], time: float, sin
             _count(sink, "notices of the tool", len(block.lines))
 
 
-def _typed(conversation: Conversation, block: _Block, notices: Sequence[str], reply: str, time: float, sink: Sink) -> None:
+def _typed(conversation: Conversation, block: _Block, notices: Sequence[str], reply: tuple[str, ...], time: float, sink: Sink) -> None:
+    """`reply`: words of the last one."""
     text = block.text
     if text[:1] in ("/", "!"):
         shell = _SHELL.fullmatch(text)
@@ -247,7 +250,7 @@ def _typed(conversation: Conversation, block: _Block, notices: Sequence[str], re
         sink.drop("empty prompts")
     elif _WATCHED.match(text) and (comments := _COMMENT.findall(text)):
         conversation.said("\n".join(comment.strip() for comment in comments), time, block.offset)
-    elif _WATCHED.match(text) or _QUESTION.search(text) or text.startswith(_OF_THE_TOOL) or _words(text) == _words(reply):
+    elif _WATCHED.match(text) or _QUESTION.search(text) or text.startswith(_OF_THE_TOOL) or _words(text) == reply:
         sink.drop("prompts that the tool wrote")
     else:
         conversation.said(text, time, block.offset)
@@ -369,11 +372,11 @@ def _count(sink: Sink, reason: str, count: int) -> None:
         sink.drop(reason, count)
 
 
-def _project(path: Path) -> str:
+def _project(path: Path, sink: Sink) -> str:
     """Name of the folder whose history it is; a copy is named after it."""
     if not path.name.endswith(NAME):
         return ""
-    return path.name.removesuffix(NAME) or path.absolute().parent.name
+    return path.name.removesuffix(NAME) or folder_name(str(path.absolute().parent), sink)
 
 
 def _seconds(text: str) -> float:

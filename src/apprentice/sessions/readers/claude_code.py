@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from apprentice.core.errors import InputError
-from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Conversation, Sink, Use
+from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Conversation, Sink, Use, folder_name
 from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.claude_records import (
     SOURCE,
@@ -104,7 +104,7 @@ class ClaudeCode:
         with contextlib.closing(Lines(path)) as lines:
             for session_id, part, is_agent in _parts(path.stem, records):
                 conversation = Conversation(
-                    sink, source=SOURCE, file=path.name, session_id=session_id, agent=AGENT, repository=_last_part(cwd),
+                    sink, source=SOURCE, file=path.name, session_id=session_id, agent=AGENT, repository=folder_name(cwd, sink),
                     by_assistant=is_agent,
                 )  # fmt: skip
                 _tell(conversation, part, lines, results, cwd)
@@ -432,10 +432,6 @@ def _relative(path: str, cwd: str) -> str:
         if cwd and path.startswith(cwd.rstrip("/\\") + separator):
             return path[len(cwd.rstrip("/\\")) + 1 :].replace("\\", "/")
     return path
-
-
-def _last_part(cwd: str) -> str:
-    return re.split(r"[/\\]", cwd.rstrip("/\\"))[-1]
 
 
 def _string(values: Mapping[str, Any], name: str) -> str:

@@ -28,10 +28,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from apprentice.sessions.conversation import Conversation, Sink, Use
+from apprentice.sessions.conversation import Conversation, Sink, Use, folder_name
 from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.cursor_changes import (
     Changes,
@@ -194,7 +194,7 @@ class Cursor:
         typed = [first_string(mapping(one), "text") for one in listing(index.items.get(_PROMPTS))] or list(generations)
         if not any(text.strip() for text in typed) or not self._is_new(session_id, sink):
             return
-        conversation = Conversation(sink, source=SOURCE, file=file, session_id=session_id, agent=AGENT, repository=_name(folder))
+        conversation = Conversation(sink, source=SOURCE, file=file, session_id=session_id, agent=AGENT, repository=folder_name(folder, sink))
         for number, text in enumerate(typed[:MAX_MESSAGES]):
             generation = generations.get(text) or dict[str, Any]()
             if has_talks and str(generation.get("type", "composer")) in ("composer", "chat"):
@@ -211,7 +211,7 @@ class Cursor:
         folder = self._folder_of(talk.header) or self._folders.get(session_id, "") or folder
         is_sub_agent = session_id in self._sub_agents or session_id.startswith("task-") or bool(mapping(talk.header.get("subagentInfo")))
         conversation = Conversation(
-            sink, source=SOURCE, file=file, session_id=session_id, agent=AGENT, repository=_name(folder), by_assistant=is_sub_agent
+            sink, source=SOURCE, file=file, session_id=session_id, agent=AGENT, repository=folder_name(folder, sink), by_assistant=is_sub_agent
         )
         _tell(conversation, session_id, talk, folder, sink)
         yield from self._made(conversation, session_id)
@@ -421,10 +421,6 @@ def _project_folder(path: Path) -> str:
     workspace = project.get("workspace")
     several = local_path(mapping(workspace).get("configPath") or workspace)
     return local_path(project.get("folder")) or several.removesuffix(".code-workspace")
-
-
-def _name(folder: str) -> str:
-    return PurePosixPath(folder.replace("\\", "/")).name
 
 
 def _relative(path: str, folder: str) -> str:

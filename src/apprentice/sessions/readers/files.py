@@ -109,6 +109,7 @@ def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: Progre
         files = found.get(reader.source, [])
         if not files:
             continue
+        with_agents = {id.partition("/agent-")[0] for id in known if "/agent-" in id}
         progress.stage(f"read {reader.source}", len(files), "files")
         stream = writer.start_stream(reader.source, "", talks=True)
         stream.files = len(files)
@@ -125,7 +126,8 @@ def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: Progre
                 progress.advance()
                 continue
             for session in next(told):
-                if session.id in known:
+                # A copy of another tool's talk puts all sub-agents of it into one.
+                if session.id in known or (session.id.endswith("/sidechain") and session.id.removesuffix("/sidechain") in with_agents):
                     writer.drop("sessions that another file has")
                 else:
                     known.add(session.id)

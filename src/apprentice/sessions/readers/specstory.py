@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from apprentice.core.errors import InputError
-from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Conversation, Sink, Use
+from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Conversation, Sink, Use, folder_name
 from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.lines import read_lines
 
@@ -125,7 +125,7 @@ class SpecStory:
                 messages = [message for message in talk.messages if message.is_sidechain == is_agent]
                 conversation = Conversation(
                     sink, source=SOURCE, file=path.name, session_id=f"{talk.id}/sidechain" if is_agent else talk.id,
-                    agent=talk.agent, repository=_project(path), by_assistant=is_agent,
+                    agent=talk.agent, repository=_project(path, sink), by_assistant=is_agent,
                 )  # fmt: skip
                 _tell(conversation, messages, talk.agent, sink)
                 session = conversation.session()
@@ -450,10 +450,10 @@ def _unescaped(text: str) -> str:
         return text
 
 
-def _project(path: Path) -> str:
+def _project(path: Path, sink: Sink) -> str:
     """Name of the folder whose history it is."""
     parts = path.absolute().parts
-    return parts[parts.index(".specstory") - 1] if ".specstory" in parts[1:] else ""
+    return folder_name(str(Path(*parts[: parts.index(".specstory")])), sink) if ".specstory" in parts[1:] else ""
 
 
 def _json(**values: str) -> str:

@@ -21,10 +21,12 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from apprentice.sessions.conversation import MAX_TEXT, Change, Use
 from apprentice.text.edits import split_lines
+
+T = TypeVar("T")
 
 _HEAD = re.compile(r"^\[File: ([^\n]{1,1000}) \((\d{1,7}) lines total\)\]$", re.MULTILINE)
 _NUMBERED = re.compile(r"(\d{1,7}):(.*)")
@@ -35,6 +37,10 @@ _REFUSED = re.compile(
     r"introduced new syntax error|have NOT been applied|edit was not applied|No changes were made|No replacement was performed"
     r"|Found more than one occurrence|No file open"
 )
+_MAX_COMMAND = 100_000
+"""Characters: a longer one may have changed anything."""
+_MAX_FILES = 1000
+"""That are known at a time, the latest."""
 _VIEWS = ("open", "goto", "scroll_up", "scroll_down")
 _EDITS = ("create", "edit", "insert")
 _TEXT_EDITORS = ("str_replace_editor", "str_replace_based_edit_tool")
@@ -93,7 +99,8 @@ class Windows:
             self._forget(command)
             return None
         path = self._path(window.path, folder)
-        before, self._windows[path] = self._windows.get(path), window
+        before = self._windows.pop(path, None)
+        _remember(self._windows, path, window)
         if name in _VIEWS:
             asked = [int(word) for word in (_split(command) or [])[1:] if word.isdecimal() and len(word) < 8]
             return Use(**call, kind="read", path=path, line=asked[-1] - 1 if asked else min(window.lines, default=0))
@@ -111,7 +118,7 @@ class Windows:
         self._windows.pop(path, None)
         change = _text_change(task, path, options, known, output)
         if change.creates or change.before is not None:
-            self._texts[path] = change.new
+            _remember(self._texts, path, change.new)
         return Use(**call, kind="edit", changes=(change,))
 
     def _path(self, path: str, folder: str) -> str:
@@ -119,10 +126,17 @@ class Windows:
         return full.removeprefix(self._root.rstrip("/") + "/") if self._root else full
 
     def _forget(self, command: str) -> None:
-        everything = _MAY_CHANGE.search(command) is not None
+        everything = len(command) > _MAX_COMMAND or _MAY_CHANGE.search(command) is not None
         for known in (self._windows, self._texts):
             for path in [path for path in known if everything or posixpath.basename(path) in command]:
                 del known[path]
+
+
+def _remember(known: dict[str, T], path: str, value: T) -> None:
+    """As the newest."""
+    known[path] = value
+    if len(known) > _MAX_FILES:
+        del known[next(iter(known))]
 
 
 def _window(output: str) -> _Window | None:
