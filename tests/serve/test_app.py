@@ -213,6 +213,11 @@ def test_several_prompts_are_answered_in_order(client: openai.OpenAI) -> None:
         assert [choice.text for choice in together.choices[2 * number : 2 * number + 2]] == [alone, alone]
 
 
+def test_at_the_beginning_of_a_file_nothing_stands_in_front(client: openai.OpenAI) -> None:
+    reply = client.completions.create(model="debug", prompt="", suffix="import os\n", max_tokens=3, extra_body={"path": "a.py"})
+    assert reply.choices[0].finish_reason in ("stop", "length")
+
+
 def test_a_suffix_asks_to_fill_in_and_the_memory_takes_part(start: Start) -> None:
     asked: list[tuple[Place, str, list[int], str]] = []
 

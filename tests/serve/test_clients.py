@@ -215,3 +215,9 @@ def test_any_text_is_set_or_refused(text: str) -> None:
         jsonc.set_key(text, ["a", "b"], 1)
     except InputError:
         return
+
+
+@pytest.mark.parametrize("url", [URL, f"{URL}/", f"{URL}/v1", f"{URL}/v1/"])
+@pytest.mark.parametrize("name", clients.CLIENTS)
+def test_the_address_that_serve_says_is_taken_too(tmp_path: Path, name: str, url: str) -> None:
+    assert [change.after for change in plan(name, tmp_path, url)] == [change.after for change in plan(name, tmp_path)]

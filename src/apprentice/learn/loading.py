@@ -28,7 +28,9 @@ from apprentice.serve import silence
 from apprentice.serve.served import MakeMixture, ServedModel, Slot
 from apprentice.serve.silence import SHOW_FROM, Decision
 from apprentice.serve.suggestions import Suggester
-from apprentice.text.edits import Edit, hunks, split_lines
+from apprentice.sessions.differences import hunks_between
+from apprentice.sessions.unusable import Unusable
+from apprentice.text.edits import Edit, split_lines
 from apprentice.text.healing import before_healing
 from apprentice.text.redaction import Redactor
 
@@ -159,7 +161,8 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def latest_edits(path: Path, lines: list[str]) -> tuple[str, list[Edit]]:
     """(the file's path in its repository, what was changed in it since the last commit). Outside a repository: the
-    path as given and nothing."""
+    path as given and nothing; nothing too where lines repeat so often that a search would take minutes. `lines` come as an
+    editor has them: with any line break, or without their carriage returns."""
     for folder in path.absolute().parents:
         try:
             git = Git.open(folder)
@@ -169,7 +172,12 @@ def latest_edits(path: Path, lines: list[str]) -> tuple[str, list[Edit]]:
         committed = _committed(git, name)
         if committed is None:
             return name, []
-        return name, hunks(name, committed, "".join(line + "\n" for line in lines))
+        if not any(line.endswith("\r") for line in lines):
+            committed = committed.replace("\r\n", "\n")
+        try:
+            return name, hunks_between(name, committed, "".join(line + "\n" for line in lines))
+        except Unusable:
+            return name, []
     return path.as_posix(), []
 
 

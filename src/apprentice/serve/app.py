@@ -60,8 +60,8 @@ def create_app(slot: Slot, guard: GuardConfig | None = None, *, max_waiting: int
     middleware = [Middleware(Guard, guard)]
     if guard.allowed_origins:
         cors = Middleware(
-            CORSMiddleware, allow_origins=guard.allowed_origins, allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"],
+            # Clients in a browser send headers of their own beside the usual two.
+            CORSMiddleware, allow_origins=guard.allowed_origins, allow_methods=["GET", "POST"], allow_headers=["*"],
         )  # fmt: skip
         middleware.append(cors)
     routes = [

@@ -68,7 +68,7 @@ class Folders:
 
 
 def plan(name: str, folders: Folders, url: str) -> list[Change]:
-    """What connecting a client would change; nothing where it is connected. `url`: of the server, without a path.
+    """What connecting a client would change; nothing where it is connected. `url`: of the server, as it is or as `serve` says it, with `/v1`.
 
     Raises: ConfigError for an unknown name, InputError for settings that cannot be read."""
     if name not in CLIENTS:
@@ -79,7 +79,7 @@ def plan(name: str, folders: Folders, url: str) -> list[Change]:
         path = path.resolve()
         before = _read(path)
         try:
-            after = edit((before or "").replace("\r\n", "\n"), url.rstrip("/"))
+            after = edit((before or "").replace("\r\n", "\n"), url.rstrip("/").removesuffix("/v1").rstrip("/"))
         except InputError as error:
             raise InputError(f"{path}: {error.message}", hint=error.hint) from None
         if before is not None and "\r\n" in before:

@@ -63,7 +63,7 @@ class Guard:
         """Raises: ApiError where the request must not go on."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or host_name(hosts[0]) not in self._hosts:
-            raise ApiError(403, "this server does not answer to that host name", code="host_not_allowed")
+            raise ApiError(403, "this server does not answer to that host name; start it with `--allow-host NAME`", code="host_not_allowed")
         origin = headers.get("origin")
         if origin is not None and origin not in self._config.allowed_origins:
             raise ApiError(403, "web pages of this origin may not call this server", code="origin_not_allowed")

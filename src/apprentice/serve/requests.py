@@ -179,6 +179,9 @@ class CompletionRequest(Shared, kw_only=True, forbid_unknown_fields=True):
 
     def prompts(self) -> list[str | list[int]]:
         """Texts or token ids. Raises: ApiError where there is none or are too many."""
+        if self.suffix is not None and isinstance(self.prompt, str):
+            # At the beginning of a file nothing stands in front of the cursor.
+            return [self.prompt]
         given = self.prompt or []
         if len({type(one) for one in given}) > 1:
             raise ApiError(400, "`prompt` must be texts or token ids, not both", param="prompt")

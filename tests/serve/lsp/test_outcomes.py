@@ -305,13 +305,14 @@ ALPHABET = "abc 1"
 
 @pytest.mark.parametrize("kind", ["completion", "edit"])
 def test_what_was_rejected_never_comes_back(start: Start, kind: str) -> None:
-    """200 random developers and suggestions: whatever they do meanwhile, what they rejected at a line is not offered there."""
+    """200 random developers and suggestions: whatever they do meanwhile, what they rejected at a line is not offered there;
+    a blank line is known by the one above it."""
     talk = start(lambda line: f"{line}{_says(line)}" if kind == "edit" else _says(line))
     came_back = rejections = offers = 0
     for seed in range(100):
         choose = random.Random(seed)
         buffer = talk.buffer("".join(f"{choose.choice(ALPHABET) * 2}\n" for _ in range(3)), f"{kind}-{seed}.py")
-        rejected: set[tuple[str, str]] = set()
+        rejected: set[tuple[str, str, str]] = set()
         for _ in range(12):
             line = choose.randrange(3)
             at = sum(len(one) + 1 for one in buffer.text.split("\n")[:line])
@@ -323,10 +324,11 @@ def test_what_was_rejected_never_comes_back(start: Start, kind: str) -> None:
                 continue
             offers += 1
             new = old + item["insertText"] if kind == "completion" else item["text"]
-            came_back += (old, new) in rejected
+            above = "" if old.strip() or not line else buffer.text.split("\n")[line - 1]
+            came_back += (above, old, new) in rejected
             typed = choose.choice([character for character in ALPHABET if not new.startswith(old + character)])
             buffer.type(end, typed)
-            rejected.add((old, new))
+            rejected.add((above, old, new))
             rejections += 1
             # Often back to where it was: there it must not come again.
             if choose.random() < 0.8:
@@ -359,3 +361,24 @@ def test_the_accept_command_of_nothing_known_does_nothing(start: Start) -> None:
     for arguments in (None, [], ["x"], [{"a": 1}, 2]):
         assert talk.client.request("workspace/executeCommand", {"command": ACCEPT, "arguments": arguments}) is True
     assert talk.recorded == []
+
+
+def test_what_was_typed_along_and_rejected_is_not_offered_where_it_was_typed_along(start: Start) -> None:
+    _, buffer = ready(start, {"    return a": " + b", "    return a +": " b"})
+    offered(buffer)
+    # An editor need not ask after every letter.
+    buffer.type(HERE, " +")
+    buffer.type(HERE + 2, "c")
+    buffer.replace(HERE + 2, HERE + 3, "")
+    assert buffer.complete(HERE + 2) is None
+
+
+def test_a_rejection_on_a_blank_line_is_of_that_place(start: Start) -> None:
+    talk = start(lambda line: "return None" if not line.strip() else None, record=True)
+    buffer = talk.buffer("def one():\n    \n\ndef two():\n    \n")
+    first, second = (buffer.text.index(name) + len(name) + 5 for name in ("one():", "two():"))
+    offered(buffer, first)
+    buffer.type(first, "x")
+    buffer.replace(first, first + 1, "")
+    assert buffer.complete(first) is None
+    assert offered(buffer, second)["insertText"] == "return None"

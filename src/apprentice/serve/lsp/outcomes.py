@@ -28,7 +28,7 @@ from apprentice.text.edits import Edit
 
 Kind = Literal["completion", "edit"]
 _Rejection = tuple[str, str, tuple[str, ...], tuple[str, ...]]
-"""(file, the line above where no line goes, lines that go, lines that come)."""
+"""(file, the line above where none or only blank ones go, lines that go, lines that come)."""
 Outcome = Literal["kept", "changed", "rejected", "ignored", "undone"]
 MAX_REJECTED = 10_000
 MAX_ACCEPTED = 200
@@ -90,7 +90,7 @@ class Offer:
     is_cut: bool = False
     """Of its line a part was deleted since, and what comes in its place is not known yet."""
     contexts: set[tuple[str, ...]] = field(default_factory=set)
-    """Lines for which it was offered."""
+    """Lines for which it was offered, and what became of them while it was typed along."""
 
     def lines(self) -> str:
         return "\n".join(self.document.lines[self.start.line : self.end.line + 1])
@@ -146,7 +146,8 @@ def _rejection(name: str, old: Sequence[str], new: Sequence[str], above: str) ->
     head = next((i for i in range(shorter) if old[i] != new[i]), shorter)
     tail = next((i for i in range(shorter - head) if old[-1 - i] != new[-1 - i]), shorter - head)
     gone, come = tuple(old[head : len(old) - tail]), tuple(new[head : len(new) - tail])
-    return name, "" if gone else old[head - 1] if head else above, gone, come
+    is_telling = any(line.strip() for line in gone)
+    return name, "" if is_telling else old[head - 1] if head else above, gone, come
 
 
 class Outcomes:
@@ -241,6 +242,8 @@ class Outcomes:
                 if not offer.waits(change):
                     self._end(offer, "rejected" if change.text else "ignored")
             else:
+                # Where the developer went on without a request the editor may ask later.
+                offer.contexts.add(tuple(offer.text.split("\n")))
                 arrived = self._arrives(offer) or arrived
         return arrived
 
