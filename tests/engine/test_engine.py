@@ -17,6 +17,7 @@ from apprentice.engine.model import EngineConfig, NumpyModel
 from apprentice.engine.native import NativeModel
 from apprentice.kernels import native
 from apprentice.quantize.convert import convert
+from apprentice.text import decoding
 from apprentice.text.tokenizer import Tokenizer
 
 MakeFolder = Callable[..., Path]
@@ -207,3 +208,18 @@ def test_generating_needs_no_torch(make_folder: MakeFolder, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert 0 <= int(done.stdout) <= 4
+
+
+def test_a_long_text_is_scored_in_parts_and_the_same(make_folder: MakeFolder, backend: str) -> None:
+    engine = load(make_folder(), backend)
+    tokens = np.random.default_rng(0).integers(0, engine.tokenizer.vocab_size, 1300).tolist()
+    seen = Favours(5)
+    short, long = engine.score([tokens[:4], tokens[:7]], [tokens[4:9], tokens[7:]], mixtures=[None, seen])
+    (whole,) = decoding.score(engine.model, [tokens[:7]], [tokens[7:]])
+    np.testing.assert_allclose(long.model_log_probs, whole.model_log_probs, atol=1e-5)
+    assert (len(short.model_log_probs), seen.advanced) == (5, tokens[7:])
+    assert len(long.mixture_log_probs or []) == 1293
+    with pytest.raises(InputError, match="empty prompt"):
+        engine.score([[]], [tokens])
+    with pytest.raises(InputError, match="the model reads"):
+        engine.score([tokens], [tokens * 20])

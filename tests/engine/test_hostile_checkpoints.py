@@ -187,6 +187,11 @@ CASES: dict[str, Harm] = {
         ("num_attention_heads", 3), ("num_key_value_heads", 0), ("intermediate_size", 2**40), ("head_dim", 2**20),
         ("max_position_embeddings", 0), ("rope_parameters", {"rope_theta": -5}), ("rope_parameters", {"rope_theta": 0}), ("rope_parameters", {"rope_theta": "x"}),
         ("rope_parameters", {"rope_type": "evil", "rope_theta": 1e4}), ("rms_norm_eps", "x"), ("model_type", "gpt_bigcode"), ("auto_map", {"AutoModel": "evil.Model"}),
+        *(("rope_parameters", {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, **more}) for more in (
+            {"original_max_position_embeddings": -1}, {"rope_theta": 1.0}, {"original_max_position_embeddings": float("inf")},
+            {"attention_factor": float("nan")},
+        )),
+        ("rope_parameters", {"rope_theta": 1e-300}),
         ("quantization_config", {"quant_method": "gptq"}), ("quantization_config", [1]), ("quantization_config", {"format": ["x"]}),
     )},
     "config no JSON": content("config.json", b"{"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from apprentice.core.errors import InputError
+from apprentice.engine.cache import Cache, PrefixStore
 from apprentice.engine.loader import load_weights
 from apprentice.engine.model import CHUNK_TOKENS, EngineConfig, NumpyModel
 from apprentice.kernels import nvfp4
@@ -195,3 +196,25 @@ def test_activations_in_four_bits_need_their_scales_and_numpy(make_folder: MakeF
         numpy_model(tmp_path / "quantized", backend="numpy", activations="nvfp4")
     with pytest.raises(ValueError, match="backend numpy"):
         EngineConfig(activations="nvfp4")
+
+
+def test_a_chunk_that_two_threads_remember_is_counted_once() -> None:
+    cache = Cache(DEBUG, 64)
+    store = PrefixStore(1 << 20, 64)
+
+    class Twin(Cache):
+        def copy_out(self, start: int, end: int) -> np.ndarray:
+            # Between looking and putting in somebody else remembers the same.
+            store.keep(range(64), cache)
+            return super().copy_out(start, end)
+
+    store.keep(range(64), Twin(DEBUG, 64))
+    assert store._bytes == cache.copy_out(0, 64).nbytes
+
+
+def test_activations_in_four_bits_of_matrices_that_are_fused_belong_together(make_folder: MakeFolder, tmp_path: Path) -> None:
+    source = make_folder()
+    fitted = fit(source, [tokens(200, seed) for seed in range(4)])
+    convert(source, tmp_path / "w4a4", QuantizeConfig(activations=True), fitted=fitted, kept=["model.layers.0.self_attn.q_proj"])
+    with pytest.raises(InputError, match="different input scales"):
+        all_log_probs(numpy_model(tmp_path / "w4a4", backend="numpy", activations="nvfp4"), tokens(9))

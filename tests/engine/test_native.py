@@ -417,3 +417,21 @@ def test_large_numbers_do_not_become_infinite_halfway(make_folder: MakeFolder, l
     rewrite(folder, {name: np.full((32, 64), 1e5, np.float32)})
     found = NativeModel.load(folder, library).forward([Feed(tokens(5), 5)])[0].log_probs_TV
     assert not np.isfinite(found).all()
+
+
+def test_no_more_is_promised_than_is_in_work_at_a_time(quantized: Path, library: Library) -> None:
+    model = NativeModel.load(quantized, library, EngineConfig(prefix_cache_mib=0, cache_mib=1, max_sequences=2))
+    with model.admitted([100] * 50) as count:
+        assert count == 2
+        # Somebody else is let in meanwhile.
+        with model.admitted([1000]) as others:
+            assert others == 1
+
+
+def test_a_reply_is_as_long_as_the_cache_can_hold(make_folder: MakeFolder, library: Library) -> None:
+    folder = make_folder()
+    longest = NativeModel.load(folder, library).max_positions
+    model = NativeModel.load(folder, library, EngineConfig(prefix_cache_mib=0, cache_mib=1))
+    assert longest == DEBUG.max_positions > model.max_positions
+    cache = model.new_cache(model.max_positions)
+    model.forward([Feed(tokens(model.max_positions), 1, cache)])

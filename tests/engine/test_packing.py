@@ -135,5 +135,6 @@ def test_unpacked_weights_are_those_of_the_file(make_folder: MakeFolder, tmp_pat
     checkpoint, name = Checkpoint(tmp_path / "quantized"), "model.layers.0.mlp.up_proj.weight"
     assert checkpoint.is_packed(name)
     np.testing.assert_array_equal(formats.decode(checkpoint.packed(name)), checkpoint.read(name))
+    np.testing.assert_array_equal(checkpoint.read(name, rows=slice(32, 70)), checkpoint.read(name)[32:70])
     rows = checkpoint.read("model.embed_tokens.weight", rows=slice(100, 400))
     np.testing.assert_array_equal(rows, checkpoint.read("model.embed_tokens.weight")[100:400])

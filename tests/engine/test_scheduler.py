@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import traceback
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -275,3 +278,40 @@ def test_room_comes_back_after_a_failure() -> None:
         raise InputError("broken", hint="mend it")
     with room.promised(3):
         pass
+
+
+def test_a_failure_holds_nothing_once_it_was_handled(passes: Passes, scheduler: Scheduler[int]) -> None:
+    class Cache:
+        """What a caller has while it waits."""
+
+    def ask() -> weakref.ref[Cache]:
+        cache = Cache()
+        held = weakref.ref(cache)
+        try:
+            scheduler.step([-1], [1])
+        except InputError as error:
+            traceback.clear_frames(error.__traceback__)
+        return held
+
+    passes.is_held = False
+    gc.disable()
+    try:
+        assert ask()() is None
+    finally:
+        gc.enable()
+
+
+def test_who_tries_one_by_one_and_is_interrupted_leaves_nobody_waiting(passes: Passes, scheduler: Scheduler[int]) -> None:
+    threads = Threads()
+    threads.start("first", lambda: scheduler.step([1], [1]))
+    passes.begun.acquire(timeout=WAIT_S)
+    for number, item in enumerate((-1, -2, 3)):
+        threads.start(str(item), lambda item=item: scheduler.step([item], [item]))
+        until_waiting(scheduler, number + 1, 0)
+    passes.is_held = False
+    passes.may_go_on.release()
+    threads.join()
+    # Who led is the one that was interrupted.
+    assert isinstance(threads.results["-1"], KeyboardInterrupt)
+    assert isinstance(threads.results["-2"], InterruptedError)
+    assert isinstance(threads.results["3"], InterruptedError)

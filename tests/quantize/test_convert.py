@@ -212,3 +212,14 @@ def test_compressed_tensors_reads_the_same_values(
                 assert torch.equal(ours, theirs)
                 compared += 1
     assert compared == 14
+
+
+@pytest.mark.parametrize("value", [np.nan, 3.4e38])
+def test_values_that_16_bits_cannot_hold_are_refused_by_name(make_folder: MakeFolder, tmp_path: Path, value: float) -> None:
+    source = make_folder()
+    data = bytearray((source / "model.safetensors").read_bytes())
+    start = tensor_files.open_folder(source)["model.embed_tokens.weight"].tensors["model.embed_tokens.weight"].start
+    data[start : start + 4] = np.float32(value).tobytes()
+    files.write_bytes(source / "model.safetensors", data)
+    with pytest.raises(InputError, match=r"model\.safetensors: tensor `model\.embed_tokens\.weight`.*finite"):
+        convert(source, tmp_path / "quantized")

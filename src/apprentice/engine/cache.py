@@ -104,6 +104,8 @@ class PrefixStore:
             if chunk.nbytes > self._max_bytes:
                 return
             with self._lock:
+                if key in self._chunks:
+                    continue
                 self._chunks[key] = chunk
                 self._bytes += chunk.nbytes
                 while self._bytes > self._max_bytes:

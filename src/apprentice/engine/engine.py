@@ -8,6 +8,7 @@ streaming are those of `text.decoding`, shared with the torch model.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from apprentice.text import decoding
 from apprentice.text.tokenizer import Tokenizer
 
 SCORED_TOKENS = 512
-"""Scored in one pass, where no text is longer: others wait for it."""
+"""Scored in one pass, where no prompt is longer: others wait for it, and each has a row as wide as the vocabulary."""
 
 
 class Engine:
@@ -62,8 +63,16 @@ class Engine:
         self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *,
         mixtures: Sequence[Mixture | None] | None = None,
     ) -> list[Score]:
+        mixtures = mixtures or [None] * len(prompts)
+        whole = [i for i, target in enumerate(targets) if len(target) <= SCORED_TOKENS]
         with self._passage.shared():
-            return decoding.score(self.model, prompts, targets, mixtures=mixtures, tokens_per_forward=SCORED_TOKENS)
+            scores = dict(zip(whole, decoding.score(
+                self.model, [prompts[i] for i in whole], [targets[i] for i in whole], mixtures=[mixtures[i] for i in whole],
+                tokens_per_forward=SCORED_TOKENS,
+            ), strict=True))  # fmt: skip
+            for i in set(range(len(prompts))).difference(whole):
+                scores[i] = self._score_in_parts(prompts[i], targets[i], mixtures[i])
+        return [scores[i] for i in range(len(prompts))]
 
     def adapt(self, folder: Path | None) -> None:
         """From now on with the LoRA of a folder in PEFT's layout, in place of any before; None: the weights alone. Waits for
@@ -84,10 +93,32 @@ class Engine:
                         model, self.tokenizer, requests, on_token=on_token, max_sequences=min(count, self.config.max_sequences)
                     )
                 except CalledOff:
-                    # Caught in here: what the traceback holds has pages, and whoever is let in next counts on them.
+                    # In here, as below: what a traceback holds has pages, and whoever is let in next counts on them.
                     return _cancelled(requests)
+                except BaseException as error:
+                    traceback.clear_frames(error.__traceback__)
+                    raise
         except CalledOff:
             return _cancelled(requests)
+
+    def _score_in_parts(self, prompt: Sequence[int], target: Sequence[int], mixture: Mixture | None) -> Score:
+        """A row of probabilities is as wide as the vocabulary: of a long text they are not all held at once."""
+        tokens = [*prompt, *target[:-1]]
+        if not prompt or len(tokens) > self.model.max_positions:
+            # It says what is wrong.
+            return decoding.score(self.model, [prompt], [target])[0]
+        whole = Score(model_log_probs=[], mixture_log_probs=None if mixture is None else [])
+        with self.model.admitted([len(tokens)]):
+            cache = self.model.new_cache(len(tokens))
+            for at in range(0, len(target), SCORED_TOKENS):
+                part = target[at : at + SCORED_TOKENS]
+                fed = tokens[cache.length : len(prompt) + at + len(part) - 1]
+                (output,) = self.model.forward([decoding.Feed(fed, len(part), cache)])
+                found = decoding.score_target(output.log_probs_TV, part, mixture)
+                whole.model_log_probs.extend(found.model_log_probs)
+                if whole.mixture_log_probs is not None:
+                    whole.mixture_log_probs.extend(found.mixture_log_probs or [])
+        return whole
 
     @property
     def max_threads(self) -> int:

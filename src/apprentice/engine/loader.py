@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from apprentice.core import machine
 from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
 from apprentice.kernels import nvfp4
 from apprentice.kernels.formats import FORMATS, NVFP4, Format, Packed
+from apprentice.model import rope
 from apprentice.model.config import ModelConfig, from_hugging_face, parameter_shapes, read_json
 from apprentice.model.tensor_files import check_shapes, open_folder
 
@@ -154,12 +155,13 @@ class Checkpoint:
         return array
 
     def read(self, name: str, out: np.ndarray | None = None, rows: slice = slice(None)) -> np.ndarray:
-        """The tensor, or rows of one that is not quantized, as float32, into `out` where given (C-contiguous). Raises:
+        """The tensor or rows of it as float32, into `out` where given (C-contiguous). Raises:
         HostileInputError if not finite."""
         if out is None:
             out = np.empty((len(range(*rows.indices(self._shapes[name][0]))), *self._shapes[name][1:]), np.float32)
         if self.is_packed(name):
-            self._format.decode(self.packed(name), out)
+            packed = self.packed(name)
+            self._format.decode(replace(packed, codes=packed.codes[rows], scales=packed.scales[rows]), out)
             return out
         file = self._found[name]
         array = file.array(name)[rows]
@@ -252,9 +254,16 @@ def _config(folder: Path) -> tuple[ModelConfig, Format]:
     path = folder / "config.json"
     data = read_json(path)
     try:
-        return from_hugging_face(data), _format(data.get("quantization_config"))
+        config, format = from_hugging_face(data), _format(data.get("quantization_config"))
+        with np.errstate(all="ignore"):
+            radians, factor = rope.frequencies(config)
     except InputError as error:
         raise type(error)(f"{path}: {error.message}", hint=error.hint or DAMAGED_HINT) from None
+    except (ArithmeticError, ValueError) as error:
+        raise HostileInputError(f"{path}: a number has no meaning: {error}", hint=DAMAGED_HINT) from None
+    if not (np.isfinite(radians).all() and np.isfinite(factor)):
+        raise HostileInputError(f"{path}: the frequencies of its rotary positions are not finite", hint=DAMAGED_HINT)
+    return config, format
 
 
 def _format(config: Any) -> Format:

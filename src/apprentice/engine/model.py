@@ -335,6 +335,9 @@ class NumpyModel:
         if self.observer is not None:
             self.observer(modules, x_ND)
         scale = self._input_scales.get(modules[0])
+        if any(self._input_scales.get(module) != scale for module in modules):
+            hint = "leave all of them in higher precision, or none: they read the same input"
+            raise InputError(f"`{modules[0]}` and what is fused with it have different input scales", hint=hint)
         return x_ND if scale is None else nvfp4.rounded(x_ND, scale)
 
 

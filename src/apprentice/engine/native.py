@@ -104,6 +104,7 @@ class NativeModel:
             self._factors = packing.balanced(library, checkpoint, packed, self._decoder.observe(self.config))
         self._scheduler: Scheduler[_Fed] = Scheduler(self._decoder.forward, lambda fed: fed[0].num_outputs)
         self._room = Room(self._decoder.max_pages)
+        self._max_sequences = config.max_sequences
 
     @classmethod
     def load(cls, folder: Path, library: Library, config: EngineConfig = DEFAULTS, *, variant: str = "") -> NativeModel:
@@ -118,7 +119,8 @@ class NativeModel:
 
     @property
     def max_positions(self) -> int:
-        return self.config.max_positions
+        """Of one sequence, in a cache that has nothing else."""
+        return max(min(self.config.max_positions, self._room.size * PAGE_TOKENS - MAX_DRAFT), 1)
 
     @property
     def available_pages(self) -> int:
@@ -135,10 +137,10 @@ class NativeModel:
 
     @contextlib.contextmanager
     def admitted(self, lengths: Sequence[int], is_wanted: IsWanted | None = None) -> Iterator[int]:
-        """Waits until the cache has room for sequences that will have these lengths, or as many of them as it can ever hold;
-        gives how many may be in work at a time. A thread that was admitted must not ask again before it is done. Raises: CalledOff."""
+        """Waits until the cache has room for sequences that will have these lengths, or as many of them as are ever in work at a
+        time; gives how many that is. A thread that was admitted must not ask again before it is done. Raises: CalledOff."""
         pages = sorted((_pages(length + MAX_DRAFT) for length in lengths), reverse=True)
-        count = len(pages)
+        count = min(len(pages), self._max_sequences)
         while count > 1 and sum(pages[:count]) > self._room.size:
             count -= 1
         with self._room.promised(min(sum(pages[:count]), self._room.size), is_wanted):

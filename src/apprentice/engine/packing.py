@@ -330,8 +330,6 @@ class _Packer:
             yield 0, np.ascontiguousarray(packed.codes), np.ascontiguousarray(packed.scales)
         elif plan.kind == BF16:
             yield 0, np.ascontiguousarray(self._checkpoint.bfloat16(name)), None
-        elif self._checkpoint.is_packed(name):
-            yield 0, self._checkpoint.read(name), None
         else:
             step = max(PART_VALUES // plan.inputs // LANES * LANES, 2 * LANES)
             for row in range(0, len(outputs), step):

@@ -55,7 +55,12 @@ class _Work(Generic[T]):
 
     def answer(self) -> np.ndarray:
         if self.error is not None:
-            raise self.error
+            # Nothing holds it any longer than its handler: its traceback leads back here, and to the caches of whoever asked.
+            error, self.error = self.error, None
+            try:
+                raise error
+            finally:
+                del error
         assert self.rows is not None
         return self.rows
 
@@ -159,6 +164,7 @@ class Scheduler(Generic[T]):
                 self._changed.wait(left)
 
     def _run(self, turn: list[_Work[T]]) -> None:
+        one_by_one = False
         try:
             started = time.perf_counter()
             rows = self._compute([item for work in turn for item in work.items], turn[0].is_prompt)
@@ -168,19 +174,28 @@ class Scheduler(Generic[T]):
             for work, end in zip(turn, ends.tolist(), strict=True):
                 work.rows = rows[end - sum(map(self._num_rows, work.items)) : end]
         except Exception as error:  # noqa: BLE001 - of the one whose work it is
-            if len(turn) > 1:
-                for work in turn:
-                    self._run([work])
-                return
-            turn[0].error = error
+            one_by_one = len(turn) > 1
+            if not one_by_one:
+                turn[0].error = error
         except BaseException:
-            for work in turn:
-                work.error = InterruptedError("the thread that computed for all was interrupted")
+            self._interrupt(turn)
             raise
         finally:
             for work in turn:
                 if work.is_done:
                     work.wake.set()
+        # Not in the handler: errors that come now would hold the first one, and with it everybody's caches.
+        for number, work in enumerate(turn if one_by_one else ()):
+            try:
+                self._run([work])
+            except BaseException:
+                self._interrupt(turn[number + 1 :])
+                raise
+
+    def _interrupt(self, turn: list[_Work[T]]) -> None:
+        for work in turn:
+            work.error = InterruptedError("the thread that computed for all was interrupted")
+            work.wake.set()
 
 
 class Passage:

@@ -176,7 +176,11 @@ class _Work:
     def _kept(self, name: str) -> np.ndarray:
         file = self._found[name]
         array = file.array(name)
-        return array if file.tensors[name].dtype == "BF16" else tensor_files.to_bfloat16(self._weight(name))
+        kept = array if file.tensors[name].dtype == "BF16" else tensor_files.to_bfloat16(self._weight(name))
+        if ((kept & 0x7F80) == 0x7F80).any():
+            hint = "fetch the checkpoint again or train it again"
+            raise InputError(f"{file.path}: tensor `{name}` has values that are no finite numbers in BF16", hint=hint)
+        return kept
 
     def _weight(self, name: str) -> np.ndarray:
         file = self._found[name]
