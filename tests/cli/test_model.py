@@ -35,3 +35,28 @@ def test_what_stays_in_16_bits_can_be_said_and_needs_text(apprentice: Any, learn
     assert not out.exists()
     assert apprentice(*command, "--precise", "0", "--calibrate", learned.run / "examples").code == 0
     assert json.loads((out / "config.json").read_text())["quantization_config"]["ignore"] == ["lm_head"]
+
+
+@pytest.mark.parametrize("out", ["model", "."])
+def test_a_model_is_never_written_over(apprentice: Any, make_folder: Any, tmp_path: Path, out: str) -> None:
+    make_folder()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = apprentice("model", "quantize", tmp_path / "model", "--out", tmp_path / out)
+    assert done.code == 2
+    assert "name another folder with `--out`" in done.err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", ["model quantize", "examples make", "train sft", "sessions read"])
+def test_what_lies_in_a_folder_is_never_lost(apprentice: Any, learned: Any, tmp_path: Path, command: str) -> None:
+    mine = tmp_path / "out" / ("examples/mine.txt" if command == "examples make" else "mine.txt")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    what = {
+        "model quantize": [learned.run / "checkpoint"], "examples make": [learned.out / "sessions"],
+        "train sft": ["--examples", learned.run / "examples", "--steps", 1], "sessions read": [learned.repository],
+    }  # fmt: skip
+    done = apprentice(*command.split(), *what[command], "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "holds files that Apprentice did not make" in done.err
+    assert mine.read_text() == "mine"

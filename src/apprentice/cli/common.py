@@ -18,6 +18,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
@@ -46,6 +47,18 @@ def print_result(value: Any, *, json_output: bool, text: Callable[[], str]) -> N
     """The result of a command on stdout: one JSON object, or text for people (made only then). Text from outside must have
     gone through `terminal_safe`; JSON needs nothing, its strings are escaped."""
     print(json.dumps(value, allow_nan=False) if json_output else text(), flush=True)
+
+
+def check_out(out: Path, *reads: Path) -> None:
+    """Before a folder is written anew, with nothing left of what is in it. Raises: InputError where that is nothing of ours, or what
+    the command `reads`."""
+    from apprentice.core import artifacts
+
+    for path in reads:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise InputError(f"`{out}` would be written anew, and `{path}` is read", hint="name another folder with `--out`")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in (artifacts.MANIFEST, artifacts.UNFINISHED)):
+        raise InputError(f"`{out}` holds files that Apprentice did not make", hint="name a new folder with `--out`")
 
 
 def print_next(command: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apprentice.cli.common import JsonFlag, print_next, print_result
+from apprentice.cli.common import JsonFlag, check_out, print_next, print_result
 
 if TYPE_CHECKING:
     from apprentice.examples.conversation import Conversation
@@ -52,6 +52,8 @@ def make(
         config = ConversationsConfig() if max_tokens is None else ConversationsConfig(max_tokens=max_tokens)
     except ValueError:
         raise ConfigError(f"conversations of {max_tokens} tokens hold nothing", hint="name 64 or more with `--max-tokens`") from None
+    for name in ("examples", "conversations"):
+        check_out(out / name, sessions)
     read = Sessions.open(sessions)
     policy = policies.chosen(learn_from, sessions.parent)
     names = () if policy == Policy() else policy.learn_from

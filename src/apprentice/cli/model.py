@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import cyclopts
 
-from apprentice.cli.common import JsonFlag, print_next, print_result
+from apprentice.cli.common import JsonFlag, check_out, print_next, print_result
 
 
 def quantize(
@@ -43,6 +43,7 @@ def quantize(
     from apprentice.learn.stages import quantize as stage
     from apprentice.quantize.convert import QuantizeConfig
 
+    check_out(out, checkpoint, *([calibrate] if calibrate else []))
     parents = {"checkpoint": artifacts.read(checkpoint).hash} if artifacts.is_finished(checkpoint) else {}
     config = QuantizeConfig(format=format, activations=activations, search=search)
     if precise is not None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from apprentice.cli.common import JsonFlag, print_next, print_result
+from apprentice.cli.common import JsonFlag, check_out, print_next, print_result
 from apprentice.cli.session_text import one_line, session_text
 from apprentice.core.text_safety import terminal_safe
 
@@ -50,6 +50,7 @@ def read(*paths: Path, out: Path = Path(".apprentice/sessions"), limit_commits: 
     from apprentice.sessions.policy import Policy
 
     named = [path.absolute() for path in paths or (Path.cwd(),)]
+    check_out(out, *named)
     sources = [Source("git" if _is_repository(path) else "sessions", path, "") for path in named]
     runs = out.absolute().parent
     if runs.name == HOME:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import cyclopts
 
-from apprentice.cli.common import JsonFlag, print_next, print_result
+from apprentice.cli.common import JsonFlag, check_out, print_next, print_result
 
 
 def sft(
@@ -66,6 +66,7 @@ def sft(
         value = {"recipe": config.to_dict(resolved), "estimate": asdict(cost)}
         print_result(value, json_output=json, text=lambda: f"{config.resolved_toml(resolved)}\n{_estimate(cost)}")
         return
+    check_out(out, examples, *([Path(base)] if Path(base).is_dir() else []))
     manifest = artifacts.read(examples, kind=store.KIND)
     with Progress() as progress:
         folder = bases.resolve(None if base == "default" else base, progress=progress)
