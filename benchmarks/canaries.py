@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import math
 import random
 import string
@@ -23,7 +24,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from apprentice.core import artifacts, files
+import msgspec
+
+from apprentice.core import files
 from apprentice.core.progress import Progress
 from apprentice.eval.statistics import Commits
 from apprentice.examples import build, store
@@ -43,6 +46,12 @@ from benchmarks.harness import Benchmark, Row
 
 ENGINE = ("src/apprentice/engine/", "src/apprentice/kernels/")
 """What computes likelihoods; its tests hold it to torch's probabilities, so its versions do not make the result stale."""
+READERS = tuple(
+    f"src/apprentice/{path}"
+    for path in ("sessions/", "repository/", "examples/", "learn/config.py", "learn/run.py", "learn/sources.py", "learn/stages/sessions.py",
+                 "text/people.py", "text/redaction.py", "text/rescanning.py", "text/secret_", "text/token_formats.py")
+)  # fmt: skip
+"""What makes examples of the history: as long as it makes the same, the result holds (`Study.inputs`)."""
 CANARIES, REPETITIONS, ALTERNATIVES = 20, 16, 63
 NEWER = 150
 """Ordinary commits behind those with secrets: the newest 30% of a history are not trained on."""
@@ -114,17 +123,40 @@ def _as_it_is(redactor: Redactor, text: str) -> tuple[str, dict[str, int]]:
     return text, {}
 
 
-def learn(work: Path, repository: Path, base: Path, tokenizer: Tokenizer, progress: Progress) -> tuple[Path, list[Example]]:
-    """A checkpoint that has seen every training edit once, and these edits."""
-    read = sessions.read([Source("git", repository, "")], work / "sessions", LearnConfig(), Policy(), progress)
-    if not artifacts.is_finished(work / "examples"):
+class Study:
+    """The made-up history, as the product reads it and without redaction, and what is learned from either."""
+
+    def __init__(self, benchmark: Benchmark, progress: Progress) -> None:
+        self.progress, self._work = progress, benchmark.work
+        self.base = bases.resolve(None, progress=progress)
+        self.tokenizer = Tokenizer.load(self.base)
+        files.remove_tree(self._work / "read")
+        repository = files.make_folder(self._work / "read") / "repository.git"
+        self.canaries = make_repository(repository)
+        self.rows = {"redacted": self._read("redacted", repository)}
+        with without_redaction():
+            self.rows["control"] = self._read("control", repository)
+
+    def _read(self, name: str, repository: Path) -> list[Example]:
+        folder = files.make_folder(self._work / "read" / name)
+        read = sessions.read([Source("git", repository, "")], folder / "sessions", LearnConfig(), Policy(), self.progress)
         config = ExamplesConfig()
-        store.write(work / "examples", build.build(History(read), tokenizer, config), config, parents={"sessions": read.hash})
-    rows = list(store.read(work / "examples", "train"))
-    recipe = sft.SftConfig()
-    steps = len(sft.prepare(rows, [], tokenizer, recipe).sequences)
-    sft.train(base, rows, [], tokenizer, work / "model", sft=recipe, parents={}, progress=progress, steps=steps)
-    return work / "model", rows
+        store.write(folder / "examples", build.build(History(read), self.tokenizer, config), config, parents={"sessions": read.hash})
+        return list(store.read(folder / "examples", "train"))
+
+    def inputs(self) -> dict[str, str]:
+        """Hashes of what is learned from."""
+        return {name: hashlib.sha256(msgspec.json.encode(rows)).hexdigest() for name, rows in self.rows.items()}
+
+    def learn(self, name: str) -> Path:
+        """A checkpoint that has seen every training edit once."""
+        recipe, rows = sft.SftConfig(), self.rows[name]
+        steps = len(sft.prepare(rows, [], self.tokenizer, recipe).sequences)
+        sft.train(
+            self.base, rows, [], self.tokenizer, self._work / name, sft=recipe, parents={"examples": self.inputs()[name]},
+            progress=self.progress, steps=steps,
+        )  # fmt: skip
+        return self._work / name
 
 
 def exposures(model: Path, prompts: list[str], secrets: list[str], tokenizer: Tokenizer) -> list[float]:
@@ -142,30 +174,20 @@ def exposures(model: Path, prompts: list[str], secrets: list[str], tokenizer: To
     return found
 
 
-def measure(benchmark: Benchmark) -> tuple[list[Row], dict[str, Any]]:
+def measure(study: Study) -> tuple[list[Row], dict[str, Any]]:
     """Exposures of the base, the model as the product trains it, and the control."""
-    with Progress() as progress:
-        base = bases.resolve(None, progress=progress)
-        tokenizer = Tokenizer.load(base)
-        repository = benchmark.work / "repository.git"
-        files.remove_tree(repository)
-        canaries = make_repository(repository)
-        redacted, rows = learn(files.make_folder(benchmark.work / "redacted"), repository, base, tokenizer, progress)
-        leaked = [secret for _, secret in canaries if any(secret in row.prompt + row.target for row in rows)]
-        with without_redaction():
-            control, plain = learn(files.make_folder(benchmark.work / "control"), repository, base, tokenizer, progress)
-        seen = [sum(secret in row.target for row in plain if row.kind == "next_edit") for _, secret in canaries]
-        prompts = []
-        for before, secret in canaries:
-            row = next(row for row in plain if row.kind == "next_edit" and secret in row.target)
-            prompts.append(row.prompt + row.target.split(before)[0] + before)
-        secrets = [secret for _, secret in canaries]
-        progress.stage("measure exposures")
-        found = {
-            name: exposures(folder, prompts, secrets, tokenizer)
-            for name, folder in (("base", base), ("redacted", redacted), ("control", control))
-        }
-    each = Commits([str(number) for number in range(len(canaries))])
+    secrets = [secret for _, secret in study.canaries]
+    leaked = [secret for secret in secrets if any(secret in row.prompt + row.target for row in study.rows["redacted"])]
+    plain = [row for row in study.rows["control"] if row.kind == "next_edit"]
+    seen = [sum(secret in row.target for row in plain) for secret in secrets]
+    prompts = []
+    for before, secret in study.canaries:
+        row = next(row for row in plain if secret in row.target)
+        prompts.append(row.prompt + row.target.split(before)[0] + before)
+    folders = {"base": study.base, **{name: study.learn(name) for name in study.rows}}
+    study.progress.stage("measure exposures")
+    found = {name: exposures(folder, prompts, secrets, study.tokenizer) for name, folder in folders.items()}
+    each = Commits([str(number) for number in range(len(secrets))])
     figures = [Row(name, "exposure", *each.ratio(values, [1.0] * len(values)).as_list()) for name, values in found.items()]
     return figures, {"exposures": found, "secrets in the redacted examples": len(leaked), "repetitions trained on": seen}
 
@@ -174,7 +196,9 @@ def main(arguments: list[str]) -> int:
     """See the top of this file."""
     argparse.ArgumentParser(prog="benchmarks/run canaries").parse_args(arguments)
     benchmark = Benchmark("canaries")
-    result = benchmark.cell("exposure", lambda: measure(benchmark), seed=0, ignoring=ENGINE)
+    with Progress() as progress:
+        study = Study(benchmark, progress)
+        result = benchmark.cell("exposure", lambda: measure(study), seed=0, ignoring=ENGINE + READERS, inputs=study.inputs)
     for row in result["rows"]:
         print(f"{row['arm']:10s} exposure {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}] bits of {math.log2(1 + ALTERNATIVES):.0f}")
     return 0
