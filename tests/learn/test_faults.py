@@ -23,6 +23,7 @@ from apprentice.learn import graph
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.current import Current
 from apprentice.learn.run import Home
+from apprentice.model import base as bases
 
 WANTED = os.environ.get("APPRENTICE_FAULTS", "3")
 ALL = WANTED == "all"
@@ -84,7 +85,8 @@ def numbers(whole: Whole, code: int) -> list[int]:
 
 
 def fail(config: LearnConfig, out: Path, number: int, code: int) -> None:
-    """Run with the N-th operation failing. Either a StorageError names file and remedy, or it did no harm."""
+    """Run with the N-th operation failing. Either a StorageError names file and remedy, or it did no harm. Files are the run's or,
+    where the base's own answers are locked, in the user's cache."""
     operations = FailingOperations(number, code)
     said: list[StorageError] = []
     try:
@@ -95,7 +97,7 @@ def fail(config: LearnConfig, out: Path, number: int, code: int) -> None:
     where = f"{operations.performed[number - 1]} at {operations.sites[number - 1]}"
     assert operations.failed, where
     for error in said:
-        assert f"`{out.parent}" in error.message, where
+        assert any(f"`{folder}" in error.message for folder in (out.parent, bases.cache_folder() / "answers")), where
         assert os.strerror(code) in error.message, where
         assert error.hint, where
 
