@@ -85,7 +85,9 @@ WAYS = {
 EDITS = "httpx"
 TOKENS = DEFAULT_TOKENS
 PIECE = 512
-NOT_USED = tuple(f"src/apprentice/{name}/" for name in ("eval", "examples", "learn", "memory", "repository", "serve", "sessions", "train")) + (
+BESIDE = tuple(f"src/apprentice/{name}.py" for name in ("engine/calling_off", "engine/scheduler", "quantize/report_page"))
+"""Who computes when, and how a report is drawn: no figure depends on it (tests hold the engine to that, bit for bit)."""
+NOT_USED = BESIDE + tuple(f"src/apprentice/{name}/" for name in ("eval", "examples", "learn", "memory", "repository", "serve", "sessions", "train")) + (
     "benchmarks/learning.py", *(f"src/apprentice/text/{name}" for name in ("people.py", "redaction.py", "secret_", "token_formats.py")),
 )
 """What all cells but `edits` do without."""
@@ -209,7 +211,7 @@ def main(arguments: list[str]) -> int:
     if options.folder and fnmatch.fnmatch(cell, options.cells):
         with Progress() as progress:
             study = Study(Benchmark("learning"), options.folder, EDITS, dev=False, progress=progress, recipe=SftConfig())
-            result = benchmark.cell(cell, lambda: edits(folder, study, benchmark.work / cell), ignoring=READERS, inputs=study.inputs)
+            result = benchmark.cell(cell, lambda: edits(folder, study, benchmark.work / cell), ignoring=READERS + BESIDE, inputs=study.inputs)
         _show(cell, result, options.json)
     return 0
 
