@@ -53,7 +53,7 @@ from apprentice.quantize.sensitivity import most_sensitive
 from apprentice.text.decoding import Feed
 from apprentice.text.tokenizer import Tokenizer
 from apprentice.train.sft import SftConfig
-from benchmarks.harness import ROOT, Benchmark, Row
+from benchmarks.harness import ROOT, Benchmark, Row, imported_sources
 from benchmarks.learning import READERS, Study
 
 
@@ -154,7 +154,7 @@ def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) 
             if way.precise:
                 kept = most_sensitive(measure_groups(folder, text, format=format), config.precise_share)
             fitted = fit(folder, text, max_tokens=TOKENS, correct=way.correct, format=format, kept=kept)
-        part = out.with_name(out.name + ".part")
+        part = files.make_folder(out.parent) / f"{out.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         convert(folder, part, config, fitted=fitted, kept=kept)
         part.rename(out)
@@ -194,7 +194,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     benchmark = Benchmark("quantization")
     folder = base.resolve(options.base)
-    target = benchmark.work / Path(options.base).name
+    # What other code has quantized is no result of this one.
+    made_by = repr([one for one in imported_sources() if not one[0].startswith(NOT_USED)])
+    target = benchmark.work / Path(options.base).name / hashlib.sha256(made_by.encode()).hexdigest()[:12]
     known: list[Measure] = []
 
     def measure() -> Measure:

@@ -175,10 +175,14 @@ def main(arguments: list[str]) -> int:
     with Progress() as progress:
         study = Study(Benchmark("learning"), options.folder, REPOSITORY, dev=False, progress=progress, recipe=SftConfig())
         model = options.model or benchmark.work / f"base-{REPOSITORY}"
-        if options.model is None and not (model / "config.json").is_file():
-            quantize.write(base.resolve(None), model, QuantizeConfig(), parents={}, progress=progress, examples=study.examples)
         cell = f"{REPOSITORY}-{model.name}"
-        result = benchmark.cell(cell, lambda: measure(study, model, options.commits), inputs=roofline.native_inputs)
+
+        def work() -> tuple[list[Row], dict[str, Any]]:
+            if options.model is None:
+                quantize.write(base.resolve(None), model, QuantizeConfig(), parents={}, progress=progress, examples=study.examples)
+            return measure(study, model, options.commits)
+
+        result = benchmark.cell(cell, work, inputs=roofline.native_inputs)
     for row in result["rows"]:
         print(json.dumps({"cell": cell, **row}) if options.json else _line(row))
     print(json.dumps(result["details"]))
