@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from apprentice.core import artifacts
 from apprentice.core.errors import InputError
 from apprentice.core.progress import Silent
+from apprentice.examples import conversation_store
 from apprentice.learn import graph, loading
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.run import Home
@@ -135,3 +137,39 @@ def test_an_empty_folder_without_a_bundled_history_is_an_error_with_a_fix(tmp_pa
 def _commit(repository: Path, message: str) -> None:
     options = ["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@analytical.example"]
     subprocess.run(["git", *options, "-C", repository, "commit", "-q", "-a", "-m", message], check=True, capture_output=True)
+
+
+def _talk(path: Path, repository: Path) -> Path:
+    """A session of Claude Code, older than every commit: an edit that a run of the tests made right, and words around it."""
+    said: list[dict[str, object]] = [
+        {"role": "user", "content": "Count the characters of the value in module 0"},
+        {"role": "assistant", "id": "m1", "model": "claude-1", "content": [
+            {"type": "text", "text": "I will change it."},
+            {"type": "tool_use", "id": "t1", "name": "Edit", "input": {
+                "file_path": f"{repository}/other.py", "old_string": "    total = size(value)", "new_string": "    total = len(value)"}},
+        ]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "done"}]},
+        {"role": "assistant", "id": "m2", "model": "claude-1", "content": [{"type": "text", "text": "It counts them now."}]},
+    ]  # fmt: skip
+    lines = [
+        {"type": message["role"], "uuid": f"u{n}", "parentUuid": f"u{n - 1}" if n else None, "sessionId": "s1", "cwd": str(repository),
+         "timestamp": f"2020-01-01T00:00:0{n}Z", "version": "2.0.0", "message": message}
+        for n, message in enumerate(said)
+    ]  # fmt: skip
+    path.mkdir()
+    (path / "s1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_talks_are_learned_from_as_far_as_the_policy_says(config: LearnConfig, history: Path, tmp_path: Path) -> None:
+    talks = _talk(tmp_path / "talks", history)
+    learned = {}
+    for name, allowed in (("people", ()), ("claude", ("developer", "assistant:claude"))):
+        out = tmp_path / name
+        result = graph.learn(replace(config, sessions=(talks,), learn_from=allowed), tmp_path, out, Silent()).result
+        learned[name] = result["learned_tokens"]
+        rows = list(conversation_store.read(Home(out).runs()[0] / "conversations", "train"))
+        assert {row.kind for row in rows if row.source == "claude_code"} == ({"intent", "turn"} if allowed else {"intent"})
+    assert learned["people"]["assistant"] == 0
+    assert learned["claude"]["assistant"] > 0
+    assert learned["people"]["developer"] > 0

@@ -1,5 +1,6 @@
 """From rows to a checkpoint artifact, through every alarm and every kill."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -18,10 +19,12 @@ from apprentice.core import artifacts, config
 from apprentice.core.errors import InputError
 from apprentice.core.progress import Silent
 from apprentice.model import adapter, weights
+from apprentice.text.chat import Rendered
 from apprentice.train import checkpoints, sft
+from apprentice.train import plan as plans
 from apprentice.train.loop import LoopConfig
 from apprentice.train.optimizer import OptimizerConfig
-from apprentice.train.packing import LossWeights, PackingConfig
+from apprentice.train.packing import KINDS, LossWeights, PackingConfig
 from apprentice.train.sft import SftConfig
 
 PARENTS = {"base": "b" * 64, "examples": "e" * 64}
@@ -63,6 +66,21 @@ def test_the_artifact_is_a_folder_with_lineage(tmp_path, debug_base, make_rows, 
     assert sorted(path.name for path in (tmp_path / "out" / "training").iterdir()) == [
         "metrics.jsonl", "outcome.json", "plan.json",
     ]
+
+
+def test_conversations_are_learned_from_and_their_authors_counted(tmp_path, debug_base, make_rows, tokenizer):
+    rows = make_rows(30)
+    origin = dataclasses.replace(rows[0], author="assistant", person="person-7") if dataclasses.is_dataclass(rows[0]) else rows[0]
+    told = Rendered("", [5, 6, 7, 8, 9, 10], [False, False, False, True, True, True])
+    alone = sft.prepare(rows[:-6], rows[-6:], tokenizer, _config())
+    data = sft.prepare(rows[:-6], rows[-6:], tokenizer, _config(), conversations=[(origin, told)] * 4)
+    said = [sequence for sequence in data.sequences if (sequence.kinds_T == KINDS.index("said")).any()]
+    assert len(said) == 1
+    assert len(data.sequences) == len(alone.sequences) + 1
+    assert sorted(set(said[0].rows_T.tolist())) == [len(alone.rows) + n for n in range(4)]
+    assert plans.fingerprint(alone.sequences) == plans.fingerprint([s for s in data.sequences if s is not said[0]])
+    assert not any((s.kinds_T == KINDS.index("said")).any() for s in sft.prepare(
+        rows[:-6], rows[-6:], tokenizer, _config(conversations=0.0), conversations=[(origin, told)]).sequences)
 
 
 def test_the_saved_weights_are_those_of_the_best_point(tmp_path, debug_base, make_rows, tokenizer):

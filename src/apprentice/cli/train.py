@@ -16,6 +16,7 @@ def sft(
     /,
     *,
     examples: Path,
+    conversations: Path | None = None,
     out: Path,
     base: str = "default",
     steps: int | None = None,
@@ -32,6 +33,8 @@ def sft(
         TOML file over the defaults.
     examples
         Folder of examples.
+    conversations
+        Folder of conversations, as `examples make` writes them.
     out
         Folder of the checkpoint to write.
     base
@@ -50,10 +53,11 @@ def sft(
     share_cores()
     from apprentice.core import artifacts, config
     from apprentice.core.progress import Progress
-    from apprentice.examples import store
+    from apprentice.examples import conversation_store, store
     from apprentice.learn.config import parse_budget
     from apprentice.learn.opening import weights_hash
     from apprentice.learn.stages import answers
+    from apprentice.learn.stages import conversations as talks
     from apprentice.model import base as bases
     from apprentice.text.tokenizer import Tokenizer
     from apprentice.train import sft as stage
@@ -68,6 +72,7 @@ def sft(
         return
     check_out(out, examples, *([Path(base)] if Path(base).is_dir() else []))
     manifest = artifacts.read(examples, kind=store.KIND)
+    spoken = artifacts.read(conversations, kind=conversation_store.KIND) if conversations else None
     with Progress() as progress:
         folder = bases.resolve(None if base == "default" else base, progress=progress)
         tokenizer, base_hash = Tokenizer.load(folder), weights_hash(folder)
@@ -75,8 +80,12 @@ def sft(
         made = stage.train(
             folder, list(store.read(examples, "train")), list(store.read(examples, "valid")), tokenizer, out,
             sft=resolved, progress=progress, steps=steps, budget_s=budget_s,
-            parents={"base": base_hash, "examples": manifest.hash, **({"answers": said.hash} if said else {})},
+            parents={
+                "base": base_hash, "examples": manifest.hash, **({"answers": said.hash} if said else {}),
+                **({talks.NAME: spoken.hash} if spoken else {}),
+            },
             answers=said.conversations if said else (),
+            conversations=talks.to_learn(conversations, tokenizer, progress) if conversations else (),
         )  # fmt: skip
     value = {"counts": made.counts, **made.extra}
     print_result(value, json_output=json, text=lambda: "\n".join(f"{name}: {part}" for name, part in value.items()))

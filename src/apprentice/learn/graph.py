@@ -31,7 +31,18 @@ from apprentice.learn.config import LearnConfig
 from apprentice.learn.current import Current
 from apprentice.learn.opening import open_model
 from apprentice.learn.run import CURRENT, RESULT, Home, Run, asked
-from apprentice.learn.stages import answers, base, evaluation, examples, memory, quantize, sessions, silence, train
+from apprentice.learn.stages import (
+    answers,
+    base,
+    conversations,
+    evaluation,
+    examples,
+    memory,
+    quantize,
+    sessions,
+    silence,
+    train,
+)
 from apprentice.learn.stages.evaluation import Evaluated
 from apprentice.learn.stages.silence import Silence
 from apprentice.memory import store as memory_store
@@ -114,10 +125,11 @@ def _work(run: Run, read: Sessions) -> Learned:
     made = examples.make(run, read)
     if not made.counts.get("test_next_edit") or not made.counts.get("train_next_edit"):
         raise ConfigError("too few usable edits to learn from and to test on", hint="name a repository with more history")
+    talks = conversations.make(run, read, made.hash)
     run.clock.enter("answers")
     said = answers.make(run)
     run.clock.enter("train")
-    trained = train.make(run, made.hash, said)
+    trained = train.make(run, made.hash, said, talks)
     run.clock.enter("quantize")
     quantized = quantize.make(run, run.artifact("checkpoint"), trained.hash, made.hash)
     run.clock.enter("gates")

@@ -28,7 +28,7 @@ import numpy as np
 
 from apprentice.core.protocols import Tokenizer
 
-KINDS = ("context", "reply", "recent", "path", "below", "above", "mark", "old", "copied", "end", "changed")
+KINDS = ("context", "reply", "recent", "path", "below", "above", "mark", "old", "copied", "end", "changed", "said")
 CONTEXT = KINDS.index("context")
 CHANGED = KINDS.index("changed")
 SEPARATOR = "\n"
@@ -74,6 +74,8 @@ class LossWeights:
     """Lines that name a file: they follow every line of code, and a model that learned them puts `#` everywhere."""
     reply: float = 1.0
     """The base's own answers, see `train.rehearsal`."""
+    said: float = 1.0
+    """The last reply of a conversation, see `train.talks`."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -34,7 +34,7 @@ from apprentice.core.protocols import ProgressSink, Tokenizer
 from apprentice.model import adapter, weights
 from apprentice.model.transformer import Transformer
 from apprentice.text.chat import Rendered
-from apprentice.train import card, checkpoints, losses, numerics, rehearsal
+from apprentice.train import card, checkpoints, losses, numerics, rehearsal, talks
 from apprentice.train import plan as plans
 from apprentice.train.interpolation import draw_back
 from apprentice.train.loop import LoopConfig, Outcome, Trainer
@@ -53,11 +53,11 @@ CALIBRATION_TOKENS = 256
 CALIBRATION_SHARE = 0.05
 """Of the budget, after which no further numerics are tried."""
 COMPLETION = "completion"
-LEARNED_KINDS = ("changed", "copied", "end")
+LEARNED_KINDS = ("changed", "copied", "end", "said")
 
 
-class Row(PackingRow, Protocol):
-    """An example: what packing reads, and where it comes from."""
+class Origin(Protocol):
+    """Where an example comes from."""
 
     @property
     def author(self) -> str: ...
@@ -69,6 +69,11 @@ class Row(PackingRow, Protocol):
     def repository(self) -> str: ...
     @property
     def time(self) -> float: ...
+
+
+class Row(PackingRow, Origin, Protocol):
+    """An edit: what packing reads, and where it comes from."""
+
     @property
     def moment(self) -> str: ...
 
@@ -95,6 +100,8 @@ class SftConfig:
     go on there."""
     rehearsal: float = 0.06
     """Share of the sequences that are the base's own answers, 0 to 0.5; see `train.rehearsal`."""
+    conversations: float = 0.15
+    """Share of the edits and conversations together that conversations may have, 0 to 0.5; see `train.talks`."""
     kept: float = 0.7
     """Share of the change of the weights that the checkpoint keeps, above 0, at most 1; see `train.interpolation`."""
     order: Literal["time", "shuffled"] = "time"
@@ -125,6 +132,8 @@ class SftConfig:
             raise ValueError("completions must be from 0 to 1")
         if not 0 <= self.rehearsal <= 0.5:
             raise ValueError("rehearsal must be from 0 to 0.5")
+        if not 0 <= self.conversations <= 0.5:
+            raise ValueError("conversations must be from 0 to 0.5")
         if not 0 < self.kept <= 1:
             raise ValueError("kept must be above 0 and at most 1")
 
@@ -141,7 +150,7 @@ class SftConfig:
 class Data:
     """Packed sequences and what they were packed from."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Origin]
     sequences: list[PackedSequence]
     heldout: list[PackedSequence]
     dropped: dict[str, int]
@@ -151,10 +160,10 @@ class Data:
 def train(
     base: Path, train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, out: Path, *,
     sft: SftConfig, parents: Mapping[str, str], progress: ProgressSink, answers: Sequence[Rendered] = (),
-    steps: int | None = None, budget_s: float | None = None, clock: Callable[[], float] = time.monotonic,
+    conversations: Sequence[tuple[Origin, Rendered]] = (), steps: int | None = None, budget_s: float | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> artifacts.Manifest:
     """Train and write the artifact, or go on where an interrupted run stopped. Rows come in the order of time; `answers`
-    are what the base says of itself, to be rehearsed.
+    are what the base says of itself, to be rehearsed; of each conversation the last reply is learned from.
 
     `steps` wins over `budget_s`; with neither, `loop.max_rounds` over all rows. Raises: InputError where there is nothing
     to learn, UserError where nothing was trained."""
@@ -169,7 +178,7 @@ def train(
         out, kind=KIND, version=VERSION, resume=True, parents=parents, config=whole
     ) as writer:
         folder = writer.path(f"{TRAINING}/{plans.PLAN}").parent
-        data = prepare(train_rows, heldout_rows, tokenizer, sft, answers)
+        data = prepare(train_rows, heldout_rows, tokenizer, sft, answers, conversations)
         outcome = _read_outcome(folder)
         if outcome is None:
             numerics.tune_process()
@@ -209,7 +218,7 @@ def train(
 
 def prepare(
     train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, sft: SftConfig,
-    answers: Sequence[Rendered] = (),
+    answers: Sequence[Rendered] = (), conversations: Sequence[tuple[Origin, Rendered]] = (),
 ) -> Data:
     """Pack the rows. Raises: InputError where no token would carry loss."""
     rows = one_kind_each([row for row in train_rows if row.kind in sft.kinds], sft)
@@ -229,9 +238,14 @@ def prepare(
     measured = [row for row in heldout_rows if row.kind in sft.kinds and any(span[2] == "changed" for span in row.spans)]
     heldout = pack(one_kind_each(measured, sft), tokenizer, sft.packing)
     reasons = {"sequence without loss": len(packed) - len(sequences), "shown as another kind": len(train_rows) - len(rows)}
+    said = [talks.Talk(len(rows) + number, rendered) for number, (_, rendered) in enumerate(conversations)]
+    if said and sft.conversations > 0 and sft.loss.said > 0:
+        sequences, reasons["conversations beyond their share"] = talks.interleave(
+            sequences, said, share=sft.conversations, tokens=sft.packing.sequence_tokens
+        )
     share = sft.rehearsal if sft.loss.reply > 0 else 0.0
     sequences = rehearsal.interleave(sequences, answers, share=share, tokens=sft.packing.sequence_tokens)
-    return Data(rows, sequences, heldout, {reason: count for reason, count in reasons.items() if count})
+    return Data([*rows, *(row for row, _ in conversations)], sequences, heldout, {reason: count for reason, count in reasons.items() if count})
 
 
 def one_kind_each(rows: Sequence[Row], sft: SftConfig) -> list[Row]:

@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from apprentice.core import artifacts
 from apprentice.core.artifacts import Manifest
+from apprentice.core.errors import InputError
 from apprentice.core.protocols import ProgressSink
 from apprentice.examples import conversation_store, store
+from apprentice.examples.conversation import Conversation
 from apprentice.examples.conversations import ConversationsConfig, HeldOut, build
 from apprentice.examples.example import NEXT_EDIT
 from apprentice.examples.split import TRAIN
+from apprentice.learn.run import Run
 from apprentice.sessions.outcomes.judging import OutcomesConfig, judge
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions
+from apprentice.text import tools
+from apprentice.text.chat import Rendered, render
 from apprentice.text.tokenizer import Tokenizer
+
+NAME = "conversations"
+
+
+def make(run: Run, sessions: Sessions, examples_hash: str) -> Manifest | None:
+    """Of a run whose sessions hold talks; None for histories alone, of which the edits are learned from."""
+    if not any(stream.talks for stream in sessions.streams()):
+        return None
+    parents = {"sessions": sessions.hash, "base": run.base_hash, "examples": examples_hash}
+    made = write(
+        run.artifact(NAME), sessions, run.artifact("examples"), run.tokenizer, run.policy, run.progress, config=ConversationsConfig(),
+        parents=parents, learn_from=run.config.learn_from,
+    )  # fmt: skip
+    counts = {key.removeprefix("train_"): count for key, count in made.counts.items() if key.startswith("train_")}
+    said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"
+    run.progress.note(f"conversations to learn from: {said}")
+    return made
+
+
+def to_learn(folder: Path, tokenizer: Tokenizer, progress: ProgressSink) -> list[tuple[Conversation, Rendered]]:
+    """The conversations for training, as the checkpoint's template tells them. One that the template refuses is counted."""
+    if tokenizer.chat_template is None:
+        progress.note("conversations are not learned from: the base has no chat template")
+        return []
+    found: list[tuple[Conversation, Rendered]] = []
+    refused: Counter[str] = Counter()
+    for row in conversation_store.read(folder, TRAIN):
+        try:
+            found.append((row, render(tokenizer, None, tools.for_template(row.messages, tokenizer.chat_template))))
+        except InputError as error:
+            refused[error.message] += 1
+    for reason, count in refused.items():
+        progress.note(f"{count:,} conversations are left out: {reason}")
+    return found
 
 
 def write(

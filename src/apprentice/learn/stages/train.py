@@ -8,6 +8,7 @@ from apprentice.core.artifacts import Manifest
 from apprentice.examples import store
 from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE, SILENCE_SHARE
 from apprentice.learn.run import Run
+from apprentice.learn.stages import conversations
 from apprentice.learn.stages.answers import Answers
 from apprentice.learn.stages.quantize import SHORT_TOKENS, calibration_tokens
 from apprentice.model.config import ModelConfig, read_config
@@ -17,8 +18,8 @@ FULL_PARAMETERS = 600_000_000
 QUANTIZE_PARAMETERS_PER_S = 2_000_000
 
 
-def make(run: Run, examples_hash: str, said: Answers) -> Manifest:
-    """Train, go on with training, or find it done."""
+def make(run: Run, examples_hash: str, said: Answers, talks: Manifest | None = None) -> Manifest:
+    """Train, go on with training, or find it done. `talks`: the conversations, where there are any."""
     from apprentice.train import sft
 
     config = sft.SftConfig(weights=weights_for(run), seed=run.config.seed)
@@ -31,9 +32,10 @@ def make(run: Run, examples_hash: str, said: Answers) -> Manifest:
         run.tokenizer,
         run.artifact("checkpoint"),
         sft=config,
-        parents={"base": run.base_hash, "examples": examples_hash, "answers": said.hash},
+        parents={"base": run.base_hash, "examples": examples_hash, "answers": said.hash, **({conversations.NAME: talks.hash} if talks else {})},
         progress=run.progress,
         answers=said.conversations,
+        conversations=conversations.to_learn(run.artifact(conversations.NAME), run.tokenizer, run.progress) if talks else (),
         steps=run.config.steps,
         budget_s=budget,
     )
