@@ -59,6 +59,7 @@ def test_the_artifact_is_a_folder_with_lineage(tmp_path, debug_base, make_rows, 
     assert manifest.config["sft"]["loss"]["copied"] == 0.02
     assert set(manifest.extra["learned_tokens"]) == {"developer", "assistant"}
     assert manifest.extra["learned_tokens"]["developer"] > 3 * manifest.extra["learned_tokens"]["assistant"]
+    assert manifest.extra["context_tokens"] > sum(manifest.extra["learned_tokens"].values())
     assert manifest.extra["people"] == ["person-1"]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "license: apache-2.0" in card

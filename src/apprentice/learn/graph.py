@@ -243,6 +243,7 @@ def _provenance(run: Run, read: Sessions, trained: Manifest, quantized: Manifest
         "policy": "learns from " + ", ".join(run.policy.learn_from),
         "tokens learned from developers": f"{learned.get('developer', 0):,}",
         "tokens learned from assistants": f"{learned.get('assistant', 0):,}",
+        "tokens only read": f"{trained.extra.get('context_tokens', 0):,}",
         "redacted": ", ".join(f"{kind} {count:,}" for kind, count in read.manifest.extra.get("redacted", {}).items()) or "nothing found",
         "base": run.config.base,
         "base hash": run.base_hash,

@@ -385,11 +385,13 @@ def _counts(plan: plans.Plan, data: Data, outcome: Outcome) -> dict[str, int]:
 def _facts(plan: plans.Plan, data: Data, outcome: Outcome, sft: SftConfig, folder: Path) -> dict[str, Any]:
     """What the report shows and lineage needs."""
     learned: Counter[str] = Counter()
+    tokens = 0
     seen: set[int] = set()
     places = _learned_kinds(sft)
     last_step = outcome.num_steps if outcome.best_step is None else outcome.best_step
     for number in _trained_on(plan, folder, last_step):
         sequence = data.sequences[number]
+        tokens += len(sequence)
         seen.update(set(np.unique(sequence.rows_T).tolist()) - {rehearsal.NO_ROW})
         for row, count in Counter(sequence.rows_T[np.isin(sequence.kinds_T, places)].tolist()).items():
             learned[data.rows[row].author] += count
@@ -400,6 +402,7 @@ def _facts(plan: plans.Plan, data: Data, outcome: Outcome, sft: SftConfig, folde
         "stopped_early": outcome.stopped_early,
         "heldout_bits_per_changed_token": [[point.step, point.bits] for point in outcome.curve],
         "learned_tokens": dict(sorted(learned.items())),
+        "context_tokens": tokens - learned.total(),
         "repositories": sorted({row.repository for row in rows}),
         "commits": len({row.commit for row in rows}),
         "people": sorted({row.person for row in rows if row.person}),
