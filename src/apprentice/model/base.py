@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apprentice.core import artifacts, files
+from apprentice.core import artifacts, files, waiting
 from apprentice.core.errors import HostileInputError, InputError, MissingPieceError
 from apprentice.core.protocols import ProgressSink
 from apprentice.model import gguf_folder, presets, tensor_files
@@ -89,7 +89,7 @@ def _smollm2(cache: Path, progress: ProgressSink | None) -> Path:
     folder = cache / "bases" / DEFAULT
     if _is_current(folder):
         return folder
-    with files.lock(files.make_folder(cache)):
+    with waiting.lock(cache, lambda said: _say(progress, said)):
         if _is_current(folder):
             return folder
         gguf = _find_gguf(cache) or _unpack(_download(cache, progress), cache)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from apprentice.core import artifacts, files
+from apprentice.core import artifacts, files, waiting
 from apprentice.core.artifacts import Manifest
 from apprentice.core.errors import InputError
 from apprentice.core.protocols import Generator, ProgressSink, Request
@@ -60,7 +60,7 @@ def of(base: Path, base_hash: str, tokenizer: Tokenizer, *, progress: ProgressSi
     folder = kept / base_hash[:16]
     if limit_s is not None and not artifacts.is_finished(folder):
         folder = kept / f"{base_hash[:16]}-{limit_s:.0f}s"
-    with files.lock(folder):
+    with waiting.lock(folder, progress.note):
         manifest = write(folder, base, base_hash, tokenizer, progress=progress, limit_s=limit_s)
         return Answers(manifest.hash, read(folder, tokenizer))
 
