@@ -6,7 +6,8 @@ DIR holds bare clones named as in REPOSITORIES (`git clone --mirror URL DIR/NAME
 of the repositories DEV (`--dev`); the figures come from TEST, which are looked at for nothing else. Arms without
 training are scored once a repository; each training run is a cell of its own. The controls: `tuned_other` was trained on
 the other repository, `tuned_shuffled` on the same edits with every replacement dealt to another place. `chat` is what
-tuning on edits does to a hundred fixed replies, and to the code of answers that are generated.
+tuning on edits does to a hundred fixed replies, and to the code of answers that are generated. `tuned_conversations` learns
+the conversations of the same commits besides (messages from changes, edits of files from messages), with as many edits as before.
 
 The first seed trains for `--minutes` by the clock, on a machine that does nothing else; later seeds and the shuffled
 control take as many steps as it took, so that other load cannot make them differ.
@@ -40,8 +41,9 @@ from apprentice.eval.runner import EvaluationConfig
 from apprentice.eval.samples import EDIT, LIKELIHOOD, LINE, Samples
 from apprentice.eval.samples import Row as SampleRow
 from apprentice.eval.statistics import Commits, Resampling
-from apprentice.examples import build, store
+from apprentice.examples import build, conversation_store, store
 from apprentice.examples.build import ExamplesConfig
+from apprentice.examples.conversations import ConversationsConfig
 from apprentice.examples.example import Example, spans_of
 from apprentice.examples.history import History
 from apprentice.learn.compare import Contestant, TestBench
@@ -49,6 +51,7 @@ from apprentice.learn.config import LearnConfig
 from apprentice.learn.opening import open_in_torch, open_model, weights_hash
 from apprentice.learn.sources import Source
 from apprentice.learn.stages import answers, sessions
+from apprentice.learn.stages import conversations as spoken
 from apprentice.memory.gate import Gate
 from apprentice.model import base as bases
 from apprentice.sessions.policy import Policy
@@ -79,6 +82,8 @@ GATE_EXAMPLES = 120
 DATA = Path(__file__).parent / "data"
 CHAT, QUESTIONS = DATA / "chat_replies.jsonl", DATA / "python_questions.txt"
 ANSWER_TOKENS = 320
+MAX_CONVERSATIONS = 200
+"""Held-out ones that are looked at, the newest."""
 ENGINE = ("src/apprentice/engine/", "src/apprentice/kernels/")
 """What generates; its tests hold it to torch's probabilities, so its versions do not make these results stale."""
 READERS = tuple(
@@ -166,18 +171,32 @@ class Study:
         gate = Gate.from_dict(json.loads(path.read_text()))
         return Contestant(name=name, generator=generator, source=weights_hash(folder), gate=gate, gate_hash=files_hash(path))
 
-    def train(self, label: str, seed: int, *, minutes: float | None = None, steps_of: str = "",
+    @cached_property
+    def conversations(self) -> Path:
+        """Of the commits alone: these repositories come without talks."""
+        parents = {"sessions": self.sessions.hash, "base": weights_hash(self.base), "examples": artifacts.read(self.examples).hash}
+        target = self.work / "conversations"
+        spoken.write(
+            target, self.sessions, self.examples, self.tokenizer, Policy(), self.progress, config=ConversationsConfig(), parents=parents
+        )
+        return target
+
+    def train(self, label: str, seed: int, *, minutes: float | None = None, steps_of: str = "", talks: bool = False,
               rows: Callable[[list[Example]], list[Example]] = lambda rows: rows) -> Path:  # fmt: skip
-        """A checkpoint, by time or with as many steps as another one; goes on where a killed run stopped."""
+        """A checkpoint, by time or with as many steps as another one; goes on where a killed run stopped. `talks`: with the
+        conversations besides, and as many steps more as they are sequences."""
         train_rows, heldout = list(store.read(self.examples, "train")), list(store.read(self.examples, "valid"))
         said = answers.of(self.base, weights_hash(self.base), self.tokenizer, progress=self.progress)
         parents = {
             "base": weights_hash(self.base), "examples": artifacts.read(self.examples).hash, "answers": said.hash, "label": label,
         }  # fmt: skip
         steps = self.benchmark.result(f"{self.name}-{steps_of}")["details"]["counts"]["steps"] if steps_of else None
+        found = spoken.to_learn(self.conversations, self.tokenizer, self.progress) if talks else ()
+        if steps is not None and found:
+            steps = round(steps / (1 - self.recipe.conversations))
         sft.train(
             self.base, rows(train_rows), heldout, self.tokenizer, self.model(label), sft=dataclasses.replace(self.recipe, seed=seed),
-            parents=parents, progress=self.progress, answers=said.conversations, steps=steps,
+            parents=parents, progress=self.progress, answers=said.conversations, conversations=found, steps=steps,
             budget_s=None if minutes is None else 60 * minutes,
         )  # fmt: skip
         return self.model(label)
@@ -239,6 +258,31 @@ class Study:
         worse = sum(d > 0 for d in bits["tuned-base"]) / len(sizes)
         return figures, {"differences": [], "replies": len(sizes), "worse": worse, "answers": answers}
 
+    def spoken(self, models: dict[str, Path]) -> list[Row]:
+        """Bits per character of what is answered in the conversations of held-out commits, by kind."""
+        rows = [row for row in conversation_store.read(self.conversations, "test")][-MAX_CONVERSATIONS:]
+        told = [render(self.tokenizer, None, row.messages) for row in rows]
+        ends = [len(one.learnable) - one.learnable[::-1].index(True) for one in told]
+        firsts = [next(at for at in range(end - 1, -1, -1) if not one.learnable[at]) + 1 for one, end in zip(told, ends, strict=True)]
+        prompts = [one.token_ids[:first] for one, first in zip(told, firsts, strict=True)]
+        targets = [one.token_ids[first:end] for one, first, end in zip(told, firsts, ends, strict=True)]
+        bits: dict[str, list[float]] = {}
+        for name, folder in models.items():
+            self.progress.stage(f"conversations with {name}")
+            bits[name] = [-sum(score.model_log_probs) / math.log(2) for score in open_model(folder, self.tokenizer).score(prompts, targets)]
+        figures: list[Row] = []
+        for kind in dict.fromkeys(row.kind for row in rows):
+            at = [number for number, row in enumerate(rows) if row.kind == kind]
+            each = Commits([rows[number].commit for number in at])
+            values = {name: [found[number] for number in at] for name, found in bits.items()}
+            values |= {
+                f"{a}-{b}": [x - y for x, y in zip(values[a], values[b], strict=True)]
+                for a, b in (("tuned", "base"), ("tuned_conversations", "base"), ("tuned_conversations", "tuned"))
+            }
+            sizes = [float(len(rows[number].target[0].content)) for number in at]
+            figures += [Row(name, f"{kind}_bits_per_char", *each.ratio(found, sizes).as_list()) for name, found in values.items()]
+        return figures
+
     def _asked(self, question: str) -> Request:
         prompt = render(self.tokenizer, None, [{"role": "user", "content": question}], add_generation_prompt=True)
         return Request(prompt_ids=prompt.token_ids, max_tokens=ANSWER_TOKENS, stop_ids=self.tokenizer.eos_ids)
@@ -297,7 +341,8 @@ def result_rows(rows: Sequence[SampleRow]) -> tuple[list[Row], dict[str, Any]]:
 
 WANTED = {
     ("base", "window"), ("base_memory", "base"), ("tuned", "base"), ("tuned_memory", "base_memory"), ("tuned_memory", "base"),
-    ("tuned_other", "base"), ("tuned_other", "tuned"), ("tuned_shuffled", "base"), ("tuned_shuffled", "tuned"),
+    ("tuned_conversations", "base"), ("tuned_conversations", "tuned"), ("tuned_conversations_memory", "base_memory"),
+    ("tuned_conversations_memory", "tuned_memory"), ("tuned_other", "base"), ("tuned_other", "tuned"), ("tuned_shuffled", "base"), ("tuned_shuffled", "tuned"),
 }  # fmt: skip
 
 
@@ -362,6 +407,13 @@ def cells(
 
         return work
 
+    def with_conversations(study: Study, against: str) -> tuple[list[Row], dict[str, Any]]:
+        folders = {"base": study.base, "tuned": study.model(against),
+                   "tuned_conversations": study.train("tuned_conversations", 0, steps_of=first, talks=True)}  # fmt: skip
+        models = [study.contestant(name, folder) for name, folder in folders.items()]
+        figures, details = result_rows(study.evaluate("tuned_conversations", models, reuse=["base", against]))
+        return [*figures, *study.spoken(folders)], {**details, "conversations": artifacts.read(study.conversations).counts}
+
     def generated(study: Study, against: str) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
         def work() -> tuple[list[Row], dict[str, Any]]:
             folders = {"base": study.base, "tuned": study.model(against)}
@@ -381,6 +433,7 @@ def cells(
         found.append((f"{study.name}-tuned_other", study, control(study, "tuned_other", lambda o=other: o.model(first), first), 0))
         found.append((f"{study.name}-tuned_shuffled", study, control(
             study, "tuned_shuffled", lambda s=study: s.train("tuned_shuffled", 0, steps_of=first, rows=shuffled), first), 0))  # fmt: skip
+        found.append((f"{study.name}-tuned_conversations", study, lambda s=study: with_conversations(s, first), 0))
     for study in studies.values():
         for seed in (1, 2):
             label = f"tuned-{minutes:g}m-s{seed}{variant}"
