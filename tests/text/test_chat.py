@@ -98,6 +98,15 @@ def test_the_prompt_of_a_reply_is_the_beginning_of_the_training_example(qwen_lik
     whole = render(qwen_like, template("qwen2.5"), messages)
     assert whole.token_ids[: len(prompt.token_ids)] == prompt.token_ids
     assert whole.learnable.index(True, len(prompt.token_ids) - 1) == len(prompt.token_ids)
+    assert whole.last_reply.start == len(prompt.token_ids)
+
+
+def test_the_last_reply_is_told_from_the_rest_also_where_a_template_ends_none(qwen_like: Tokenizer) -> None:
+    plain = "{% for m in messages %}{{ m.role }}:\n{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:\n{% endif %}"
+    messages, _ = CONVERSATIONS["turns"]
+    whole = render(qwen_like, plain, messages)
+    assert qwen_like.decode(whole.token_ids[whole.last_reply.start :]).strip() == "d é"
+    assert whole.last_reply.stop == len(whole.token_ids)
 
 
 @pytest.mark.parametrize("name", ["smollm2", "qwen2.5", "qwen3"])

@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import json
+import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +46,8 @@ class Rendered:
     token_ids: list[int]
     learnable: list[bool]
     """For each token: part of an assistant's reply or its end token."""
+    last_reply: range = range(0)
+    """Places of the last reply's tokens, its end token included; empty where there is none."""
 
 
 def render(
@@ -57,8 +62,11 @@ def render(
     pieces = list(conversation.pieces(text))
     token_ids, offsets = tokenizer.encode_pieces(pieces)
     starts = conversation.reply_starts(text)
-    learnable = _learnable(token_ids, offsets, [len(conversation.restored(text[:at])) for at in starts], tokenizer.eos_ids)
-    return Rendered("".join(piece for piece, _ in pieces), token_ids, learnable)
+    replies = _replies(token_ids, offsets, [len(conversation.restored(text[:at])) for at in starts], tokenizer.eos_ids)
+    learnable = [False] * len(token_ids)
+    for reply in replies:
+        learnable[reply.start : reply.stop] = [True] * len(reply)
+    return Rendered("".join(piece for piece, _ in pieces), token_ids, learnable, replies[-1] if replies else range(0))
 
 
 class _Conversation:
@@ -167,21 +175,19 @@ class _Guard:
         return text
 
 
-def _learnable(
+def _replies(
     token_ids: Sequence[int], offsets: Sequence[tuple[int, int]], starts: Sequence[int], eos_ids: Sequence[int]
-) -> list[bool]:
-    learnable = [False] * len(token_ids)
-    ends = set(eos_ids)
-    index = 0
-    for start in starts:
-        while index < len(token_ids) and offsets[index][0] < start:
-            index += 1
-        while index < len(token_ids):
-            learnable[index] = True
-            index += 1
-            if token_ids[index - 1] in ends:
+) -> list[range]:
+    """Places of the tokens of each reply: up to its end token, and where a template has none up to the next reply."""
+    ends, found = set(eos_ids), list[range]()
+    for start, next_start in itertools.pairwise([*starts, math.inf]):
+        first = last = bisect_left(offsets, (start, 0))
+        while last < len(token_ids) and offsets[last][0] < next_start:
+            last += 1
+            if token_ids[last - 1] in ends:
                 break
-    return learnable
+        found.append(range(first, last))
+    return found
 
 
 def _check(messages: Sequence[Mapping[str, Any]]) -> None:
