@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,8 +25,9 @@ from apprentice.train import checkpoints, sft
 from apprentice.train import plan as plans
 from apprentice.train.loop import LoopConfig
 from apprentice.train.optimizer import OptimizerConfig
-from apprentice.train.packing import KINDS, LossWeights, PackingConfig
+from apprentice.train.packing import LossWeights, PackingConfig
 from apprentice.train.sft import SftConfig
+from apprentice.train.talks import SAID
 
 PARENTS = {"base": "b" * 64, "examples": "e" * 64}
 SMALL = PackingConfig(sequence_tokens=256, above_lines=2, below_lines=2)
@@ -59,7 +61,9 @@ def test_the_artifact_is_a_folder_with_lineage(tmp_path, debug_base, make_rows, 
     assert manifest.config["sft"]["loss"]["copied"] == 0.02
     assert set(manifest.extra["learned_tokens"]) == {"developer", "assistant"}
     assert manifest.extra["learned_tokens"]["developer"] > 3 * manifest.extra["learned_tokens"]["assistant"]
-    assert manifest.extra["context_tokens"] > sum(manifest.extra["learned_tokens"].values())
+    # Of the rest the windows around the edits carry a tenth of the loss.
+    assert 0 < manifest.extra["context_tokens"] < manifest.counts["tokens"] - sum(manifest.extra["learned_tokens"].values())
+    assert not {"conversations", "silence"} & set(manifest.config["sft"])
     assert manifest.extra["people"] == ["person-1"]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "license: apache-2.0" in card
@@ -69,19 +73,40 @@ def test_the_artifact_is_a_folder_with_lineage(tmp_path, debug_base, make_rows, 
     ]
 
 
-def test_conversations_are_learned_from_and_their_authors_counted(tmp_path, debug_base, make_rows, tokenizer):
+def test_a_run_of_edits_alone_trains_on_the_sequences_that_it_always_trained_on(make_rows, tokenizer):
+    rows = [*make_rows(24), *make_rows(24, "completion")]
+    answers = [Rendered("", [5, 6, 7, 8], [False, False, True, True])]
+    data = sft.prepare(rows, rows[-6:], tokenizer, SftConfig(), answers)
+    # Taken before there were conversations or silent places: another number means that every run trains on something else.
+    assert plans.fingerprint([*data.sequences, *data.heldout]) == "8d9332b27272b1d71577a79669b2df99"
+
+
+def test_conversations_stand_between_the_same_edits_and_know_their_authors(make_rows, tokenizer):
     rows = make_rows(30)
-    origin = dataclasses.replace(rows[0], author="assistant", person="person-7") if dataclasses.is_dataclass(rows[0]) else rows[0]
-    told = Rendered("", [5, 6, 7, 8, 9, 10], [False, False, False, True, True, True])
+    origin = dataclasses.replace(rows[0], author="assistant", person="person-7", commit="")
+    told = Rendered("", [5, 6, 7, 8, 9, 10], [False, True, False, True, True, True], range(3, 6))
     alone = sft.prepare(rows[:-6], rows[-6:], tokenizer, _config())
     data = sft.prepare(rows[:-6], rows[-6:], tokenizer, _config(), conversations=[(origin, told)] * 4)
-    said = [sequence for sequence in data.sequences if (sequence.kinds_T == KINDS.index("said")).any()]
-    assert len(said) == 1
-    assert len(data.sequences) == len(alone.sequences) + 1
-    assert sorted(set(said[0].rows_T.tolist())) == [len(alone.rows) + n for n in range(4)]
-    assert plans.fingerprint(alone.sequences) == plans.fingerprint([s for s in data.sequences if s is not said[0]])
-    assert not any((s.kinds_T == KINDS.index("said")).any() for s in sft.prepare(
-        rows[:-6], rows[-6:], tokenizer, _config(conversations=0.0), conversations=[(origin, told)]).sequences)
+    (said,) = [sequence for sequence in data.sequences if SAID in sequence.kinds_T]
+    assert np.flatnonzero(said.kinds_T == SAID).tolist() == [3, 4, 5, 9, 10, 11, 15, 16, 17, 21, 22, 23]
+    assert [data.rows[row] for row in sorted(set(said.rows_T.tolist()))] == [origin] * 4
+    assert plans.fingerprint(alone.sequences) == plans.fingerprint([s for s in data.sequences if s is not said])
+    none = sft.prepare(rows[:-6], rows[-6:], tokenizer, _config(conversations=0.0), conversations=[(origin, told)])
+    assert plans.fingerprint(none.sequences) == plans.fingerprint(alone.sequences)
+
+
+def test_what_was_learned_of_conversations_is_told_by_author(tmp_path, debug_base, make_rows, tokenizer):
+    rows = make_rows(12)
+    origin = dataclasses.replace(rows[0], author="tool", person="person-7", commit="")
+    told = Rendered("", [5, 6, 7, 8, 9, 10], [False, True, False, True, True, True], range(3, 6))
+    manifest = sft.train(
+        debug_base, rows, [], tokenizer, tmp_path / "out", parents=PARENTS, progress=Silent(), conversations=[(origin, told)],
+        sft=_config(loop=LoopConfig(max_rounds=1)),
+    )
+    assert manifest.extra["learned_tokens"]["tool"] == 3
+    assert manifest.extra["people"] == ["person-1", "person-7"]
+    assert manifest.extra["commits"] == 6
+    assert manifest.config["sft"]["conversations"] == 0.15
 
 
 def test_the_saved_weights_are_those_of_the_best_point(tmp_path, debug_base, make_rows, tokenizer):

@@ -168,7 +168,7 @@ def train(
     `steps` wins over `budget_s`; with neither, `loop.max_rounds` over all rows. Raises: InputError where there is nothing
     to learn, UserError where nothing was trained."""
     started = clock()
-    whole = {"sft": config.to_dict(sft), "steps": steps, "budget_s": None if steps is not None else budget_s}
+    whole = {"sft": _described(sft, has_talks=bool(conversations)), "steps": steps, "budget_s": None if steps is not None else budget_s}
     if artifacts.is_finished(out) and artifacts.read(out, kind=KIND).made_from(
         version=VERSION, parents=parents, config=whole
     ):
@@ -240,9 +240,8 @@ def prepare(
     reasons = {"sequence without loss": len(packed) - len(sequences), "shown as another kind": len(train_rows) - len(rows)}
     said = [talks.Talk(len(rows) + number, rendered) for number, (_, rendered) in enumerate(conversations)]
     if said and sft.conversations > 0 and sft.loss.said > 0:
-        sequences, reasons["conversations beyond their share"] = talks.interleave(
-            sequences, said, share=sft.conversations, tokens=sft.packing.sequence_tokens
-        )
+        sequences, left_out = talks.interleave(sequences, said, share=sft.conversations, tokens=sft.packing.sequence_tokens)
+        reasons |= left_out
     share = sft.rehearsal if sft.loss.reply > 0 else 0.0
     sequences = rehearsal.interleave(sequences, answers, share=share, tokens=sft.packing.sequence_tokens)
     return Data([*rows, *(row for row, _ in conversations)], sequences, heldout, {reason: count for reason, count in reasons.items() if count})
@@ -259,6 +258,14 @@ def one_kind_each(rows: Sequence[Row], sft: SftConfig) -> list[Row]:
         others = sorted(found - {COMPLETION})
         chosen[moment] = COMPLETION if COMPLETION in found and (as_completion or not others) else others[0]
     return [row for row in rows if row.kind == chosen[row.moment]]
+
+
+def _described(sft: SftConfig, *, has_talks: bool) -> dict[str, Any]:
+    """For the manifest. What has no effect is left out: checkpoints of before there was the choice stay what they are."""
+    found = config.to_dict(sft)
+    if not has_talks:
+        del found["conversations"], found["loss"]["said"]
+    return found
 
 
 def select_weights(model: Transformer, sft: SftConfig) -> None:
@@ -385,13 +392,13 @@ def _counts(plan: plans.Plan, data: Data, outcome: Outcome) -> dict[str, int]:
 def _facts(plan: plans.Plan, data: Data, outcome: Outcome, sft: SftConfig, folder: Path) -> dict[str, Any]:
     """What the report shows and lineage needs."""
     learned: Counter[str] = Counter()
-    tokens = 0
+    only_read = 0
     seen: set[int] = set()
-    places = _learned_kinds(sft)
+    places, has_loss = _learned_kinds(sft), sft.loss.table() > 0
     last_step = outcome.num_steps if outcome.best_step is None else outcome.best_step
     for number in _trained_on(plan, folder, last_step):
         sequence = data.sequences[number]
-        tokens += len(sequence)
+        only_read += int((~has_loss[sequence.kinds_T]).sum())
         seen.update(set(np.unique(sequence.rows_T).tolist()) - {rehearsal.NO_ROW})
         for row, count in Counter(sequence.rows_T[np.isin(sequence.kinds_T, places)].tolist()).items():
             learned[data.rows[row].author] += count
@@ -402,9 +409,9 @@ def _facts(plan: plans.Plan, data: Data, outcome: Outcome, sft: SftConfig, folde
         "stopped_early": outcome.stopped_early,
         "heldout_bits_per_changed_token": [[point.step, point.bits] for point in outcome.curve],
         "learned_tokens": dict(sorted(learned.items())),
-        "context_tokens": tokens - learned.total(),
+        "context_tokens": only_read,
         "repositories": sorted({row.repository for row in rows}),
-        "commits": len({row.commit for row in rows}),
+        "commits": len({row.commit for row in rows if row.commit}),
         "people": sorted({row.person for row in rows if row.person}),
         "first_edit": min((row.time for row in rows), default=None),
         "last_edit": max((row.time for row in rows), default=None),

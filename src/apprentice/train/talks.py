@@ -4,7 +4,8 @@
     conversations, packed:     a b c                 ->   e e e a e e e b e e e c e
 
 They are few beside the edits and are spread evenly over them, the oldest first; where there are more than their share, the
-newest are taken. A conversation is a segment of its own, and only its last reply carries loss: its kind is `said`.
+newest are taken. Where there are none, the sequences of edits stay as they are. A conversation is a segment of its own, and
+only its last reply carries loss, of kind `said`: it is the one whose author the policy was asked about.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ class Talk:
 
 def interleave(
     edits: Sequence[PackedSequence], talks: Sequence[Talk], *, share: float, tokens: int
-) -> tuple[list[PackedSequence], int]:
-    """All sequences, and how many talks are in none: too long for one, or more than the share. `tokens`: longest sequence."""
-    packed = list(_packed(talks, tokens))
-    most = round(share / (1 - share) * len(edits)) if edits else len(packed)
+) -> tuple[list[PackedSequence], dict[str, int]]:
+    """All sequences, and why how many talks are in none. `tokens`: longest sequence."""
+    fitting = [talk for talk in talks if len(talk.rendered.token_ids) <= tokens]
+    packed = list(_packed(fitting, tokens))
+    most = round(share / (1 - share) * len(edits))
     taken = packed[max(len(packed) - most, 0) :]
     mixed: list[PackedSequence] = []
     used = 0
@@ -46,7 +48,8 @@ def interleave(
             used += 1
     mixed += taken[used:]
     shown = {int(row) for sequence in taken for row in np.unique(sequence.rows_T)}
-    return mixed, len(talks) - len(shown)
+    left_out = {"conversations longer than a sequence": len(talks) - len(fitting), "conversations beyond their share": len(fitting) - len(shown)}
+    return mixed, left_out
 
 
 def _packed(talks: Sequence[Talk], tokens: int) -> Iterator[PackedSequence]:
@@ -54,23 +57,14 @@ def _packed(talks: Sequence[Talk], tokens: int) -> Iterator[PackedSequence]:
     parts: list[tuple[np.ndarray, np.ndarray, int]] = []
     for talk in talks:
         ids = np.array(talk.rendered.token_ids, np.int32)
-        if len(ids) > tokens or not any(talk.rendered.learnable):
-            continue
+        kinds = np.full(len(ids), CONTEXT, np.uint8)
+        kinds[talk.rendered.last_reply] = SAID
         if sum(len(part[0]) for part in parts) + len(ids) > tokens:
             yield _sequence(parts)
             parts = []
-        parts.append((ids, _kinds(talk.rendered.learnable), talk.row))
+        parts.append((ids, kinds, talk.row))
     if parts:
         yield _sequence(parts)
-
-
-def _kinds(learnable: Sequence[bool]) -> np.ndarray:
-    """The last reply alone is learned from."""
-    end = len(learnable) - learnable[::-1].index(True)
-    start = next((at for at in range(end - 1, -1, -1) if not learnable[at]), -1) + 1
-    kinds = np.full(len(learnable), CONTEXT, np.uint8)
-    kinds[start:end] = SAID
-    return kinds
 
 
 def _sequence(parts: Sequence[tuple[np.ndarray, np.ndarray, int]]) -> PackedSequence:
