@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,21 @@ def engine(new_repository: Callable[..., Any]) -> Any:
     repository = new_repository("engine")
     repository.commit("Begin the work", a_py=CODE, b_py=CODE)
     return repository
+
+
+def test_without_commits_only_talks_make_conversations(engine: Any, read_talks: Read) -> None:
+    commit = engine.commit("Guess some values (#7)", a_py=CODE.replace("compute(alpha_3", "guess(alpha_3"), b_py=CODE + "extra = 1\n")
+
+    def tell(talk: Any) -> None:
+        talk.ask("What is estimated here?", START)
+        talk.say("The third value.", START + 1)
+
+    sessions = read_talks([engine], tell)
+    sources = [
+        {row.source for rows in made(sessions, commits={"train": [commit]}, config=config).rows.values() for row in rows}
+        for config in (BIG, replace(BIG, commits=False))
+    ]
+    assert sources == [{"git", "claude_code"}, {"claude_code"}]
 
 
 def test_a_commit_gives_its_edits_for_its_words_and_its_words_for_its_edits(engine: Any, read_talks: Read) -> None:

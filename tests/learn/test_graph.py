@@ -40,6 +40,8 @@ def test_the_loop_runs_resumes_and_serves(config: LearnConfig, history: Path, tm
     assert {"base-window", "base_memory-base", "tuned-base", "tuned_memory-base_memory", "tuned_memory-base"} <= set(result["differences"])
     assert result["learned_tokens"]["developer"] > 0
     assert result["learned_tokens"]["assistant"] == 0
+    assert not (run / "conversations").exists()
+    assert set(artifacts.read(run / "checkpoint").parents) == {"base", "examples", "answers"}
     assert result["silence"]["requests"] > result["silence"]["silent"] > 0
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     page = learned.report.read_text(encoding="utf-8")
@@ -169,7 +171,8 @@ def test_talks_are_learned_from_as_far_as_the_policy_says(config: LearnConfig, h
         result = graph.learn(replace(config, sessions=(talks,), learn_from=allowed), tmp_path, out, Silent()).result
         learned[name] = result["learned_tokens"]
         rows = list(conversation_store.read(Home(out).runs()[0] / "conversations", "train"))
-        assert {row.kind for row in rows if row.source == "claude_code"} == ({"intent", "turn"} if allowed else {"intent"})
+        assert {row.source for row in rows} == {"claude_code"}
+        assert {row.kind for row in rows} == ({"intent", "refactoring", "turn"} if allowed else {"intent"})
     assert learned["people"]["assistant"] == 0
     assert learned["claude"]["assistant"] > 0
     assert learned["people"]["developer"] > 0

@@ -35,7 +35,11 @@ def write(
 
 def described(config: ConversationsConfig, learn_from: tuple[str, ...]) -> dict[str, Any]:
     """For the manifest: what decides the rows besides the sessions."""
-    return asdict(config) | ({"learn_from": list(learn_from)} if learn_from else {})
+    found: dict[str, Any] = asdict(config) | ({"learn_from": list(learn_from)} if learn_from else {})
+    if config.commits:
+        # Conversations of before there was the choice stay what they are.
+        del found["commits"]
+    return found
 
 
 def read(folder: Path, split: str, *, kind: str | None = None) -> Iterator[Conversation]:

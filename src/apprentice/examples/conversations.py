@@ -57,6 +57,8 @@ class ConversationsConfig:
     """Of talks, where there are no commits."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
     """Of pairs."""
+    commits: bool = True
+    """Whether there are conversations of commits besides those of talks."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 64 or self.output_tokens < 16:
@@ -109,7 +111,7 @@ def build(
     builder = _Builder(tokenizer, policy, config)
     by_event = {outcome.id: outcome for outcome in outcomes}
     names = {outcome.id: outcome.outcome for outcome in outcomes}
-    made = list(builder.of_commits(sessions, held_out))
+    made = list(builder.of_commits(sessions, held_out)) if config.commits else []
     when = _When(sessions, held_out, config.shares)
     found: list[tuple[Pair, tuple[Edit, ...]]] = []
     for session in sessions.talks():

@@ -26,18 +26,18 @@ NAME = "conversations"
 
 
 def make(run: Run, sessions: Sessions, examples_hash: str) -> Manifest | None:
-    """Of a run whose sessions hold talks; None for histories alone, of which the edits are learned from."""
+    """Those of talks, to be learned from besides the edits; None where there are none. Of commits the edits are learned from: they
+    would leave the talks no room, being many, and a run without talks shall train as it always did."""
     if not any(stream.talks for stream in sessions.streams()):
         return None
     parents = {"sessions": sessions.hash, "base": run.base_hash, "examples": examples_hash}
     made = write(
-        run.artifact(NAME), sessions, run.artifact("examples"), run.tokenizer, run.policy, run.progress, config=ConversationsConfig(),
-        parents=parents, learn_from=run.config.learn_from,
+        run.artifact(NAME), sessions, run.artifact("examples"), run.tokenizer, run.policy, run.progress,
+        config=ConversationsConfig(commits=False), parents=parents, learn_from=run.config.learn_from,
     )  # fmt: skip
     counts = {key.removeprefix("train_"): count for key, count in made.counts.items() if key.startswith("train_")}
-    said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"
-    run.progress.note(f"conversations to learn from: {said}")
-    return made
+    run.progress.note("conversations to learn from: " + (", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"))
+    return made if counts else None
 
 
 def to_learn(folder: Path, tokenizer: Tokenizer, progress: ProgressSink) -> list[tuple[Conversation, Rendered]]:
@@ -49,12 +49,17 @@ def to_learn(folder: Path, tokenizer: Tokenizer, progress: ProgressSink) -> list
     refused: Counter[str] = Counter()
     for row in conversation_store.read(folder, TRAIN):
         try:
-            found.append((row, render(tokenizer, None, tools.for_template(row.messages, tokenizer.chat_template))))
+            found.append((row, rendered(row, tokenizer)))
         except InputError as error:
             refused[error.message] += 1
     for reason, count in refused.items():
         progress.note(f"{count:,} conversations are left out: {reason}")
     return found
+
+
+def rendered(row: Conversation, tokenizer: Tokenizer) -> Rendered:
+    """As the checkpoint's template tells it. Raises: InputError where the template refuses it."""
+    return render(tokenizer, None, tools.for_template(row.messages, tokenizer.chat_template))
 
 
 def write(
