@@ -77,7 +77,7 @@ def test_the_answer_of_silence_is_the_region_as_it_is() -> None:
     assert example.kind == "silence"
     assert example.moment == moment.key
     assert example.target == f"\n{LINES[first.start_line]}\n>>>>>>> after"
-    assert {span.kind for span in example.target_spans} == {"copied", "end"}
+    assert {span.kind for span in example.target_spans} == {"unchanged", "end"}
     score = score_edit(example.target, example.edit)
     assert score.exact
     assert score.moved_chars == 0
@@ -91,6 +91,8 @@ def test_the_answer_of_silence_is_the_region_as_it_is() -> None:
         ("rejected", None, 1), ("undone", None, 1), ("kept", None, 0), ("ignored", None, 0),
         ("rejected", Edit("a.py", 4, ("b = 2",), ("b = 3",)), 0), ("rejected", Edit("a.py", 90, ("z = 2",), ("z = 3",)), 1),
         ("rejected", Edit("b.py", 4, ("b = 2",), ("b = 3",)), 1), ("rejected", Edit("a.py", -1, ("z",), ("y",)), 0),
+        # It was accepted and taken back: nothing else was done there.
+        ("undone", Edit("a.py", 4, ("b = 7",), ("b = 2",)), 1), ("undone", Edit("a.py", 4, ("b = 7",), ("b = 3",)), 0),
     ],
 )  # fmt: skip
 def test_a_rejection_teaches_silence_where_nothing_was_done_afterwards(outcome: str, later: Edit | None, count: int) -> None:
@@ -111,3 +113,13 @@ def test_a_rejection_teaches_silence_where_nothing_was_done_afterwards(outcome: 
         assert example.target == "\nb = 2\n>>>>>>> after"
         assert "x = 2" in example.prompt
         assert "b = 7" not in example.prompt
+
+
+def test_of_a_rejected_insertion_the_line_above_it_stays_as_it_is() -> None:
+    facts = {"session_id": "s", "time": 1.0, "provenance": Provenance(source="editor", file="f"), "author": Author(kind="assistant")}
+    offers = [Edit("a.py", 4, (), ("new = 7",), ("a = 1", "b = 2"), ("c = 3",)), Edit("a.py", 0, (), ("new = 7",), (), ("c = 3",))]
+    events = [Suggestion(id=str(n), edit=edit, outcome="rejected", **facts) for n, edit in enumerate(offers)]
+    (example,) = rejections(Session(id="s", source="editor", repository="r", time=1.0, events=tuple(events)), TOKENIZER, PromptConfig())
+    assert example.prompt.endswith("a = 1\n<<<<<<< before\nb = 2\n=======")
+    assert example.target == "\nb = 2\n>>>>>>> after"
+    assert (example.edit.start_line, example.edit.old, example.edit.above) == (3, ("b = 2",), ("a = 1",))

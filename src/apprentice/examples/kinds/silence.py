@@ -1,13 +1,14 @@
 """Places where no edit was the right answer: a moment, or a recorded rejection -> the example whose answer is the region as it is.
 
-    moment --within NEAR_LINES of its edit, left alone by the whole rest of the commit--> Places --render_target(old, old)--> Example
+    moment --within NEAR_LINES of its edit, left alone by the whole rest of the commit--> Places --as it is--> Example
     session of an editor --rejected or undone, and nothing done there afterwards--> Example
 
 Only hard ones: a line far from any work is silent for everybody. What the commit changes later, in the file as it stands now, is
 no silent place, for somebody who looks there now has something to do; nor is a line beside it, where an insertion could as well be
 said to belong. What earlier edits of the commit changed may be one: those lines are done.
 
-In the edit language the answer of silence is the region repeated: there is no news in it, so nothing is shown.
+In the edit language the answer of silence is the region repeated: there is no news in it, so nothing is shown. Its characters are of
+a kind of their own, `unchanged`: what an edit copies is hardly worth learning, here it is the answer.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from apprentice.examples.example import Example, from_moment, spans_of, text_id
 from apprentice.examples.work import Moment
 from apprentice.repository.prompt import Place, PromptConfig, next_edit_prompt
 from apprentice.sessions.events import EditEvent, Session, Suggestion
-from apprentice.text.edits import CONTEXT_LINES, Edit, contains_mark, render_target
+from apprentice.text.edits import CONTEXT_LINES, Edit, Piece, contains_mark, render_target
 
 SILENCE = "silence"
+UNCHANGED = "unchanged"
 NEAR_LINES = 20
 """Lines between a silent place and the edit, most."""
 MAX_LINES = 8
@@ -59,13 +61,14 @@ def silence(moment: Moment, place: Place, tokenizer: Tokenizer, config: PromptCo
     """The example of one of the moment's silent places. `number`: tells several of a moment apart."""
     edit = _unchanged(place)
     prompt = next_edit_prompt(tokenizer, place, moment.recent, config)
-    found = from_moment(replace(moment, edit=edit), SILENCE, "edit", prompt, render_target(edit.old, edit.new))
+    found = from_moment(replace(moment, edit=edit), SILENCE, "edit", prompt, _as_it_is(edit.old))
     return msgspec.structs.replace(found, id=f"{moment.key}-{number}-{SILENCE}") if number else found
 
 
 def rejections(session: Session, tokenizer: Tokenizer, config: PromptConfig) -> Iterator[Example]:
     """What the developer did not want in a recorded session and left as it was. A recording holds the lines around a suggestion, no
     whole files: so much the prompt shows."""
+    person = next((event.author.person for event in session.events if event.author.kind == "developer"), "")
     for number, event in enumerate(session.events):
         if not isinstance(event, Suggestion) or event.outcome not in ("rejected", "undone"):
             continue
@@ -76,14 +79,22 @@ def rejections(session: Session, tokenizer: Tokenizer, config: PromptConfig) -> 
             hunk for earlier in session.events[:number] if isinstance(earlier, EditEvent) for hunk in earlier.hunks
             if not contains_mark((*hunk.above, *hunk.old, *hunk.new, *hunk.below))
         ]  # fmt: skip
-        place = Place(edit.path, [*edit.above, *edit.old, *edit.below], len(edit.above), len(edit.above) + len(edit.old))
+        start, end = len(edit.above), len(edit.above) + len(edit.old)
+        if not edit.old:
+            # Editors ask at a line. An empty answer for no line would look like one that takes a line out.
+            start -= 1
+        if start < 0:
+            continue
+        place = Place(edit.path, [*edit.above, *edit.old, *edit.below], start, end)
         prompt = next_edit_prompt(tokenizer, place, recent, config)
-        target = render_target(edit.old, edit.old)
+        old = tuple(place.lines[start:end])
+        target = _as_it_is(old)
         yield Example(
             id=f"{event.id}-{SILENCE}", kind=SILENCE, prompt=prompt.text, target="".join(piece.text for piece in target),
-            spans=spans_of(prompt.spans, target), check={"type": "edit"}, edit=replace(edit, new=edit.old),
+            spans=spans_of(prompt.spans, target), check={"type": "edit"},
+            edit=replace(edit, start_line=edit.start_line - len(old) + len(edit.old), old=old, new=old, above=edit.above[:start]),
             text_id=text_id(place.lines), repository=session.repository, commit=session.id, session=session.id, time=event.time,
-            author="developer",
+            author="developer", person=person,
         )  # fmt: skip
 
 
@@ -108,11 +119,19 @@ def _unchanged(place: Place) -> Edit:
     return Edit(place.path, place.start_line, old, old, above, tuple(place.lines[place.end_line : place.end_line + CONTEXT_LINES]))
 
 
+def _as_it_is(lines: Sequence[str]) -> list[Piece]:
+    """The answer: lines repeated, and the end."""
+    return [replace(piece, kind=UNCHANGED) if piece.kind == "copied" else piece for piece in render_target(lines, lines)]
+
+
 def _is_done_there(edit: Edit, later: Sequence[object]) -> bool:
-    """Whether something was changed at those lines afterwards: then another edit was right, and not silence."""
+    """Whether something was changed at those lines afterwards, by whomever: then another edit was right, and not silence."""
     was = {line for line in edit.old if line.strip()}
     for event in later:
-        for hunk in event.hunks if isinstance(event, EditEvent) and event.author.kind == "developer" and event.path == edit.path else ():
+        for hunk in event.hunks if isinstance(event, EditEvent) and event.path == edit.path else ():
+            if (hunk.old, hunk.new) in ((edit.old, edit.new), (edit.new, edit.old)):
+                # The suggestion, put in and taken out again.
+                continue
             if hunk.start_line < 0 or was & set(hunk.old):
                 return True
             if hunk.start_line <= edit.start_line + len(edit.old) + 1 and edit.start_line <= hunk.start_line + len(hunk.old) + 1:
