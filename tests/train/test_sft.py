@@ -95,6 +95,35 @@ def test_conversations_stand_between_the_same_edits_and_know_their_authors(make_
     assert plans.fingerprint(none.sequences) == plans.fingerprint(alone.sequences)
 
 
+def _as_it_is(row):
+    """A silent place beside the row's edit."""
+    old = next(row.prompt[start:end] for start, end, kind in row.spans if kind == "old")
+    target = "\n" + old + ">>>>>>> after"
+    border, size = len(row.prompt), len(row.prompt) + len(old)
+    spans = [span for span in row.spans if span[1] <= border]
+    return dataclasses.replace(
+        row, kind="silence", target=target, spans=[*spans, (border, size, "unchanged"), (size, border + len(target), "end")]
+    )
+
+
+def test_silent_places_carry_loss_on_every_token_of_their_answer(make_rows, tokenizer):
+    rows = make_rows(30)
+    silent = [_as_it_is(row) for row in rows]
+    alone = sft.prepare(rows, rows[-6:], tokenizer, _config(), silent=silent)
+    assert plans.fingerprint(alone.sequences) == plans.fingerprint(sft.prepare(rows, rows[-6:], tokenizer, _config()).sequences)
+    data = sft.prepare(rows, rows[-6:], tokenizer, _config(silence=0.1), silent=silent)
+    drawn = {number: row for number, row in enumerate(data.rows) if isinstance(row, type(silent[0])) and row.kind == "silence"}
+    assert len(drawn) == 3
+    table = _config().loss.table()
+    for number, row in drawn.items():
+        found = [(s.token_ids_T[s.rows_T == number], s.kinds_T[s.rows_T == number]) for s in data.sequences]
+        ids, kinds = (np.concatenate(part) for part in zip(*found, strict=True))
+        answer = tokenizer.encode(row.target)
+        assert ids[ids.size - len(answer) - 1 : -1].tolist() == answer
+        assert (table[kinds[ids.size - len(answer) - 1 : -1]] == 1).all()
+    assert plans.fingerprint(data.heldout) == plans.fingerprint(alone.heldout)
+
+
 def test_what_was_learned_of_conversations_is_told_by_author(tmp_path, debug_base, make_rows, tokenizer):
     rows = make_rows(12)
     origin = dataclasses.replace(rows[0], author="tool", person="person-7", commit="")

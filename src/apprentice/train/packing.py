@@ -13,7 +13,7 @@ carries none. Therefore the tokens of kind other than `context`, in order, are e
 
 A token that covers characters of several kinds is of the kind that stands last in KINDS: a token that overlaps a
 changed character counts as changed, as in the measure of evaluation. Prompt and target are tokenized apart where the
-prompt ends on a token border by design (next edits), and together where the cursor may stand inside a word.
+prompt ends on a token border by design (at regions), and together where the cursor may stand inside a word.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ import numpy as np
 
 from apprentice.core.protocols import Tokenizer
 
-KINDS = ("context", "reply", "recent", "path", "below", "above", "mark", "old", "copied", "end", "changed", "said")
+KINDS = ("context", "reply", "recent", "path", "below", "above", "mark", "old", "copied", "end", "changed", "said", "unchanged")
 CONTEXT = KINDS.index("context")
 CHANGED = KINDS.index("changed")
+APART = ("next_edit", "silence")
+"""Kinds of rows whose prompt and target are tokenized apart."""
 SEPARATOR = "\n"
 ROUND = 16
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -76,6 +78,8 @@ class LossWeights:
     """The base's own answers, see `train.rehearsal`."""
     said: float = 1.0
     """The last reply of a conversation, see `train.talks`."""
+    unchanged: float = 1.0
+    """The lines of a place where nothing was to be done, repeated, see `train.silence`."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -186,7 +190,7 @@ def row_tokens(row: Row, tokenizer: Tokenizer, config: PackingConfig) -> Tokens:
     if config.form == "stream":
         prompt = _trim(prompt, tokenizer, config)
         target = [*target, ("mark", SEPARATOR)]
-    parts = [prompt, target] if row.kind == "next_edit" else [[*prompt, *target]]
+    parts = [prompt, target] if row.kind in APART else [[*prompt, *target]]
     encoded = [_encode(part, tokenizer) for part in parts]
     return Tokens(np.concatenate([t.token_ids for t in encoded]), np.concatenate([t.kinds for t in encoded]))
 

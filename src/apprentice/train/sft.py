@@ -34,7 +34,7 @@ from apprentice.core.protocols import ProgressSink, Tokenizer
 from apprentice.model import adapter, weights
 from apprentice.model.transformer import Transformer
 from apprentice.text.chat import Rendered
-from apprentice.train import card, checkpoints, losses, numerics, rehearsal, talks
+from apprentice.train import card, checkpoints, losses, numerics, rehearsal, silence, talks
 from apprentice.train import plan as plans
 from apprentice.train.interpolation import draw_back
 from apprentice.train.loop import LoopConfig, Outcome, Trainer
@@ -53,7 +53,7 @@ CALIBRATION_TOKENS = 256
 CALIBRATION_SHARE = 0.05
 """Of the budget, after which no further numerics are tried."""
 COMPLETION = "completion"
-LEARNED_KINDS = ("changed", "copied", "end", "said")
+LEARNED_KINDS = ("changed", "copied", "end", "said", "unchanged")
 
 
 class Origin(Protocol):
@@ -102,6 +102,9 @@ class SftConfig:
     """Share of the sequences that are the base's own answers, 0 to 0.5; see `train.rehearsal`."""
     conversations: float = 0.15
     """Share of the edits and conversations together that conversations may have, 0 to 0.5; see `train.talks`."""
+    silence: float = 0.0
+    """Share of the edits and silent places together that places where nothing was to be done may have, 0 to 0.5; see
+    `train.silence`. 0 until it is measured what it does to edits."""
     kept: float = 0.7
     """Share of the change of the weights that the checkpoint keeps, above 0, at most 1; see `train.interpolation`."""
     order: Literal["time", "shuffled"] = "time"
@@ -134,6 +137,8 @@ class SftConfig:
             raise ValueError("rehearsal must be from 0 to 0.5")
         if not 0 <= self.conversations <= 0.5:
             raise ValueError("conversations must be from 0 to 0.5")
+        if not 0 <= self.silence <= 0.5:
+            raise ValueError("silence must be from 0 to 0.5")
         if not 0 < self.kept <= 1:
             raise ValueError("kept must be above 0 and at most 1")
 
@@ -160,15 +165,18 @@ class Data:
 def train(
     base: Path, train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, out: Path, *,
     sft: SftConfig, parents: Mapping[str, str], progress: ProgressSink, answers: Sequence[Rendered] = (),
-    conversations: Sequence[tuple[Origin, Rendered]] = (), steps: int | None = None, budget_s: float | None = None, clock: Callable[[], float] = time.monotonic,
+    conversations: Sequence[tuple[Origin, Rendered]] = (), silent: Sequence[Row] = (), steps: int | None = None,
+    budget_s: float | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> artifacts.Manifest:
     """Train and write the artifact, or go on where an interrupted run stopped. Rows come in the order of time; `answers`
-    are what the base says of itself, to be rehearsed; of each conversation the last reply is learned from.
+    are what the base says of itself, to be rehearsed; of each conversation the last reply is learned from; `silent`: places
+    where nothing was to be done, of which as many are shown as the config says.
 
     `steps` wins over `budget_s`; with neither, `loop.max_rounds` over all rows. Raises: InputError where there is nothing
     to learn, UserError where nothing was trained."""
     started = clock()
-    whole = {"sft": _described(sft, has_talks=bool(conversations)), "steps": steps, "budget_s": None if steps is not None else budget_s}
+    described = _described(sft, has_talks=bool(conversations), has_silence=bool(silent))
+    whole = {"sft": described, "steps": steps, "budget_s": None if steps is not None else budget_s}
     if artifacts.is_finished(out) and artifacts.read(out, kind=KIND).made_from(
         version=VERSION, parents=parents, config=whole
     ):
@@ -178,7 +186,7 @@ def train(
         out, kind=KIND, version=VERSION, resume=True, parents=parents, config=whole
     ) as writer:
         folder = writer.path(f"{TRAINING}/{plans.PLAN}").parent
-        data = prepare(train_rows, heldout_rows, tokenizer, sft, answers, conversations)
+        data = prepare(train_rows, heldout_rows, tokenizer, sft, answers, conversations, silent)
         outcome = _read_outcome(folder)
         if outcome is None:
             numerics.tune_process()
@@ -218,7 +226,7 @@ def train(
 
 def prepare(
     train_rows: Sequence[Row], heldout_rows: Sequence[Row], tokenizer: Tokenizer, sft: SftConfig,
-    answers: Sequence[Rendered] = (), conversations: Sequence[tuple[Origin, Rendered]] = (),
+    answers: Sequence[Rendered] = (), conversations: Sequence[tuple[Origin, Rendered]] = (), silent: Sequence[Row] = (),
 ) -> Data:
     """Pack the rows. Raises: InputError where no token would carry loss."""
     rows = one_kind_each([row for row in train_rows if row.kind in sft.kinds], sft)
@@ -227,6 +235,9 @@ def prepare(
             f"no examples of kind {' or '.join(sft.kinds)} to train on",
             hint="give a repository with more history, or other `kinds`",
         )
+    as_another_kind = len(train_rows) - len(rows)
+    if sft.silence > 0:
+        rows = silence.interleave(rows, silent, share=sft.silence, seed=sft.seed)
     packed = pack(rows, tokenizer, sft.packing, seed=sft.seed)
     sequences = [sequence for sequence in packed if (sft.loss.table()[sequence.kinds_T[1:]] > 0).any()]
     if not any(np.isin(sequence.kinds_T, _learned_kinds(sft)).any() for sequence in sequences):
@@ -237,7 +248,7 @@ def prepare(
     # What changes no character is no part of the measure.
     measured = [row for row in heldout_rows if row.kind in sft.kinds and any(span[2] == "changed" for span in row.spans)]
     heldout = pack(one_kind_each(measured, sft), tokenizer, sft.packing)
-    reasons = {"sequence without loss": len(packed) - len(sequences), "shown as another kind": len(train_rows) - len(rows)}
+    reasons = {"sequence without loss": len(packed) - len(sequences), "shown as another kind": as_another_kind}
     said = [talks.Talk(len(rows) + number, rendered) for number, (_, rendered) in enumerate(conversations)]
     if said and sft.conversations > 0 and sft.loss.said > 0:
         sequences, left_out = talks.interleave(sequences, said, share=sft.conversations, tokens=sft.packing.sequence_tokens)
@@ -260,11 +271,13 @@ def one_kind_each(rows: Sequence[Row], sft: SftConfig) -> list[Row]:
     return [row for row in rows if row.kind == chosen[row.moment]]
 
 
-def _described(sft: SftConfig, *, has_talks: bool) -> dict[str, Any]:
+def _described(sft: SftConfig, *, has_talks: bool, has_silence: bool) -> dict[str, Any]:
     """For the manifest. What has no effect is left out: checkpoints of before there was the choice stay what they are."""
     found = config.to_dict(sft)
     if not has_talks:
         del found["conversations"], found["loss"]["said"]
+    if not has_silence:
+        del found["silence"], found["loss"]["unchanged"]
     return found
 
 
