@@ -33,11 +33,16 @@ def test_conversations_without_room_are_an_error_with_a_remedy(apprentice: Any, 
 
 def test_examples_and_conversations_are_made_of_sessions(apprentice: Any, learned: Any, debug_base: Path, tmp_path: Path, harmless: Any) -> None:
     words = ["examples", "make", learned.out / "sessions", "--out", tmp_path / "made", "--base", debug_base, "--max-tokens", 4000]
+    words.append("--silent-places")
     done = apprentice(*words, "--json")
     assert done.code == 0, done.err
     counts = json.loads(done.out)
     assert counts["examples"]["train_next_edit"] > 0
     assert counts["conversations"]["train_intent"] > 0
+    assert 0 < counts["silent_places"]["train_silence"] <= counts["examples"]["train_next_edit"] + counts["examples"]["train_completion"]
+    shown = apprentice("examples", "show", tmp_path / "made" / "silent_places", "--newest", 1)
+    assert "== silence of " in shown.out
+    assert ">>>>>>> after»" in shown.out
     assert json.loads(apprentice(*words, "--json").out) == counts
     shown = apprentice("examples", "show", tmp_path / "made" / "conversations", "--kind", "intent", "--newest", 1)
     assert "== intent of git, " in shown.out

@@ -67,6 +67,13 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_misspelt_key_of_the_recipe_is_told_before_anything_is_read(apprentice: Any, tmp_path: Path) -> None:
+    done = apprentice("learn", "--repo", tmp_path / "nowhere", "--out", tmp_path / "runs", "--set", "silense=0.1")
+    assert (done.code, done.out) == (2, "")
+    assert "`silence`" in done.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_wide_table_is_shown_in_parts_that_fit_the_terminal() -> None:
     table = [["arm", "first", "second", "third"], ["base", "1", "2", "3"]]
     assert in_width(table, None) == [table]

@@ -34,3 +34,11 @@ def test_a_misspelt_key_is_told_the_nearest(apprentice: Any, learned: Any, tmp_p
     done = apprentice(*words, "--set", "optimizer.lrr=1")
     assert (done.code, done.out) == (2, "")
     assert "`optimizer.lr`" in done.err
+
+
+def test_silent_places_and_their_share_go_together(apprentice: Any, learned: Any, tmp_path: Path) -> None:
+    words = ["train", "sft", "--examples", learned.run / "examples", "--out", tmp_path / "tuned"]
+    for half in (["--set", "silence=0.1"], ["--silent-places", tmp_path]):
+        done = apprentice(*words, *half)
+        assert (done.code, done.out) == (2, "")
+        assert "hint: `examples make --silent-places` makes" in done.err

@@ -15,6 +15,7 @@ from apprentice.core import artifacts
 from apprentice.core.errors import InputError
 from apprentice.core.progress import Silent
 from apprentice.examples import conversation_store
+from apprentice.examples import store as examples_store
 from apprentice.learn import graph, loading
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.run import Home
@@ -163,16 +164,24 @@ def _talk(path: Path, repository: Path) -> Path:
     return path
 
 
-def test_talks_are_learned_from_as_far_as_the_policy_says(config: LearnConfig, history: Path, tmp_path: Path) -> None:
+def test_talks_are_learned_from_as_the_policy_says_and_silent_places_as_the_recipe_does(config: LearnConfig, history: Path, tmp_path: Path) -> None:
     talks = _talk(tmp_path / "talks", history)
     learned = {}
-    for name, allowed in (("people", ()), ("claude", ("developer", "assistant:claude"))):
+    for name, allowed, recipe in (("people", (), ()), ("claude", ("developer", "assistant:claude"), ("silence=0.2",))):
         out = tmp_path / name
-        result = graph.learn(replace(config, sessions=(talks,), learn_from=allowed), tmp_path, out, Silent()).result
-        learned[name] = result["learned_tokens"]
-        rows = list(conversation_store.read(Home(out).runs()[0] / "conversations", "train"))
+        asked = replace(config, sessions=(talks,), learn_from=allowed, recipe=recipe)
+        learned[name] = graph.learn(asked, tmp_path, out, Silent()).result["learned_tokens"]
+        run = Home(out).runs()[0]
+        checkpoint, besides = artifacts.read(run / "checkpoint"), {"silent_places"} if recipe else set()
+        assert set(checkpoint.parents) == {"base", "examples", "answers", "conversations"} | besides
+        assert checkpoint.config["sft"].get("silence") == (0.2 if recipe else None)
+        rows = list(conversation_store.read(run / "conversations", "train"))
         assert {row.source for row in rows} == {"claude_code"}
         assert {row.kind for row in rows} == ({"intent", "refactoring", "turn"} if allowed else {"intent"})
+        held_out = {commit for split, of in examples_store.read_commits(run / "examples").items() if split != "train" for commit in of}
+        silent = list(examples_store.read(run / "silent_places", "train")) if recipe else []
+        assert len(silent) >= 20 * len(recipe)
+        assert not held_out & {row.commit for row in silent}
     assert learned["people"]["assistant"] == 0
     assert learned["claude"]["assistant"] > 0
     assert learned["people"]["developer"] > 0

@@ -7,7 +7,9 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
 
 from apprentice.cli.common import JsonFlag, check_out, print_next, print_result
 
@@ -19,7 +21,7 @@ _STRONG, _WEAK, _END = "\033[1;32m", "\033[2m", "\033[0m"
 
 def make(
     sessions: Path = Path(".apprentice/sessions"), /, *, out: Path, base: str = "default", learn_from: tuple[str, ...] = (),
-    max_tokens: int | None = None, json: JsonFlag = False,
+    max_tokens: int | None = None, silent_places: Annotated[bool, cyclopts.Parameter(negative="")] = False, json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Make examples of sessions: edits, completions, conversations, pairs.
 
@@ -35,6 +37,8 @@ def make(
         Whose words carry loss, as for `learn`; may be given several times.
     max_tokens
         Of a conversation, most. The default fits the sequences of the default recipe; for a larger model take more.
+    silent_places
+        Also places where nothing was to be done, into `silent_places` in the folder.
     """
     from apprentice.core.errors import ConfigError
     from apprentice.core.progress import Progress
@@ -42,6 +46,7 @@ def make(
     from apprentice.learn.opening import weights_hash
     from apprentice.learn.stages import conversations as conversations_stage
     from apprentice.learn.stages import examples as examples_stage
+    from apprentice.learn.stages import silent_places as silent_stage
     from apprentice.model import base as bases
     from apprentice.sessions import policy as policies
     from apprentice.sessions.policy import Policy
@@ -67,7 +72,14 @@ def make(
             out / "conversations", read, out / "examples", tokenizer, policy, progress, parents={**parents, "examples": edits.hash},
             learn_from=names, config=config,
         )  # fmt: skip
-    value = {"examples": edits.counts, "conversations": talks.counts, "dropped": {"examples": edits.dropped, "conversations": talks.dropped}}
+        made = {"examples": edits, "conversations": talks}
+        if silent_places:
+            made["silent_places"] = silent_stage.write(
+                out / "silent_places", read, out / "examples", tokenizer, policy, progress, parents={**parents, "examples": edits.hash},
+                learn_from=names,
+            )  # fmt: skip
+    value: dict[str, Any] = {name: manifest.counts for name, manifest in made.items()}
+    value["dropped"] = {name: manifest.dropped for name, manifest in made.items()}
     print_result(value, json_output=json, text=lambda: "\n".join(_made(value)))
     if not json:
         print_next(f"apprentice examples show {shlex.quote(str(out / 'conversations'))}")
@@ -76,7 +88,7 @@ def make(
 def _made(value: dict[str, Any]) -> Iterator[str]:
     from apprentice.core.text_safety import terminal_safe
 
-    for name in ("examples", "conversations"):
+    for name in value["dropped"]:
         yield f"{name}: " + (", ".join(f"{key} {count:,}" for key, count in value[name].items()) or "none")
     for name, dropped in value["dropped"].items():
         yield from (terminal_safe(f"  left out of {name}: {reason} {count:,}") for reason, count in dropped.items())
@@ -92,7 +104,7 @@ def show(folder: Path, /, *, split: str = "train", kind: str | None = None, newe
     split
         One of `train`, `valid`, `gate`, `test`.
     kind
-        Only one kind: `next_edit`, `completion`, `turn`, `debugging`, `refactoring`, `intent`.
+        Only one kind: `next_edit`, `completion`, `silence`, `turn`, `debugging`, `refactoring`, `intent`.
     newest
         How many examples.
     """

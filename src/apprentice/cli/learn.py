@@ -24,6 +24,7 @@ def learn(
     eval_commits: int | None = None,
     limit_commits: int = 3000,
     learn_from: tuple[str, ...] = (),
+    set_: Annotated[tuple[str, ...], cyclopts.Parameter(name="--set", negative="")] = (),
     seed: int = 0,
     out: Path = Path(".apprentice"),
     dry_run: Annotated[bool, cyclopts.Parameter(negative="")] = False,
@@ -52,6 +53,8 @@ def learn(
     learn_from
         Whose words carry loss: `developer`, `assistant:NAME`, `tool`; several times for several. Without it: what
         `policy.toml` in the folder of the runs says, else developers.
+    set_
+        A key of the recipe of training, as `--set silence=0.1`; may be given several times.
     seed
         Of the order of data, samples and intervals.
     out
@@ -66,8 +69,14 @@ def learn(
     config = LearnConfig(
         repositories=tuple(path.absolute() for path in repo), sessions=tuple(path.absolute() for path in sessions), base=base,
         weights=weights, budget_s=parse_budget(budget), steps=steps, seed=seed, limit_commits=limit_commits,
-        eval_commits=eval_commits, learn_from=learn_from,
+        eval_commits=eval_commits, learn_from=learn_from, recipe=set_,
     )  # fmt: skip
+    if set_:
+        from apprentice.core import config as recipes
+        from apprentice.train.sft import SftConfig
+
+        # Before anything is fetched or read.
+        recipes.load(SftConfig, None, set_)
     if dry_run:
         from apprentice.learn import advice
 

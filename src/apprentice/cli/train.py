@@ -17,6 +17,7 @@ def sft(
     *,
     examples: Path,
     conversations: Path | None = None,
+    silent_places: Path | None = None,
     out: Path,
     base: str = "default",
     steps: int | None = None,
@@ -35,6 +36,8 @@ def sft(
         Folder of examples.
     conversations
         Folder of conversations, as `examples make` writes them.
+    silent_places
+        Folder of places where nothing was to be done, as `examples make --silent-places` writes them: for `--set silence=0.1`.
     out
         Folder of the checkpoint to write.
     base
@@ -51,9 +54,10 @@ def sft(
     from apprentice.core.machine import share_cores
 
     share_cores()
-    from apprentice.core import artifacts, config
+    from apprentice.core import config
     from apprentice.core.progress import Progress
-    from apprentice.examples import conversation_store, store
+    from apprentice.examples import store
+    from apprentice.examples.split import TRAIN
     from apprentice.learn.config import parse_budget
     from apprentice.learn.opening import weights_hash
     from apprentice.learn.stages import answers
@@ -70,27 +74,45 @@ def sft(
         value = {"recipe": config.to_dict(resolved), "estimate": asdict(cost)}
         print_result(value, json_output=json, text=lambda: f"{config.resolved_toml(resolved)}\n{_estimate(cost)}")
         return
-    check_out(out, examples, *([Path(base)] if Path(base).is_dir() else []))
-    manifest = artifacts.read(examples, kind=store.KIND)
-    spoken = artifacts.read(conversations, kind=conversation_store.KIND) if conversations else None
+    check_out(out, examples, *(path for path in (conversations, silent_places, Path(base)) if path is not None and path.is_dir()))
+    parents = _parents(examples, conversations, silent_places, shows_silence=resolved.silence > 0)
     with Progress() as progress:
         folder = bases.resolve(None if base == "default" else base, progress=progress)
         tokenizer, base_hash = Tokenizer.load(folder), weights_hash(folder)
         said = answers.of(folder, base_hash, tokenizer, progress=progress) if resolved.rehearsal else None
+        parents |= {"base": base_hash, **({"answers": said.hash} if said else {})}
         made = stage.train(
             folder, list(store.read(examples, "train")), list(store.read(examples, "valid")), tokenizer, out,
-            sft=resolved, progress=progress, steps=steps, budget_s=budget_s,
-            parents={
-                "base": base_hash, "examples": manifest.hash, **({"answers": said.hash} if said else {}),
-                **({talks.NAME: spoken.hash} if spoken else {}),
-            },
+            sft=resolved, parents=parents, progress=progress, steps=steps, budget_s=budget_s,
             answers=said.conversations if said else (),
             conversations=talks.to_learn(conversations, tokenizer, progress) if conversations else (),
+            silent=list(store.read(silent_places, TRAIN)) if silent_places else (),
         )  # fmt: skip
     value = {"counts": made.counts, **made.extra}
     print_result(value, json_output=json, text=lambda: "\n".join(f"{name}: {part}" for name, part in value.items()))
     if not json:
         print_next(f"apprentice model quantize {out} --out {out}-nvfp4")
+
+
+def _parents(examples: Path, conversations: Path | None, silent_places: Path | None, *, shows_silence: bool) -> dict[str, str]:
+    """Content hashes of what is learned from. Raises: ConfigError, InputError."""
+    from apprentice.core import artifacts
+    from apprentice.core.errors import ConfigError
+    from apprentice.examples import conversation_store, store
+    from apprentice.learn.stages import conversations as talks
+    from apprentice.learn.stages import silent_places as quiet
+
+    if shows_silence != (silent_places is not None):
+        raise ConfigError(
+            "`silence` of the recipe and `--silent-places` go together",
+            hint="`examples make --silent-places` makes a folder of them; `--set silence=0.1` says how many are shown",
+        )
+    parents = {"examples": artifacts.read(examples, kind=store.KIND).hash}
+    if conversations is not None:
+        parents[talks.NAME] = artifacts.read(conversations, kind=conversation_store.KIND).hash
+    if silent_places is not None:
+        parents[quiet.NAME] = artifacts.read(silent_places, kind=store.KIND).hash
+    return parents
 
 
 def _estimate(cost: Any) -> str:

@@ -51,6 +51,8 @@ class LearnConfig:
     """Held-out commits to evaluate, where the clock shall not decide; with `steps` it does not."""
     learn_from: tuple[str, ...] = ()
     """Whose words carry loss (`sessions.policy`); empty: what the file `policy.toml` of the runs says, or developers."""
+    recipe: tuple[str, ...] = ()
+    """Keys of the recipe of training (`train.sft.SftConfig`) in place of the default's, as `silence=0.1`."""
 
     def __post_init__(self) -> None:
         if self.budget_s < 10:

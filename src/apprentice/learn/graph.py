@@ -41,6 +41,7 @@ from apprentice.learn.stages import (
     quantize,
     sessions,
     silence,
+    silent_places,
     train,
 )
 from apprentice.learn.stages.evaluation import Evaluated
@@ -126,10 +127,11 @@ def _work(run: Run, read: Sessions) -> Learned:
     if not made.counts.get("test_next_edit") or not made.counts.get("train_next_edit"):
         raise ConfigError("too few usable edits to learn from and to test on", hint="name a repository with more history")
     talks = conversations.make(run, read, made.hash)
+    quiet = silent_places.make(run, read, made.hash, share=train.recipe(run).silence)
     run.clock.enter("answers")
     said = answers.make(run)
     run.clock.enter("train")
-    trained = train.make(run, made.hash, said, talks)
+    trained = train.make(run, made.hash, said, talks=talks, silent=quiet)
     run.clock.enter("quantize")
     quantized = quantize.make(run, run.artifact("checkpoint"), trained.hash, made.hash)
     run.clock.enter("gates")

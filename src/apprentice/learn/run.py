@@ -133,4 +133,4 @@ def asked(config: LearnConfig) -> dict[str, Any]:
     """The config as `run.json` has it."""
     found = msgspec.json.decode(msgspec.json.encode(asdict(config), enc_hook=str))
     # Runs of before there was a choice stay what they are.
-    return found if config.learn_from else {key: value for key, value in found.items() if key != "learn_from"}
+    return {key: value for key, value in found.items() if value or key not in ("learn_from", "recipe")}

@@ -1,29 +1,40 @@
-"""examples/ + base -> checkpoint/: fine-tuning on the developers' edits, in the time that is left for it."""
+"""examples/, conversations/, silent_places/, base -> checkpoint/: fine-tuning on what developers did, in the time that is left for it."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from apprentice.core import config
 from apprentice.core.artifacts import Manifest
 from apprentice.examples import store
+from apprentice.examples.split import TRAIN
 from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE, SILENCE_SHARE
 from apprentice.learn.run import Run
-from apprentice.learn.stages import conversations
+from apprentice.learn.stages import conversations, silent_places
 from apprentice.learn.stages.answers import Answers
 from apprentice.learn.stages.quantize import SHORT_TOKENS, calibration_tokens
 from apprentice.model.config import ModelConfig, read_config
+
+if TYPE_CHECKING:
+    from apprentice.train.sft import SftConfig
 
 FULL_PARAMETERS = 600_000_000
 """Above this `auto` trains adapters: all weights with their moments need 16 bytes a parameter."""
 QUANTIZE_PARAMETERS_PER_S = 2_000_000
 
 
-def make(run: Run, examples_hash: str, said: Answers, talks: Manifest | None = None) -> Manifest:
-    """Train, go on with training, or find it done. `talks`: the conversations, where there are any."""
+def make(
+    run: Run, examples_hash: str, said: Answers, *, talks: Manifest | None = None, silent: Manifest | None = None
+) -> Manifest:
+    """Train, go on with training, or find it done. `talks`: the conversations, where there are any; `silent`: the silent places."""
     from apprentice.train import sft
 
-    config = sft.SftConfig(weights=weights_for(run), seed=run.config.seed)
     folder = run.artifact("examples")
+    parents = {"base": run.base_hash, "examples": examples_hash, "answers": said.hash}
+    if talks is not None:
+        parents[conversations.NAME] = talks.hash
+    if silent is not None:
+        parents[silent_places.NAME] = silent.hash
     budget = run.stored("train_budget_s", lambda: round(budget_s(run), 1)) if run.config.by_clock else None
     return sft.train(
         run.base_folder,
@@ -31,14 +42,22 @@ def make(run: Run, examples_hash: str, said: Answers, talks: Manifest | None = N
         list(store.read(folder, "valid")),
         run.tokenizer,
         run.artifact("checkpoint"),
-        sft=config,
-        parents={"base": run.base_hash, "examples": examples_hash, "answers": said.hash, **({conversations.NAME: talks.hash} if talks else {})},
+        sft=recipe(run),
+        parents=parents,
         progress=run.progress,
         answers=said.conversations,
         conversations=conversations.to_learn(run.artifact(conversations.NAME), run.tokenizer, run.progress) if talks else (),
+        silent=list(store.read(run.artifact(silent_places.NAME), TRAIN)) if silent else (),
         steps=run.config.steps,
         budget_s=budget,
     )
+
+
+def recipe(run: Run) -> SftConfig:
+    """The default, for this base, with the keys that were set."""
+    from apprentice.train.sft import SftConfig
+
+    return config.load(SftConfig, None, run.config.recipe, defaults=SftConfig(weights=weights_for(run), seed=run.config.seed))
 
 
 def weights_for(run: Run) -> Literal["full", "upper", "lora"]:
@@ -55,7 +74,7 @@ def budget_s(run: Run) -> float:
     return max(run.clock.left_s - after, 0.1 * whole)
 
 
-def quantize_s(config: ModelConfig, tokens: int) -> float:
+def quantize_s(model: ModelConfig, tokens: int) -> float:
     """A rough time for quantizing, fitted to so much text, and loading what was quantized."""
-    return 4 + config.num_parameters / QUANTIZE_PARAMETERS_PER_S * tokens / SHORT_TOKENS
+    return 4 + model.num_parameters / QUANTIZE_PARAMETERS_PER_S * tokens / SHORT_TOKENS
 
