@@ -7,10 +7,11 @@ of the repositories DEV (`--dev`); the figures come from TEST, which are looked 
 training are scored once a repository; each training run is a cell of its own. The controls: `tuned_other` was trained on
 the other repository, `tuned_shuffled` on the same edits with every replacement dealt to another place. `chat` is what
 tuning on edits does to a hundred fixed replies, and to the code of answers that are generated. `tuned_conversations` learns
-the conversations of the same commits besides (messages from changes, edits of files from messages), with as many edits as before.
+the conversations of the same commits besides (messages from changes, edits of files from messages), `tuned_silence` places near the
+edits where nothing was to be done, one to nine edits; both in as many steps, so with fewer edits.
 
 The first seed trains for `--minutes` by the clock, on a machine that does nothing else; later seeds and the shuffled
-control take as many steps as it took, so that other load cannot make them differ.
+control, conversations and silence take as many steps as it took, so that other load cannot make them differ.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from apprentice.learn.compare import Contestant, TestBench
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.opening import open_in_torch, open_model, weights_hash
 from apprentice.learn.sources import Source
-from apprentice.learn.stages import answers, sessions
+from apprentice.learn.stages import answers, sessions, silent_places
 from apprentice.learn.stages import conversations as spoken
 from apprentice.memory.gate import Gate
 from apprentice.model import base as bases
@@ -84,18 +85,21 @@ CHAT, QUESTIONS = DATA / "chat_replies.jsonl", DATA / "python_questions.txt"
 ANSWER_TOKENS = 320
 MAX_CONVERSATIONS = 200
 """Held-out ones that are looked at, the newest."""
+SILENCE = 0.1
+"""Share of silent places in the arm that learns them."""
 ENGINE = ("src/apprentice/engine/", "src/apprentice/kernels/")
 """What generates; its tests hold it to torch's probabilities, so its versions do not make these results stale."""
 READERS = tuple(
     f"src/apprentice/{path}"
     for path in (
-        "sessions/", "examples/kinds/", "examples/build.py", "examples/deduplicate.py", "examples/filters.py",
-        "examples/split.py", "examples/store.py", "learn/config.py", "learn/run.py", "learn/sources.py",
-        "learn/stages/sessions.py", "repository/git.py", "repository/process.py", "text/people.py", "text/redaction.py",
+        "sessions/", "examples/kinds/", "examples/build.py", "examples/change.py", "examples/conversations.py", "examples/deduplicate.py",
+        "examples/deed.py", "examples/filters.py", "examples/pair.py", "examples/shorten.py", "examples/silent.py", "examples/split.py",
+        "examples/store.py", "learn/config.py", "learn/run.py", "learn/sources.py", "learn/stages/sessions.py",
+        "learn/stages/silent_places.py", "repository/git.py", "repository/process.py", "text/people.py", "text/redaction.py",
         "text/secret_", "text/token_formats.py",
     )
 )  # fmt: skip
-"""What makes examples of a repository: as long as it makes the same, results hold (`Study.inputs`)."""
+"""What makes examples of a repository, conversations and silent places: as long as it makes the same, results hold (`Study.inputs`)."""
 
 
 class Study:
@@ -137,10 +141,10 @@ class Study:
         store.write(target, build.build(works, self.tokenizer, config), config, parents=parents)
         return target
 
-    def inputs(self) -> dict[str, str]:
-        """Hashes of what every cell is made from."""
-        data = {name: file.sha256 for name, file in artifacts.read(self.examples).files.items() if not file.volatile}
-        return {"examples": hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()}
+    def inputs(self, *besides: str) -> dict[str, str]:
+        """Hashes of what a cell is made from: of the examples, and `besides` of `conversations` or `silent_places`."""
+        folders: dict[str, Path] = {name: getattr(self, name) for name in ("examples", *besides)}
+        return {name: data_hash(folder) for name, folder in folders.items()}
 
     @cached_property
     def bench(self) -> TestBench:
@@ -174,30 +178,38 @@ class Study:
     @cached_property
     def conversations(self) -> Path:
         """Of the commits alone: these repositories come without talks."""
-        parents = {"sessions": self.sessions.hash, "base": weights_hash(self.base), "examples": artifacts.read(self.examples).hash}
         target = self.work / "conversations"
         spoken.write(
-            target, self.sessions, self.examples, self.tokenizer, Policy(), self.progress, config=ConversationsConfig(), parents=parents
+            target, self.sessions, self.examples, self.tokenizer, Policy(), self.progress, config=ConversationsConfig(), parents=self._parents()
         )
         return target
 
-    def train(self, label: str, seed: int, *, minutes: float | None = None, steps_of: str = "", talks: bool = False,
+    @cached_property
+    def silent_places(self) -> Path:
+        """Near the edits that are learned from."""
+        target = self.work / "silent_places"
+        silent_places.write(target, self.sessions, self.examples, self.tokenizer, Policy(), self.progress, parents=self._parents())
+        return target
+
+    def _parents(self) -> dict[str, str]:
+        return {"sessions": self.sessions.hash, "base": weights_hash(self.base), "examples": artifacts.read(self.examples).hash}
+
+    def train(self, label: str, seed: int, *, minutes: float | None = None, steps_of: str = "", talks: bool = False, silence: float | None = None,
               rows: Callable[[list[Example]], list[Example]] = lambda rows: rows) -> Path:  # fmt: skip
         """A checkpoint, by time or with as many steps as another one; goes on where a killed run stopped. `talks`: with the
-        conversations besides, and as many steps more as they are sequences."""
+        conversations besides; `silence`: with so many silent places, in place of what the recipe says."""
+        recipe = dataclasses.replace(self.recipe, seed=seed, silence=self.recipe.silence if silence is None else silence)
         train_rows, heldout = list(store.read(self.examples, "train")), list(store.read(self.examples, "valid"))
         said = answers.of(self.base, weights_hash(self.base), self.tokenizer, progress=self.progress)
         parents = {
             "base": weights_hash(self.base), "examples": artifacts.read(self.examples).hash, "answers": said.hash, "label": label,
         }  # fmt: skip
         steps = self.benchmark.result(f"{self.name}-{steps_of}")["details"]["counts"]["steps"] if steps_of else None
-        found = spoken.to_learn(self.conversations, self.tokenizer, self.progress) if talks else ()
-        if steps is not None and found:
-            steps = round(steps / (1 - self.recipe.conversations))
         sft.train(
-            self.base, rows(train_rows), heldout, self.tokenizer, self.model(label), sft=dataclasses.replace(self.recipe, seed=seed),
-            parents=parents, progress=self.progress, answers=said.conversations, conversations=found, steps=steps,
-            budget_s=None if minutes is None else 60 * minutes,
+            self.base, rows(train_rows), heldout, self.tokenizer, self.model(label), sft=recipe, parents=parents, progress=self.progress,
+            answers=said.conversations, steps=steps, budget_s=None if minutes is None else 60 * minutes,
+            conversations=spoken.to_learn(self.conversations, self.tokenizer, self.progress) if talks else (),
+            silent=list(store.read(self.silent_places, "train")) if recipe.silence > 0 else (),
         )  # fmt: skip
         return self.model(label)
 
@@ -260,12 +272,10 @@ class Study:
 
     def spoken(self, models: dict[str, Path]) -> list[Row]:
         """Bits per character of what is answered in the conversations of held-out commits, by kind."""
-        rows = [row for row in conversation_store.read(self.conversations, "test")][-MAX_CONVERSATIONS:]
-        told = [render(self.tokenizer, None, row.messages) for row in rows]
-        ends = [len(one.learnable) - one.learnable[::-1].index(True) for one in told]
-        firsts = [next(at for at in range(end - 1, -1, -1) if not one.learnable[at]) + 1 for one, end in zip(told, ends, strict=True)]
-        prompts = [one.token_ids[:first] for one, first in zip(told, firsts, strict=True)]
-        targets = [one.token_ids[first:end] for one, first, end in zip(told, firsts, ends, strict=True)]
+        rows = list(conversation_store.read(self.conversations, "test"))[-MAX_CONVERSATIONS:]
+        told = [spoken.rendered(row, self.tokenizer) for row in rows]
+        prompts = [one.token_ids[: one.last_reply.start] for one in told]
+        targets = [one.token_ids[one.last_reply.start : one.last_reply.stop] for one in told]
         bits: dict[str, list[float]] = {}
         for name, folder in models.items():
             self.progress.stage(f"conversations with {name}")
@@ -306,6 +316,12 @@ def _does_nothing(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Pass) or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
 
 
+def data_hash(folder: Path) -> str:
+    """Of the files of an artifact."""
+    data = {name: file.sha256 for name, file in artifacts.read(folder).files.items() if not file.volatile}
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
 def files_hash(path: Path) -> str:
     """Short content hash of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -339,10 +355,13 @@ def result_rows(rows: Sequence[SampleRow]) -> tuple[list[Row], dict[str, Any]]:
     return figures, {"differences": differences, "heldout": comparison.heldout()}
 
 
+CONTROLS = ("tuned_conversations", "tuned_silence", "tuned_other", "tuned_shuffled")
+BESIDES = CONTROLS[:2]
+"""What is trained on the edits and on something besides."""
 WANTED = {
     ("base", "window"), ("base_memory", "base"), ("tuned", "base"), ("tuned_memory", "base_memory"), ("tuned_memory", "base"),
-    ("tuned_conversations", "base"), ("tuned_conversations", "tuned"), ("tuned_conversations_memory", "base_memory"),
-    ("tuned_conversations_memory", "tuned_memory"), ("tuned_other", "base"), ("tuned_other", "tuned"), ("tuned_shuffled", "base"), ("tuned_shuffled", "tuned"),
+    *((name, other) for name in CONTROLS for other in ("base", "tuned")),
+    *((f"{name}_memory", f"{other}_memory") for name in BESIDES for other in ("base", "tuned")),
 }  # fmt: skip
 
 
@@ -371,9 +390,9 @@ def main(arguments: list[str]) -> int:
         studies = {
             name: Study(benchmark, options.folder, name, dev=options.dev, progress=progress, recipe=recipe) for name in names
         }
-        for name, study, work, seed in cells(studies, options.minutes, "".join(f"-{change}" for change in options.set)):
+        for name, inputs, work, seed in cells(studies, options.minutes, "".join(f"-{change}" for change in options.set)):
             if fnmatch.fnmatch(name, options.cells):
-                results.append(benchmark.cell(name, work, seed=seed, ignoring=ENGINE + READERS, inputs=study.inputs))
+                results.append(benchmark.cell(name, work, seed=seed, ignoring=ENGINE + READERS, inputs=inputs))
     for result in results:
         for row in result["rows"] if options.json else []:
             print(json.dumps({"cell": result["cell"], **row}))
@@ -385,9 +404,9 @@ def main(arguments: list[str]) -> int:
 
 def cells(
     studies: dict[str, Study], minutes: float, variant: str
-) -> list[tuple[str, Study, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]]:
-    """(name, repository, work, seed) of every cell, the most telling ones first."""
-    found: list[tuple[str, Study, Callable[[], tuple[list[Row], dict[str, Any]]], int | None]] = []
+) -> list[tuple[str, Callable[[], dict[str, str]], Callable[[], tuple[list[Row], dict[str, Any]]], int | None]]:
+    """(name, inputs, work, seed) of every cell, the most telling ones first."""
+    found: list[tuple[str, Callable[[], dict[str, str]], Callable[[], tuple[list[Row], dict[str, Any]]], int | None]] = []
     names = list(studies)
 
     def tuned(study: Study, label: str, seed: int, **amount: Any) -> Callable[[], tuple[list[Row], dict[str, Any]]]:
@@ -424,20 +443,22 @@ def cells(
     first = f"tuned-{minutes:g}m-s0{variant}"
     for study in studies.values():
         alone = lambda s=study: result_rows(s.evaluate("base", [s.contestant("base", s.base)]))  # noqa: E731
-        found.append((f"{study.name}-base", study, alone, None))
-        found.append((f"{study.name}-{first}", study, tuned(study, first, 0, minutes=minutes), 0))
+        found.append((f"{study.name}-base", study.inputs, alone, None))
+        found.append((f"{study.name}-{first}", study.inputs, tuned(study, first, 0, minutes=minutes), 0))
     for study in studies.values():
         other = studies[names[1 - names.index(study.name)]]
-        found.append((f"{study.name}-generated{variant}", study, generated(study, first), 0))
-        found.append((f"{study.name}-chat{variant}", study, lambda s=study: s.chat(first), 0))
-        found.append((f"{study.name}-tuned_other", study, control(study, "tuned_other", lambda o=other: o.model(first), first), 0))
-        found.append((f"{study.name}-tuned_shuffled", study, control(
+        found.append((f"{study.name}-generated{variant}", study.inputs, generated(study, first), 0))
+        found.append((f"{study.name}-chat{variant}", study.inputs, lambda s=study: s.chat(first), 0))
+        found.append((f"{study.name}-tuned_other", study.inputs, control(study, "tuned_other", lambda o=other: o.model(first), first), 0))
+        found.append((f"{study.name}-tuned_shuffled", study.inputs, control(
             study, "tuned_shuffled", lambda s=study: s.train("tuned_shuffled", 0, steps_of=first, rows=shuffled), first), 0))  # fmt: skip
-        found.append((f"{study.name}-tuned_conversations", study, lambda s=study: with_conversations(s, first), 0))
+        found.append((f"{study.name}-tuned_conversations", lambda s=study: s.inputs("conversations"), lambda s=study: with_conversations(s, first), 0))
+        found.append((f"{study.name}-tuned_silence", lambda s=study: s.inputs("silent_places"), control(
+            study, "tuned_silence", lambda s=study: s.train("tuned_silence", 0, steps_of=first, silence=SILENCE), first), 0))  # fmt: skip
     for study in studies.values():
         for seed in (1, 2):
             label = f"tuned-{minutes:g}m-s{seed}{variant}"
-            found.append((f"{study.name}-{label}", study, tuned(study, label, seed, steps_of=first), seed))
+            found.append((f"{study.name}-{label}", study.inputs, tuned(study, label, seed, steps_of=first), seed))
     long = f"tuned-{minutes * 2.25:g}m-s0{variant}"
-    found.append((f"{names[0]}-{long}", studies[names[0]], tuned(studies[names[0]], long, 0, minutes=minutes * 2.25), 0))
+    found.append((f"{names[0]}-{long}", studies[names[0]].inputs, tuned(studies[names[0]], long, 0, minutes=minutes * 2.25), 0))
     return found

@@ -1,6 +1,7 @@
 """What does an editor show while real edits are made again, how much of it is right, and how much is in the way?
 
-    benchmarks/run suggestions --models DIR [--cells 'httpx-*']      DIR: what `benchmarks/run learning` left, .cache/benchmarks/learning/test
+    benchmarks/run suggestions --models DIR [--cells 'httpx-*'] [--checkpoint tuned_silence]
+    DIR: what `benchmarks/run learning` left, .cache/benchmarks/learning/test
 
 An editor's client opens each file of the test's commits as it was, makes every edit again and asks the language server on the way: at
 the edit's first changed line for the next edit, where its new text begins for the rest of the line, and as often, within 20 lines,
@@ -15,7 +16,7 @@ suggestion is made once and kept; the arms differ in what of it they show:
 
 `NAME-ARM-forgetful`: the same by a server that forgets what was rejected. `rejected`: suggestions that the developer turns down, asked
 for again in the same session, in the next one, and by a server that forgets. `both`: the two repositories together, with paired
-differences.
+differences. `CHECKPOINT-...`: the same of another model than the default, by the name of its folder in DIR/NAME/models.
 """
 
 from __future__ import annotations
@@ -285,10 +286,10 @@ class Answer:
 class Study:
     """One repository: the model that is served, the edits that are made again, the suggestions that were made."""
 
-    def __init__(self, benchmark: Benchmark, models: Path, name: str, progress: Progress) -> None:
+    def __init__(self, benchmark: Benchmark, models: Path, name: str, progress: Progress, *, checkpoint: str, variant: str) -> None:
         self.name, self._progress, self._models = name, progress, models / name
-        self.work = files.make_folder(benchmark.work / name)
-        self._checkpoint = self._models / "models" / CHECKPOINT
+        self.work = files.make_folder(benchmark.work / f"{variant}{name}")
+        self._checkpoint = self._models / "models" / checkpoint
         self._root = self.work / "repository"
         self._replayed: dict[tuple[str, bool], list[Answer]] = {}
         files.make_folder(self._root / ".git")
@@ -574,20 +575,21 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/run suggestions")
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--cells", default="*", help="only cells whose name matches")
+    parser.add_argument("--checkpoint", default=CHECKPOINT, help="which of the models of each repository")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     benchmark = Benchmark("suggestions")
     with Progress() as progress:
-        studies = [Study(benchmark, options.models, name, progress) for name in TEST]
-
+        variant = "" if options.checkpoint == CHECKPOINT else f"{options.checkpoint}-"
+        studies = [Study(benchmark, options.models, name, progress, checkpoint=options.checkpoint, variant=variant) for name in TEST]
         cells: dict[str, Callable[[], tuple[list[Row], dict[str, Any]]]] = {}
         for study in studies:
             for arm in ARMS:
-                cells[f"{study.name}-{arm}"] = lambda study=study, arm=arm: replay(study, arm, forgets=False)
+                cells[f"{variant}{study.name}-{arm}"] = lambda study=study, arm=arm: replay(study, arm, forgets=False)
             for arm in ("everything", "calibrated"):
-                cells[f"{study.name}-{arm}-forgetful"] = lambda study=study, arm=arm: replay(study, arm, forgets=True)
-        cells["both"] = lambda: both(studies)
-        cells["rejected"] = lambda: rejected(studies)
+                cells[f"{variant}{study.name}-{arm}-forgetful"] = lambda study=study, arm=arm: replay(study, arm, forgets=True)
+        cells[f"{variant}both"] = lambda: both(studies)
+        cells[f"{variant}rejected"] = lambda: rejected(studies)
         for cell, work in cells.items():
             if fnmatch.fnmatch(cell, options.cells):
                 for row in benchmark.cell(cell, work, seed=0)["rows"]:
