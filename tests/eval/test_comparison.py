@@ -96,13 +96,11 @@ def test_confidence_ranks_by_the_models_own_product_and_empty_suggestions_last()
     ]  # fmt: skip
     comparison = Comparison(rows, ["base"], FAST)
     assert comparison.estimates("confidence")["base"].value == pytest.approx(1.0)
-    assert comparison.threshold("base") == -0.3
 
 
 def test_an_arm_without_confidence_has_none() -> None:
     comparison = Comparison([_row("line", "copy", i, exact=True, text="x") for i in range(5)], ["copy"], FAST)
     assert comparison.estimates("confidence") == {}
-    assert comparison.threshold("copy") is None
 
 
 def test_latency_is_that_of_completions() -> None:

@@ -66,11 +66,6 @@ def test_what_is_no_replacement_is_no_suggestion() -> None:
     assert suggester("words without an end").edit(PLACE) is None
 
 
-@pytest.mark.parametrize(("threshold", "is_shown"), [(None, True), (-100.0, True), (-1e-6, False)])
-def test_a_suggestion_below_the_threshold_is_not_shown_unasked(threshold: float | None, is_shown: bool) -> None:
-    assert suggester("b", threshold=threshold).line(PLACE, "    return ").is_shown is is_shown
-
-
 def test_a_line_keeps_what_stands_before_and_behind_the_cursor() -> None:
     suggestion = suggester("a + b\nnever this").line(PLACE, "    return ", "  # sum")
     assert suggestion.new == ("    return a + b  # sum",)
@@ -137,7 +132,8 @@ def test_the_region_repeated_is_silence_however_likely_it_is() -> None:
     assert not found.is_shown
 
 
-def test_a_decision_takes_the_place_of_a_threshold() -> None:
-    found = suggester("b", decision=Decision.default(), show_from=0.0, threshold=-1e-9).line(PLACE, "    return ")
+def test_the_rest_of_a_line_is_decided_on_too_and_without_a_decision_everything_new_is_shown() -> None:
+    assert suggester("b").line(PLACE, "    return ").is_shown
+    found = suggester("b", decision=Decision.default(), show_from=0.0).line(PLACE, "    return ")
     assert found.is_shown
     assert found.kind == "line"

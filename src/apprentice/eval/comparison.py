@@ -130,10 +130,6 @@ class Comparison:
         """Those of PAIRS that were run."""
         return [found for a, b in PAIRS if (found := self.difference(a, b, metric)) is not None]
 
-    def threshold(self, arm: str) -> float | None:
-        """The confidence from which on this arm's completions are worth showing."""
-        return measures.threshold(self._by_arm[arm])
-
     def learn_json(
         self, *, seconds: Mapping[str, float], peak_gib: float, seed: int, learned_tokens: Mapping[str, int],
         artifacts: Mapping[str, str],

@@ -93,15 +93,6 @@ def sureness(row: Row) -> float:
     return row.confidence if row.confidence is not None and row.text.strip() else -math.inf
 
 
-def threshold(rows: Sequence[Row]) -> float | None:
-    """The confidence (natural log) from which on a completion is among the surest: what a server shows."""
-    ranked = sorted((sureness(row) for row in rows if row.measure == LINE), reverse=True)
-    if not ranked:
-        return None
-    border = ranked[math.ceil(SUREST_SHARE * len(ranked) - 1e-9) - 1]
-    return border if math.isfinite(border) else None
-
-
 def latency(rows: Sequence[Row], q: float, resampling: Resampling) -> Estimate | None:
     """Quantile of the seconds that a completion took."""
     used = [row for row in rows if row.measure == LINE and not row.error]

@@ -23,8 +23,6 @@ class Current:
     name: str
     base_hash: str
     quantized_hash: str
-    threshold: float | None
-    """Natural log of the confidence from which on a suggestion is worth showing; None: not known."""
 
     @classmethod
     def find(cls, home: Home) -> Current | None:
@@ -44,7 +42,7 @@ class Current:
         artifacts.read(run / "quantized", kind="quantized")
         return cls(
             run=run, quantized=run / "quantized", memory=run / "memory", name=values["name"], base_hash=values["base_hash"],
-            quantized_hash=values["quantized_hash"], threshold=values["threshold"],
+            quantized_hash=values["quantized_hash"],
         )  # fmt: skip
 
     @classmethod
@@ -56,7 +54,7 @@ class Current:
         return found
 
     @staticmethod
-    def describe(run: Run, quantized: Manifest, remembered: Manifest, threshold: float | None) -> dict[str, Any]:
+    def describe(run: Run, quantized: Manifest, remembered: Manifest) -> dict[str, Any]:
         """The content of `current.json`."""
         before = _before(run)
         return {
@@ -65,7 +63,6 @@ class Current:
             "base_hash": run.base_hash,
             "quantized_hash": quantized.hash,
             "memory_hash": remembered.hash,
-            "threshold": threshold,
             "replaced": before and {name: value for name, value in before.items() if name != "replaced"},
         }
 

@@ -198,7 +198,7 @@ def _finish(
         provenance=_provenance(run, read, trained, quantized),
     )  # fmt: skip
     if replaces:
-        files.write_json(run.home.folder / CURRENT, Current.describe(run, quantized, remembered, comparison.threshold("quantized_memory")))
+        files.write_json(run.home.folder / CURRENT, Current.describe(run, quantized, remembered))
     inputs = {"config": asked(run.config), "versions": VERSIONS, "sessions": read.hash, "base": run.base_hash}
     advice = _advice(run, trained)
     files.write_json(

@@ -44,7 +44,6 @@ class CurrentFile(msgspec.Struct, frozen=True, kw_only=True):
     base_hash: str
     quantized_hash: str
     memory_hash: str
-    threshold: float | None
     replaced: dict[str, Any] | None = None
     """The same of what was served before."""
 

@@ -68,13 +68,11 @@ class Suggester:
 
     def __init__(
         self, generator: Generator, tokenizer: Tokenizer, memory: PlaceMemory | None = None, *,
-        decision: Decision | None = None, show_from: float = SHOW_FROM, threshold: float | None = None,
-        config: PromptConfig | None = None,
-    ) -> None:
-        """`decision`: shows what is right with a chance of `show_from` or more; without one natural log of the confidence
-        decides, from `threshold` on, and without that everything that has news is shown."""
+        decision: Decision | None = None, show_from: float = SHOW_FROM, config: PromptConfig | None = None,
+    ) -> None:  # fmt: skip
+        """`decision`: shows what is right with a chance of `show_from` or more; without one everything that has news is shown."""
         self._generator, self._tokenizer, self._memory = generator, tokenizer, memory
-        self._decision, self._show_from, self._threshold = decision, show_from, threshold
+        self._decision, self._show_from = decision, show_from
         self._config = config or PromptConfig()
 
     def edit(
@@ -138,8 +136,6 @@ class Suggester:
             known = facts(shown, sample, recent)
             chance = self._decision.chance(shown.kind, known)
             is_shown = is_shown and chance >= self._show_from
-        elif self._threshold is not None:
-            is_shown = is_shown and sureness >= self._threshold
         resembles: Sequence[Any] = ()
         if why and self._memory is not None:
             resembles = self._memory.explain(

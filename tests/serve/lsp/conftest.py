@@ -21,6 +21,7 @@ from apprentice.core.protocols import Generator, Request, Sample, Score
 from apprentice.serve.lsp import server as language_server
 from apprentice.serve.lsp.editor import Assistant, AssistantSlot
 from apprentice.serve.lsp.recording import Recorder
+from apprentice.serve.silence import Decision
 from apprentice.serve.suggestions import Suggester
 from apprentice.text.edits import Edit, target_text
 from apprentice.text.redaction import Redactor
@@ -270,7 +271,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     ending: list[tuple[Client, threading.Thread, list[BinaryIO]]] = []
 
     def begin(
-        generator: Any = "", *, record: bool = False, threshold: float | None = None, encodings: Sequence[str] | None = None,
+        generator: Any = "", *, record: bool = False, shows: bool = True, encodings: Sequence[str] | None = None,
         initialize: bool = True, scanner: Any = None, uncommitted: Any = None, log_prob: float = -0.01,
         rejected: Sequence[Edit] = (),
     ) -> Talk:  # fmt: skip
@@ -282,7 +283,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         if record:
             recorder = Recorder(root / ".apprentice" / "recorded", root, scanner or Redactor(), repository="project")
         remembered: list[Any] = []
-        suggester = Suggester(generator, TOKENIZER, threshold=threshold)
+        suggester = Suggester(generator, TOKENIZER, decision=None if shows else Decision.default(), show_from=1.0)
         slot = AssistantSlot(Assistant(name="scripted", suggester=suggester, remember=lambda edits: remembered.append(edits) if edits else None))
         to_server, from_client = os.pipe()
         to_client, from_server = os.pipe()

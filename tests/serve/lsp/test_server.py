@@ -162,8 +162,8 @@ def test_a_line_can_be_taken_out_and_lines_put_in_at_the_end(start: Start) -> No
 
 
 @pytest.mark.parametrize("kind", ["completion", "edit"])
-def test_below_the_threshold_only_a_completion_that_was_asked_for_is_given(start: Start, kind: str) -> None:
-    talk = start({"    return a": " + b" if kind == "completion" else "    return b"}, threshold=-1e-9)
+def test_of_what_is_not_shown_only_a_completion_that_was_asked_for_is_given(start: Start, kind: str) -> None:
+    talk = start({"    return a": " + b" if kind == "completion" else "    return b"}, shows=False)
     buffer = talk.buffer(TEXT)
     if kind == "edit":
         assert buffer.edit(HERE) is None
