@@ -57,7 +57,7 @@ def make(
         config = ConversationsConfig() if max_tokens is None else ConversationsConfig(max_tokens=max_tokens)
     except ValueError:
         raise ConfigError(f"conversations of {max_tokens} tokens hold nothing", hint="name 64 or more with `--max-tokens`") from None
-    for name in ("examples", "conversations"):
+    for name in ("examples", "conversations", "silent_places"):
         check_out(out / name, sessions)
     read = Sessions.open(sessions)
     policy = policies.chosen(learn_from, sessions.parent)
