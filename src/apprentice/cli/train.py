@@ -57,7 +57,6 @@ def sft(
     from apprentice.core import config
     from apprentice.core.progress import Progress
     from apprentice.examples import store
-    from apprentice.examples.split import TRAIN
     from apprentice.learn.config import parse_budget
     from apprentice.learn.opening import weights_hash
     from apprentice.learn.stages import answers
@@ -86,7 +85,7 @@ def sft(
             sft=resolved, parents=parents, progress=progress, steps=steps, budget_s=budget_s,
             answers=said.conversations if said else (),
             conversations=talks.to_learn(conversations, tokenizer, progress) if conversations else (),
-            silent=list(store.read(silent_places, TRAIN)) if silent_places else (),
+            silent=list(store.read(silent_places, "train")) if silent_places else (),
         )  # fmt: skip
     value = {"counts": made.counts, **made.extra}
     print_result(value, json_output=json, text=lambda: "\n".join(f"{name}: {part}" for name, part in value.items()))
