@@ -17,6 +17,7 @@ constexpr int64_t kMostPiece = 128 << 10;  // and that stay in the second-level 
 constexpr int64_t kPiecesPerThread = 4;    // what a thread that is held up does not do is done by others
 constexpr int64_t kRowsWorth = 4096;       // values of rows that are worth a job
 constexpr int64_t kSubtractPiece = 16384;
+constexpr int64_t kFetched = 16 << 10;    // bytes of the next product
 
 int64_t panels(const Matrix& matrix) { return round_up(matrix.outputs, kLanes) / kLanes; }
 int64_t groups(const Matrix& matrix) { return round_up(matrix.inputs, kGroup) / kGroup; }
@@ -31,8 +32,9 @@ int64_t panel_bytes(const Matrix& matrix) {
   }
 }
 
-// Panels that are best taken together: baselines are packed in pairs.
-int64_t unit_of(const Matrix& matrix) { return reads_8_bits(matrix) ? 1 : 2; }
+// Panels that are taken together: baselines are packed in pairs, and pairs of all are faster to multiply with many rows.
+constexpr int64_t kUnit = 2;
+constexpr int64_t kGateUnit = 2 * kGroup / kLanes;  // whole groups of what is read next
 
 }  // namespace
 
@@ -41,7 +43,23 @@ Decoder::Decoder(const Model& model, const Operators& operators, int threads, in
       operators_(operators),
       pool_(threads),
       pages_(model.page_halves(), max_pages, max_kept_pages),
-      buffers_(model, pool_.threads()) {}
+      buffers_(model, pool_.threads()) {
+  for (const Layer& layer : model_.layers) {
+    products_.push_back(cut(layer.qkv, kUnit));
+    products_.push_back(cut(layer.output, kUnit));
+    products_.push_back(cut(layer.gate_up, kGateUnit));
+    products_.push_back(cut(layer.down, kUnit));
+  }
+  // Pieces of one size, whatever the number of threads: their sums are merged.
+  const int64_t all = panels(model_.head), step = std::max<int64_t>(kMostPiece / panel_bytes(model_.head) / 2 * 2, 2);
+  products_.push_back({&model_.head, all, step, (all + step - 1) / step, (all + step - 1) / step});
+}
+
+Decoder::Product Decoder::cut(const Matrix& matrix, int64_t unit) const {
+  const int64_t all = panels(matrix), units = (all + unit - 1) / unit, bytes = panel_bytes(matrix) * all;
+  const int64_t count = std::max<int64_t>(pool_.threads() * kPiecesPerThread, bytes / kMostPiece + 1);
+  return {&matrix, all, unit, units, std::max<int64_t>(std::min({count, bytes / kLeastPiece, units}), 1)};
+}
 
 void Decoder::adapt(std::vector<Adapter> adapters) {
   adapters_ = std::move(adapters);
@@ -128,19 +146,19 @@ void Decoder::layers(const Pass& pass) {
     each_row(pass.rows, [&](int64_t row) { normed(layer.qkv, layer.input_norm, normed_rows, row); });
     add_sizes(normed_rows.x, normed_rows.stride, pass.rows, model_.hidden);
     narrow(normed_rows, layer.qkv, adapter(0));
-    each_piece(layer.qkv, unit_of(layer.qkv), 0, [&](int64_t first, int64_t last, int) {
+    each_piece(4 * index, 0, [&](int64_t, int64_t first, int64_t last, int) {
       multiply(layer.qkv, normed_rows, adapter(0), pass.work, first, last, b.qkv, b.qkv_stride);
     });
     each_row(pass.rows, [&](int64_t row) { place(pass, index, row); });
     const auto attend_piece = [&](int64_t piece, int) { attend(pass, index, piece); };
     pool_.run(int64_t(pass.attention.size()), std::ref(attend_piece));
     each_row(pass.rows, [&](int64_t row) { merge(pass, layer.output, row); });
-    add_product(attended, layer.output, adapter(1), pass.work);
+    add_product(attended, 4 * index + 1, adapter(1), pass.work);
     each_row(pass.rows, [&](int64_t row) { normed(layer.gate_up, layer.mlp_norm, normed_rows, row); });
     add_sizes(normed_rows.x, normed_rows.stride, pass.rows, model_.hidden);
-    gate(normed_rows, layer.gate_up, adapter(2), pass.work, layer.down, gated);
+    gate(normed_rows, 4 * index + 2, adapter(2), pass.work, gated);
     add_sizes(gated.x, gated.stride, pass.rows, model_.inner);
-    add_product(gated, layer.down, adapter(3), pass.work);
+    add_product(gated, 4 * index + 3, adapter(3), pass.work);
   }
   if (sizes_ == nullptr) return;
   each_row(pass.rows, [&](int64_t row) { normed(model_.head, model_.norm, normed_rows, row); });
@@ -246,13 +264,12 @@ void Decoder::merge(const Pass& pass, const Matrix& reader, int64_t row) {
   if (reads_8_bits(reader)) operators_.quantize(y, model_.heads * size, buffers_.records + row, pass.rows);
 }
 
-// silu(gate) * up of `matrix`, for `reader`. A piece is a number of whole groups of 64, which are brought to 8 bits at
-// once.
-void Decoder::gate(const Source& from, const Matrix& matrix, const Adapter* adapter, Work work, const Matrix& reader,
-                   const Source& to) {
+// silu(gate) * up, for the next product. A piece is a number of whole groups of 64, which are brought to 8 bits at once.
+void Decoder::gate(const Source& from, int64_t product, const Adapter* adapter, Work work, const Source& to) {
+  const Matrix &matrix = *products_[product].matrix, &reader = *products_[product + 1].matrix;
   narrow(from, matrix, adapter);
   float* inner = const_cast<float*>(to.x);
-  each_piece(matrix, 2 * kGroup / kLanes, from.rows, [&](int64_t first, int64_t last, int worker) {
+  each_piece(product, from.rows, [&](int64_t, int64_t first, int64_t last, int worker) {
     const int64_t width = (last - first) * kLanes, start = first * kLanes / 2;
     const int64_t count = std::min(model_.inner - start, width / 2);
     float* both = buffers_.scratch[worker];
@@ -268,10 +285,11 @@ void Decoder::gate(const Source& from, const Matrix& matrix, const Adapter* adap
   });
 }
 
-// x += matrix * from
-void Decoder::add_product(const Source& from, const Matrix& matrix, const Adapter* adapter, Work work) {
+// x += product
+void Decoder::add_product(const Source& from, int64_t product, const Adapter* adapter, Work work) {
+  const Matrix& matrix = *products_[product].matrix;
   narrow(from, matrix, adapter);
-  each_piece(matrix, unit_of(matrix), from.rows, [&](int64_t first, int64_t last, int worker) {
+  each_piece(product, from.rows, [&](int64_t, int64_t first, int64_t last, int worker) {
     const int64_t width = (last - first) * kLanes, start = first * kLanes;
     float* y = buffers_.scratch[worker];
     multiply(matrix, from, adapter, work, first, last, y - start, width);
@@ -308,24 +326,19 @@ int64_t Decoder::head(const Pass& pass, float* log_probs) {
 
 void Decoder::log_probabilities(const float* const* x, int64_t rows, float* log_probs) {
   const Matrix& matrix = model_.head;
-  // Pieces of one size, whatever the number of threads: their sums are merged.
-  const int64_t step = std::max<int64_t>(kMostPiece / panel_bytes(matrix) / 2 * 2, 2);
-  const int64_t count = (panels(matrix) + step - 1) / step, vocab = model_.vocab;
+  const int64_t vocab = model_.vocab, product = int64_t(products_.size()) - 1, count = products_[product].count;
   Buffers& b = buffers_;
   b.resize_head(rows, count);
   const Source from{b.normed, b.x_stride, b.records, rows};
   each_row(rows, [&](int64_t row) { normed(matrix, model_.norm, from, row, x[row]); });
-  Shares shares(count, pool_.threads());
-  const auto piece = [&](int64_t, int worker) {
-    const int64_t number = shares.take(worker);
-    const int64_t first = number * step, last = std::min(first + step, panels(matrix)), start = first * kLanes;
+  each_piece(product, 0, [&](int64_t piece, int64_t first, int64_t last, int) {
+    const int64_t start = first * kLanes;
     multiply(matrix, from, nullptr, Work::step, first, last, b.logits, b.logits_stride);
     for (int64_t row = 0; row < rows; ++row) {
       const float* logits = b.logits + row * b.logits_stride + start;
-      b.log_sums[row * count + number] = operators_.log_sum_exp(logits, std::min(last * kLanes, vocab) - start);
+      b.log_sums[row * count + piece] = operators_.log_sum_exp(logits, std::min(last * kLanes, vocab) - start);
     }
-  };
-  pool_.run(count, std::ref(piece));
+  });
   const int64_t cuts = (vocab + kSubtractPiece - 1) / kSubtractPiece;
   for (int64_t row = 0; row < rows; ++row) {
     double* sums = b.log_sums + row * count;
@@ -388,24 +401,29 @@ void Decoder::each_row(int64_t rows, Row row) {
     for (int64_t i = 0; i < rows; ++i) row(i);
     return;
   }
-  const auto piece = [&](int64_t i, int) { row(i); };
+  // Neighbours write side by side, so a thread's rows are neighbours: two threads at one line of the cache wait for one another.
+  Shares shares(rows, pool_.threads());
+  const auto piece = [&](int64_t, int worker) { row(shares.take(worker)); };
   pool_.run(rows, std::ref(piece));
 }
 
-// piece(first, last, worker) for ranges of panels that make up the matrix, each a number of whole units long but the
-// last. `scratch_rows` rows of such a range fit the scratch memory of a worker.
+// piece(number, first, last, worker) for the ranges of panels that make up a product's matrix. `scratch_rows` rows of such a range
+// fit the scratch memory of a worker. Who has done its share fetches the beginning of its share of the next product: what begins with
+// an empty cache waits for memory first.
 template <typename Piece>
-void Decoder::each_piece(const Matrix& matrix, int64_t unit, int64_t scratch_rows, Piece piece) {
-  const int64_t all = panels(matrix), units = (all + unit - 1) / unit, bytes = panel_bytes(matrix) * all;
-  int64_t count = std::max<int64_t>(pool_.threads() * kPiecesPerThread, bytes / kMostPiece + 1);
-  count = std::max<int64_t>(std::min({count, bytes / kLeastPiece, units}), 1);
-  if (scratch_rows > 0) buffers_.resize_scratch(scratch_rows * ((units + count - 1) / count) * unit * kLanes);
-  Shares shares(count, pool_.threads());
+void Decoder::each_piece(int64_t product, int64_t scratch_rows, Piece piece) {
+  const Product &now = products_[product], &next = products_[(product + 1) % products_.size()];
+  if (scratch_rows > 0) buffers_.resize_scratch(scratch_rows * ((now.units + now.count - 1) / now.count) * now.unit * kLanes);
+  Shares shares(now.count, pool_.threads());
   const auto run = [&](int64_t, int worker) {
     const int64_t i = shares.take(worker);
-    piece(units * i / count * unit, std::min(units * (i + 1) / count * unit, all), worker);
+    piece(i, now.first(i), now.first(i + 1), worker);
+    if (!shares.ends_with(worker, i)) return;
+    const int64_t size = panel_bytes(*next.matrix), first = next.first(Shares::begin(next.count, worker, pool_.threads()));
+    const char* at = static_cast<const char*>(next.matrix->data) + first * size;
+    for (int64_t byte = 0; byte < std::min(kFetched, (next.panels - first) * size); byte += 64) __builtin_prefetch(at + byte, 0, 2);
   };
-  pool_.run(count, std::ref(run));
+  pool_.run(now.count, std::ref(run));
 }
 
 }  // namespace apprentice

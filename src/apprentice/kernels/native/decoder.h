@@ -57,6 +57,13 @@ class Decoder {
     int64_t rows;
   };
 
+  // A matrix in `count` pieces, each of whole units of panels but the last.
+  struct Product {
+    const Matrix* matrix;
+    int64_t panels, unit, units, count;
+    int64_t first(int64_t piece) const { return std::min(units * piece / count * unit, panels); }
+  };
+
   bool is_right(const std::vector<Feed>& feeds) const;
   void layers(const Pass& pass);
   void embed(const Pass& pass, int64_t row);
@@ -65,8 +72,8 @@ class Decoder {
   void place(const Pass& pass, int64_t layer, int64_t row);
   void attend(const Pass& pass, int64_t layer, int64_t piece);
   void merge(const Pass& pass, const Matrix& reader, int64_t row);
-  void gate(const Source& from, const Matrix& matrix, const Adapter* adapter, Work work, const Matrix& reader, const Source& to);
-  void add_product(const Source& from, const Matrix& matrix, const Adapter* adapter, Work work);
+  void gate(const Source& from, int64_t product, const Adapter* adapter, Work work, const Source& to);
+  void add_product(const Source& from, int64_t product, const Adapter* adapter, Work work);
   // The first half of a correction, for `multiply`.
   void narrow(const Source& from, const Matrix& matrix, const Adapter* adapter);
   void add_sizes(const float* x, int64_t stride, int64_t rows, int64_t k);
@@ -77,10 +84,12 @@ class Decoder {
                 float* y, int64_t y_stride);
   template <typename Row>
   void each_row(int64_t rows, Row row);
+  Product cut(const Matrix& matrix, int64_t unit) const;
   template <typename Piece>
-  void each_piece(const Matrix& matrix, int64_t unit, int64_t scratch_rows, Piece piece);
+  void each_piece(int64_t product, int64_t scratch_rows, Piece piece);
 
   const Model model_;
+  std::vector<Product> products_;  // in the order of a pass: four of each layer, then the head
   const Operators& operators_;
   Pool pool_;
   Pages pages_;

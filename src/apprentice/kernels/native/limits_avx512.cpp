@@ -7,6 +7,7 @@ namespace apprentice {
 namespace avx512_ops {
 namespace {
 
+constexpr int kAhead = 8 << 10;  // bytes: what the processor fetches by itself alone is less than it can
 constexpr int kRegisters = 16;  // independent sums: two operations a cycle of latency 4 to 6, and some to spare
 
 uint32_t read(const void* from, int64_t bytes) {
@@ -14,7 +15,10 @@ uint32_t read(const void* from, int64_t bytes) {
   __m512i sum[4] = {};
   for (const __m512i* end = at + bytes / 64; at < end; at += 4) {
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) sum[j] = _mm512_xor_si512(sum[j], _mm512_load_si512(at + j));
+    for (int j = 0; j < 4; ++j) {
+      __builtin_prefetch(at + j + kAhead / 64, 0, 3);
+      sum[j] = _mm512_xor_si512(sum[j], _mm512_load_si512(at + j));
+    }
   }
   alignas(64) uint32_t words[16];
   _mm512_store_si512(words, _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3])));

@@ -6,7 +6,8 @@
 //   prompt   the 4 blocks of a tile are brought to one scale in 8 bits while they lie in the first-level cache. With many
 //            rows that costs nothing, and a tile then needs 16 vpdpbusd and one conversion: a third fewer instructions.
 //
-// Rows are worked on 8, 4, 2 or 1 at a time, each with sums of its own in the same order. Letters as in operators.h.
+// Rows are worked on 6, 4, 2 or 1 at a time, each with sums of its own in the same order. Meanwhile the weights that come next are
+// fetched: the processor by itself fetches too little while it multiplies. Letters as in operators.h.
 #define APPRENTICE_VARIANT avx512_ops
 #include "declarations.inl"
 
@@ -18,10 +19,10 @@ namespace apprentice::avx512_ops {
 namespace {
 
 constexpr int32_t kMagic = 0x4B400000;
-constexpr int kMostRows = 4;
+constexpr int kStepRows = 4, kInt8Rows = 6;  // most rows whose sums with two panels fit the registers
+constexpr int kFewRows = 3;                  // for up to so many the processor's own prefetching of 8-bit weights does better
 constexpr int kAhead = 16 << 10;
-constexpr int kPanelGroups = 16;
-// Inputs of a panel that are brought to 8 bits at a time: 17 KiB.
+constexpr int kPanelGroups = 16;  // of a panel, brought to 8 bits at a time: 17 KiB
 
 inline __m512i broadcast4(const int8_t* values) {
   int32_t four;
@@ -40,11 +41,37 @@ inline __m512i signed_values() {
   return _mm512_broadcast_i32x4(table);
 }
 
-// Into the second-level cache.
-template <int size>
-inline void fetch_tile(const uint8_t* tile) {
-#pragma GCC unroll 17
-  for (int line = 0; line < size; line += 64) __builtin_prefetch(tile + line, 0, 2);
+// Weights to be fetched into the second-level cache, so many lines at each group.
+struct Ahead {
+  const uint8_t* at;
+  int64_t lines;
+
+  void fetch() {
+#pragma GCC unroll 2
+    for (int64_t line = 0; line < lines; ++line, at += 64) __builtin_prefetch(at, 0, 2);
+  }
+};
+
+// The tiles wanted next: `groups` of each of `panels`. Rows that take turns at the present ones fetch a share each, so that
+// memory is never idle while arithmetic is the limit.
+template <int tile_bytes>
+struct Next {
+  static constexpr int64_t kLines = tile_bytes / 64;
+  const uint8_t* at;
+  int64_t panels, panel_bytes, groups, rows;
+
+  Ahead share(int64_t m, int64_t count) const {
+    if (count == rows) return {at, panels * kLines};
+    const int64_t first = panels * kLines * m / rows, last = panels * kLines * (m + count) / rows;
+    return {at + first / kLines * panel_bytes + first % kLines * groups * 64, last - first};
+  }
+};
+
+// What lies behind `panels` of a matrix; where all rows are one turn, only a little ahead.
+template <int tile_bytes>
+inline Next<tile_bytes> next_of(const uint8_t* panels, int64_t count, const Quantized& x, int64_t rows, int64_t turn_rows) {
+  const int64_t size = x.groups * tile_bytes;
+  return {panels + (rows > turn_rows ? count * size : kAhead), count, size, x.groups, rows};
 }
 
 // A sum that began at kMagic, the bits of 1.5 * 2^23: where floats are 1 apart, a whole number added to the bits is added to
@@ -58,7 +85,7 @@ inline __m512 block_scales(const uint8_t* codes) {
 
 // R rows x P neighbouring panels: what is broadcast of a row meets P registers of weights.
 template <int R, int P>
-inline void step_rows(const uint8_t* tile, float factor, const Quantized& x, int64_t m, float* y, int64_t y_stride) {
+inline void step_rows(const uint8_t* tile, float factor, const Quantized& x, int64_t m, Ahead ahead, float* y, int64_t y_stride) {
   const int64_t next_panel = x.groups * kNvfp4Tile;
   const __m512i table = unsigned_values();
   const Activations* from = x.at + m;
@@ -67,10 +94,7 @@ inline void step_rows(const uint8_t* tile, float factor, const Quantized& x, int
     for (int p = 0; p < P; ++p) total[r][p] = _mm512_setzero_ps();
   }
   for (int64_t group = 0; group < x.groups; ++group, tile += kNvfp4Tile, from += x.stride) {
-    if constexpr (R == kMostRows) {
-      // With so much to compute the processor's own prefetching falls behind.
-      for (int p = 0; p < P; ++p) fetch_tile<kNvfp4Tile>(tile + p * next_panel + kAhead);
-    }
+    ahead.fetch();
     __m512 sum[R][P];
     for (int r = 0; r < R; ++r) {
       for (int p = 0; p < P; ++p) sum[r][p] = _mm512_setzero_ps();
@@ -114,16 +138,17 @@ inline void step_rows(const uint8_t* tile, float factor, const Quantized& x, int
 
 template <int P>
 void step_panels(const uint8_t* tile, float factor, const Quantized& x, int64_t rows, float* y, int64_t y_stride) {
+  const auto next = next_of<kNvfp4Tile>(tile, P, x, rows, kStepRows);
   int64_t m = 0;
-  for (; m + 4 <= rows; m += 4) step_rows<4, P>(tile, factor, x, m, y, y_stride);
-  if (m + 2 <= rows) step_rows<2, P>(tile, factor, x, m, y, y_stride), m += 2;
-  if (m < rows) step_rows<1, P>(tile, factor, x, m, y, y_stride);
+  for (; m + 4 <= rows; m += 4) step_rows<4, P>(tile, factor, x, m, next.share(m, 4), y, y_stride);
+  if (m + 2 <= rows) step_rows<2, P>(tile, factor, x, m, next.share(m, 2), y, y_stride), m += 2;
+  if (m < rows) step_rows<1, P>(tile, factor, x, m, next.share(m, 1), y, y_stride);
 }
 
 // Groups [group, group + count) of one panel in 8 bits, tile after tile from `tile`, with R rows; adds to y.
 template <int R, int P>
 inline void int8_rows(const uint8_t* tile, int64_t next_panel, const Quantized& x, int64_t m, int64_t group, int64_t count,
-                      bool starts, float* y, int64_t y_stride) {
+                      bool starts, Ahead ahead, float* y, int64_t y_stride) {
   __m512 total[R][P];
   for (int r = 0; r < R; ++r) {
     for (int p = 0; p < P; ++p) {
@@ -132,6 +157,7 @@ inline void int8_rows(const uint8_t* tile, int64_t next_panel, const Quantized& 
   }
   const Activations* from = x.at + group * x.stride + m;
   for (int64_t g = 0; g < count; ++g, tile += kInt8Tile, from += x.stride) {
+    ahead.fetch();
     __m512i products[R][P];
     for (int r = 0; r < R; ++r) {
       for (int p = 0; p < P; ++p) products[r][p] = _mm512_set1_epi32(from[r].group_offset);
@@ -159,14 +185,14 @@ inline void int8_rows(const uint8_t* tile, int64_t next_panel, const Quantized& 
   }
 }
 
-template <int P>
+template <int P, int tile_bytes>
 void int8_panels(const uint8_t* tile, int64_t next_panel, const Quantized& x, int64_t rows, int64_t group, int64_t count,
-                 bool starts, float* y, int64_t y_stride) {
+                 bool starts, const Next<tile_bytes>& next, float* y, int64_t y_stride) {
   int64_t m = 0;
-  for (; m + 6 <= rows; m += 6) int8_rows<6, P>(tile, next_panel, x, m, group, count, starts, y, y_stride);
-  if (m + 4 <= rows) int8_rows<4, P>(tile, next_panel, x, m, group, count, starts, y, y_stride), m += 4;
-  if (m + 2 <= rows) int8_rows<2, P>(tile, next_panel, x, m, group, count, starts, y, y_stride), m += 2;
-  if (m < rows) int8_rows<1, P>(tile, next_panel, x, m, group, count, starts, y, y_stride);
+  for (; m + 6 <= rows; m += 6) int8_rows<6, P>(tile, next_panel, x, m, group, count, starts, next.share(m, 6), y, y_stride);
+  if (m + 4 <= rows) int8_rows<4, P>(tile, next_panel, x, m, group, count, starts, next.share(m, 4), y, y_stride), m += 4;
+  if (m + 2 <= rows) int8_rows<2, P>(tile, next_panel, x, m, group, count, starts, next.share(m, 2), y, y_stride), m += 2;
+  if (m < rows) int8_rows<1, P>(tile, next_panel, x, m, group, count, starts, next.share(m, 1), y, y_stride);
 }
 
 // The largest code, doubled, becomes 12 x kStep: a whole number, so that the block with the largest scale is not rounded at
@@ -241,7 +267,7 @@ void nvfp4_step(const uint8_t* tiles, float factor, const Quantized& x, int64_t 
   const int64_t size = x.groups * kNvfp4Tile;
   int64_t panel = first;
   // Few rows wait for memory, which comes fastest in one stream.
-  for (; rows >= kMostRows && panel + 2 <= last; panel += 2) {
+  for (; rows > kFewRows && panel + 2 <= last; panel += 2) {
     step_panels<2>(tiles + panel * size, factor, x, rows, y + panel * kLanes, y_stride);
   }
   for (; panel < last; ++panel) step_panels<1>(tiles + panel * size, factor, x, rows, y + panel * kLanes, y_stride);
@@ -259,8 +285,12 @@ void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_
         const uint8_t* tile = tiles + ((panel + p) * x.groups + group) * kNvfp4Tile;
         for (int64_t i = 0; i < count; ++i) widen_tile(tile + i * kNvfp4Tile, factor, wide + p * kPanel + i * kInt8Tile);
       }
+      // What is widened next: of the same panels, or of the next ones.
+      const int64_t done = group + count == x.groups ? 2 * x.groups : group + count;
+      const Next<kNvfp4Tile> next = {tiles + (panel * x.groups + done) * kNvfp4Tile, panels, x.groups * kNvfp4Tile, count, rows};
       float* to = y + panel * kLanes;
-      (panels == 2 ? int8_panels<2> : int8_panels<1>)(wide, kPanel, x, rows, group, count, group == 0, to, y_stride);
+      const auto multiply = panels == 2 ? int8_panels<2, kNvfp4Tile> : int8_panels<1, kNvfp4Tile>;
+      multiply(wide, kPanel, x, rows, group, count, group == 0, next, to, y_stride);
     }
   }
 }
@@ -268,13 +298,15 @@ void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_
 void int8_product(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_t first, int64_t last, float* y,
                   int64_t y_stride) {
   const int64_t size = x.groups * kInt8Tile;
+  const auto panels = [&](auto multiply, int64_t panel, int64_t count) {
+    const uint8_t* tile = tiles + panel * size;
+    Next<kInt8Tile> next = next_of<kInt8Tile>(tile, count, x, rows, kInt8Rows);
+    if (rows <= kFewRows) next.panels = 0;
+    multiply(tile, size, x, rows, 0, x.groups, true, next, y + panel * kLanes, y_stride);
+  };
   int64_t panel = first;
-  for (; rows >= kMostRows && panel + 2 <= last; panel += 2) {
-    int8_panels<2>(tiles + panel * size, size, x, rows, 0, x.groups, true, y + panel * kLanes, y_stride);
-  }
-  for (; panel < last; ++panel) {
-    int8_panels<1>(tiles + panel * size, size, x, rows, 0, x.groups, true, y + panel * kLanes, y_stride);
-  }
+  for (; rows > kFewRows && panel + 2 <= last; panel += 2) panels(int8_panels<2, kInt8Tile>, panel, 2);
+  for (; panel < last; ++panel) panels(int8_panels<1, kInt8Tile>, panel, 1);
 }
 
 }  // namespace apprentice::avx512_ops

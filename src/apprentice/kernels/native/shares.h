@@ -17,10 +17,16 @@ class Shares {
  public:
   Shares(int64_t count, int workers) : workers_(workers), shares_(new Share[workers]) {
     for (int i = 0; i < workers; ++i) {
-      shares_[i].next.store(count * i / workers, std::memory_order_relaxed);
-      shares_[i].end = count * (i + 1) / workers;
+      shares_[i].next.store(begin(count, i, workers), std::memory_order_relaxed);
+      shares_[i].end = begin(count, i + 1, workers);
     }
   }
+
+  // Where a worker's share begins.
+  static int64_t begin(int64_t count, int worker, int workers) { return count * worker / workers; }
+
+  // Whether a piece is the last of a worker's own share.
+  bool ends_with(int worker, int64_t piece) const { return piece + 1 == shares_[worker].end; }
 
   // Each number in [0, count) once; to be called no more than `count` times.
   int64_t take(int worker) {
