@@ -39,9 +39,9 @@ inline void store_some(const Lanes& a, float* x, int n) {
   }
 }
 
-constexpr int kQueries = kRoom;          // most queries worked on together
-constexpr int tiles_for(int queries) {   // as many tiles at once as the registers hold sums
-  return queries * 4 <= kRoom ? 4 : queries * 2 <= kRoom ? 2 : 1;
+constexpr int kQueries = kRoom;         // most queries worked on together
+constexpr int tiles_for(int queries) {  // as many tiles at once as the registers hold sums
+  return queries * 4 <= kSums ? 4 : queries * 2 <= kSums ? 2 : 1;
 }
 
 // What keys and values are stored as. Bytes have a scale for each token, behind the codes: it goes to the score of a key,

@@ -6,7 +6,8 @@
 // floats.
 
 #if defined(__AVX512F__)
-constexpr int kRoom = 8;  // Lanes that fit the registers as sums, beside what is being added
+constexpr int kRoom = 8;  // Lanes that fit the registers, beside sums
+constexpr int kSums = 16;
 
 struct Lanes {
   __m512 v;
@@ -41,7 +42,7 @@ inline Lanes nearest(Lanes a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_
 inline Lanes scale_by_power(Lanes a, Lanes n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 
 #elif defined(__AVX2__)
-constexpr int kRoom = 6;
+constexpr int kRoom = 6, kSums = 6;
 
 struct Lanes {
   __m256 v, w;
@@ -106,7 +107,7 @@ inline __m256 scale_by_power(__m256 a, __m256 n) {
 inline Lanes scale_by_power(Lanes a, Lanes n) { return {scale_by_power(a.v, n.v), scale_by_power(a.w, n.w)}; }
 
 #elif defined(APPRENTICE_LANES_NEON)
-constexpr int kRoom = 6;
+constexpr int kRoom = 6, kSums = 6;
 
 struct Lanes {
   float32x4_t v[4];
@@ -170,7 +171,7 @@ inline Lanes scale_by_power(const Lanes& a, const Lanes& n) {
 #undef APPRENTICE_EACH
 
 #else
-constexpr int kRoom = 2;
+constexpr int kRoom = 2, kSums = 2;
 
 struct Lanes {
   float v[16];
