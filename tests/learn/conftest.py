@@ -41,7 +41,7 @@ def build(repository: Any, num_commits: int) -> Path:
             lines.insert(2, f'TOKEN = "{SECRET}"')
         texts[path] = "\n".join(lines)
         repository.write(path, texts[path])
-        repository.commit(f"Step {number}")
+        repository.commit(f"Step {number}" if number % 4 else f"Count characters of the value instead of a constant in step {number}")
     return repository.path
 
 

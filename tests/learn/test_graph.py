@@ -19,8 +19,10 @@ from apprentice.examples import store as examples_store
 from apprentice.learn import graph, loading
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.run import Home
+from apprentice.learn.stages import conversations
 from apprentice.repository.prompt import Place
 from apprentice.serve import silence as decision
+from apprentice.text.tokenizer import Tokenizer
 
 ARTIFACTS = ("examples", "checkpoint", "quantized", "memory", "silence", "evaluation")
 
@@ -185,3 +187,17 @@ def test_talks_are_learned_from_as_the_policy_says_and_silent_places_as_the_reci
     assert learned["people"]["assistant"] == 0
     assert learned["claude"]["assistant"] > 0
     assert learned["people"]["developer"] > 0
+
+
+def test_conversations_of_commits_are_learned_from_where_that_is_asked_for(config: LearnConfig, history: Path, tmp_path: Path) -> None:
+    out, talks = tmp_path / "runs", _talk(tmp_path / "talks", history)
+    learned = graph.learn(replace(config, sessions=(talks,), commit_conversations=True), tmp_path, out, Silent())
+    run = Home(out).runs()[0]
+    rows = list(conversation_store.read(run / "conversations", "train"))
+    assert {"git", "claude_code"} == {row.source for row in rows}
+    assert learned.result["learned_tokens"]["developer"] > 0
+    # Where there is no room for all, it is those of commits that are left out.
+    tokenizer = Tokenizer.load(run / "checkpoint")
+    assert [bool(row.commit) for row, _ in conversations.to_learn(run / "conversations", tokenizer, Silent())] == sorted(
+        (bool(row.commit) for row in rows), reverse=True
+    )

@@ -24,6 +24,7 @@ def learn(
     eval_commits: int | None = None,
     limit_commits: int = 3000,
     learn_from: tuple[str, ...] = (),
+    commit_conversations: Annotated[bool, cyclopts.Parameter(negative="")] = False,
     set_: Annotated[tuple[str, ...], cyclopts.Parameter(name="--set", negative="")] = (),
     seed: int = 0,
     out: Path = Path(".apprentice"),
@@ -53,6 +54,8 @@ def learn(
     learn_from
         Whose words carry loss: `developer`, `assistant:NAME`, `tool`; several times for several. Without it: what
         `policy.toml` in the folder of the runs says, else developers.
+    commit_conversations
+        Learn from commits as conversations too: messages for changes, and changes of files for a message.
     set_
         A key of the recipe of training, as `--set silence=0.1`; may be given several times.
     seed
@@ -69,7 +72,7 @@ def learn(
     config = LearnConfig(
         repositories=tuple(path.absolute() for path in repo), sessions=tuple(path.absolute() for path in sessions), base=base,
         weights=weights, budget_s=parse_budget(budget), steps=steps, seed=seed, limit_commits=limit_commits,
-        eval_commits=eval_commits, learn_from=learn_from, recipe=set_,
+        eval_commits=eval_commits, learn_from=learn_from, recipe=set_, commit_conversations=commit_conversations,
     )  # fmt: skip
     if set_:
         from apprentice.core import config as recipes

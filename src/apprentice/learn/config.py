@@ -53,6 +53,8 @@ class LearnConfig:
     """Whose words carry loss (`sessions.policy`); empty: what the file `policy.toml` of the runs says, or developers."""
     recipe: tuple[str, ...] = ()
     """Keys of the recipe of training (`train.sft.SftConfig`) in place of the default's, as `silence=0.1`."""
+    commit_conversations: bool = False
+    """Whether commits are learned from as conversations too: their messages, and changes of files for a message."""
 
     def __post_init__(self) -> None:
         if self.budget_s < 10:

@@ -132,4 +132,4 @@ def asked(config: LearnConfig) -> dict[str, Any]:
     """The config as `run.json` has it."""
     found = msgspec.json.decode(msgspec.json.encode(asdict(config), enc_hook=str))
     # Runs of before there was a choice stay what they are.
-    return {key: value for key, value in found.items() if value or key not in ("learn_from", "recipe")}
+    return {key: value for key, value in found.items() if value or key not in ("learn_from", "recipe", "commit_conversations")}

@@ -9,7 +9,6 @@
 #include "cpu.h"
 #include "limits.h"
 #include "pool.h"
-#include "shares.h"
 #include "tiles.h"
 
 using namespace apprentice;
@@ -46,9 +45,7 @@ void product(Pool& pool, const Operators& operators, int kind, const ApprenticeB
   const int64_t width = round_up(p.outputs, kLanes), panels = width / kLanes, pairs = round_up(panels, 2) / 2;
   const Cut cut = cut_of(p.rows, pairs, pool.threads());
   const int64_t count = cut.row_pieces * cut.pair_pieces;
-  Shares shares(count, pool.threads());
-  pool.run(count, [&](int64_t, int worker) {
-    const int64_t piece = shares.take(worker);
+  pool.run(count, [&](int64_t piece, int) {
     const int64_t row_piece = piece / cut.pair_pieces, pair_piece = piece % cut.pair_pieces;
     const int64_t begin = p.rows * row_piece / cut.row_pieces, rows = p.rows * (row_piece + 1) / cut.row_pieces - begin;
     const int64_t first = pairs * pair_piece / cut.pair_pieces * 2;
@@ -105,9 +102,7 @@ int64_t apprentice_limit_read(void* pool, const char* variant, const void* from,
   std::atomic<uint32_t> sum{0};  // so that the compiler must read
   const int64_t count = (bytes + piece - 1) / piece;
   const auto start = Clock::now();
-  Shares shares(count, static_cast<Pool*>(pool)->threads());
-  static_cast<Pool*>(pool)->run(count, [&](int64_t, int worker) {
-    const int64_t i = shares.take(worker);
+  static_cast<Pool*>(pool)->run(count, [&](int64_t i, int) {
     sum ^= limits->read(static_cast<const char*>(from) + i * piece, std::min(piece, bytes - i * piece));
   });
   return since(start);

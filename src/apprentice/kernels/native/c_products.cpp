@@ -7,7 +7,6 @@
 
 #include "cpu.h"
 #include "pool.h"
-#include "shares.h"
 #include "tiles.h"
 
 using namespace apprentice;
@@ -35,9 +34,7 @@ void multiply(Pool& pool, const Operators& operators, const ApprenticeProduct& p
   const Quantized x{records.data(), groups, p.rows};
   const int64_t wanted = panels * groups * tile_bytes(p.kind) / kPieceBytes;
   const int64_t pairs = (panels + 1) / 2, count = std::min(std::max(wanted, pool.threads() * kPiecesPerThread), pairs);
-  Shares shares(count, pool.threads());
-  const auto piece = [&](int64_t, int worker) {
-    const int64_t i = shares.take(worker);
+  const auto piece = [&](int64_t i, int) {
     const int64_t first = pairs * i / count * 2, last = std::min(pairs * (i + 1) / count * 2, panels);
     if (p.kind == kInt8) {
       operators.int8_product(p.tiles, x, p.rows, first, last, p.y, width);

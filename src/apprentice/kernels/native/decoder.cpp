@@ -6,7 +6,6 @@
 #include <set>
 #include <utility>
 
-#include "shares.h"
 #include "tiles.h"
 
 namespace apprentice {
@@ -401,9 +400,7 @@ void Decoder::each_row(int64_t rows, Row row) {
     for (int64_t i = 0; i < rows; ++i) row(i);
     return;
   }
-  // Neighbours write side by side, so a thread's rows are neighbours: two threads at one line of the cache wait for one another.
-  Shares shares(rows, pool_.threads());
-  const auto piece = [&](int64_t, int worker) { row(shares.take(worker)); };
+  const auto piece = [&](int64_t i, int) { row(i); };
   pool_.run(rows, std::ref(piece));
 }
 
@@ -414,12 +411,11 @@ template <typename Piece>
 void Decoder::each_piece(int64_t product, int64_t scratch_rows, Piece piece) {
   const Product &now = products_[product], &next = products_[(product + 1) % products_.size()];
   if (scratch_rows > 0) buffers_.resize_scratch(scratch_rows * ((now.units + now.count - 1) / now.count) * now.unit * kLanes);
-  Shares shares(now.count, pool_.threads());
-  const auto run = [&](int64_t, int worker) {
-    const int64_t i = shares.take(worker);
+  const int threads = pool_.threads();
+  const auto run = [&](int64_t i, int worker) {
     piece(i, now.first(i), now.first(i + 1), worker);
-    if (!shares.ends_with(worker, i)) return;
-    const int64_t size = panel_bytes(*next.matrix), first = next.first(Shares::begin(next.count, worker, pool_.threads()));
+    if (i + 1 != Pool::begin(now.count, worker + 1, threads)) return;
+    const int64_t size = panel_bytes(*next.matrix), first = next.first(Pool::begin(next.count, worker, threads));
     const char* at = static_cast<const char*>(next.matrix->data) + first * size;
     for (int64_t byte = 0; byte < std::min(kFetched, (next.panels - first) * size); byte += 64) __builtin_prefetch(at + byte, 0, 2);
   };

@@ -1,20 +1,27 @@
 // How a job reaches the threads and how its end reaches the caller, without a lock on the way.
 //
-// A job is a number of pieces. `remaining` says how many are still to be taken; who brings it down from r to r - 1 owns
-// piece number count - r. The caller takes pieces like every worker, so a worker that the system has put aside, or that
-// sleeps, only leaves more to the others. `unfinished` counts pieces not yet done; the caller returns at 0. It waits
-// for a thread that holds a piece, and for no other: a worker between two jobs is waited for by nobody.
+// A job is a number of pieces. Each thread has a share of them, neighbours, which it takes in order; then it takes what is left of the
+// others' shares. Who reads weights where it has just stopped reading goes on at full speed: the processor has fetched ahead.
+// After a jump it begins anew, which costs 0.7 microseconds here (Zen 4), a third of the time that 64 KiB take. And threads that
+// write side by side wait for one another's lines of the cache, as do threads that count in one place: a microsecond for a few pieces
+// where cores have no cache in common.
+//
+// Who wants to take pieces first takes a ticket; there is one for each thread, but no more than pieces. `tickets` says how many are left. The caller takes
+// one like every worker, and in the end those that nobody has taken, so a worker that the system has put aside, or that sleeps, only
+// leaves more to the others. `unfinished` counts tickets whose holders may still have a piece in hand; the caller returns at 0. It
+// waits for a thread that holds a ticket, and for no other: a worker between two jobs is waited for by nobody.
 //
 // Why this is right:
-// - `job` (what to call, how many) is written only while no piece of it is held: the run before it has returned, so all
-//   its pieces are done. It is read only by who holds a piece. Storing `remaining` publishes it (release), taking a
-//   piece receives it (acquire; the chain of subtractions keeps the release of the store that began it).
-// - A late worker may have seen the last job's `remaining` above 0 and subtract only now. If that job is used up it
-//   gets a number below 1 and owns nothing; the next job's store wipes its subtraction out. If the next job is there
-//   already, it gets a piece of that one, as good as any: it reads `job` after taking, not before. So there is no ABA
-//   and no number of generations.
-// - What the pieces wrote is seen by the caller: every thread subtracts what it has done from `unfinished` (release),
-//   the caller reads 0 from the end of that chain (acquire).
+// - The job (what to call, how many, the shares) is written only while no ticket of it is held: the run before it has returned. It
+//   is read and taken from only by who holds a ticket. Storing `tickets` publishes it (release), taking a ticket receives it
+//   (acquire; the chain of subtractions keeps the release of the store that began it).
+// - A late worker may have seen the last job's `tickets` above 0 and subtract only now. If that job's are used up it gets a
+//   number below 1 and owns nothing; the next job's store wipes its subtraction out. If the next job is there already, it gets a
+//   ticket of that one, as good as any: it reads the job after taking, not before. So there is no ABA and no number of generations.
+// - A ticket is given back when all shares are found used up, and a share once used up stays so. So when all have been given back,
+//   every piece has been taken, by somebody who has done it.
+// - What the pieces wrote is seen by the caller: every thread subtracts its tickets from `unfinished` (release), the caller reads
+//   0 from the end of that chain (acquire).
 // - Nobody sleeps through a ring: see Bell.
 //
 // A thread that finds nothing to do spins for a moment (between two products of a token lie a few microseconds, less
@@ -28,6 +35,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -141,7 +149,7 @@ void count_forks() {
 // The threads and what they share.
 class Crew {
  public:
-  explicit Crew(int threads) : born_(forks.load(std::memory_order_relaxed)) {
+  explicit Crew(int threads) : shares_(threads), born_(forks.load(std::memory_order_relaxed)) {
     workers_.reserve(threads - 1);
     try {
       for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
@@ -165,9 +173,14 @@ class Crew {
       for (int64_t i = 0; i < count; ++i) piece(i, 0);
       return;
     }
-    job_ = {&piece, count};
-    unfinished_.store(count, std::memory_order_relaxed);
-    remaining_.store(count, std::memory_order_seq_cst);
+    job_.piece = &piece;
+    for (int i = 0; i < threads(); ++i) {
+      shares_[i].next.store(Pool::begin(count, i, threads()), std::memory_order_relaxed);
+      shares_[i].end = Pool::begin(count, i + 1, threads());
+    }
+    const int tickets = int(std::min<int64_t>(count, threads()));
+    unfinished_.store(tickets, std::memory_order_relaxed);
+    job_.tickets.store(tickets, std::memory_order_seq_cst);
     work_.ring();
     take_pieces(0);
     const auto done = [this] { return unfinished_.load(std::memory_order_seq_cst) == 0; };
@@ -175,14 +188,9 @@ class Crew {
   }
 
  private:
-  struct Job {
-    const std::function<void(int64_t, int)>* piece;
-    int64_t count;
-  };
-
   void serve(int worker) {
     const auto ready = [this] {
-      return remaining_.load(std::memory_order_seq_cst) > 0 || stop_.load(std::memory_order_seq_cst);
+      return job_.tickets.load(std::memory_order_seq_cst) > 0 || stop_.load(std::memory_order_seq_cst);
     };
     auto turn_end = Clock::now() + kTurn;
     while (true) {
@@ -199,20 +207,37 @@ class Crew {
   }
 
   void take_pieces(int worker) {
-    int64_t num_done = 0;
-    for (int64_t left; (left = remaining_.fetch_sub(1, std::memory_order_acq_rel)) > 0; ++num_done) {
-      (*job_.piece)(job_.count - left, worker);
+    int held = 0;
+    for (; job_.tickets.fetch_sub(1, std::memory_order_acq_rel) > 0; ++held) {
+      for (int i = 0; i < threads(); ++i) take_share((worker + i) % threads(), worker);
     }
     // One subtraction for all: they are of one job, which cannot end before it.
-    if (num_done == 0) return;
-    const bool is_last = unfinished_.fetch_sub(num_done, std::memory_order_seq_cst) == num_done;
+    if (held == 0) return;
+    const bool is_last = unfinished_.fetch_sub(held, std::memory_order_seq_cst) == held;
     if (is_last && worker != 0) done_.ring();
   }
 
-  // Each on its own lines of the cache, or a thread that looks at one would slow down who writes the other.
-  alignas(kCacheLine) std::atomic<int64_t> remaining_{0};
-  alignas(kCacheLine) std::atomic<int64_t> unfinished_{0};
-  alignas(kCacheLine) Job job_{nullptr, 0};
+  void take_share(int of, int worker) {
+    Share& share = shares_[of];
+    while (share.next.load(std::memory_order_relaxed) < share.end) {
+      const int64_t piece = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (piece < share.end) (*job_.piece)(piece, worker);
+    }
+  }
+
+  // What is read together lies together, all else on lines of its own, or a thread that looks at one would slow down who writes
+  // the other.
+  struct alignas(kCacheLine) Job {
+    std::atomic<int> tickets{0};
+    const std::function<void(int64_t, int)>* piece = nullptr;
+  };
+  struct alignas(kCacheLine) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  Job job_;
+  std::vector<Share> shares_;
+  alignas(kCacheLine) std::atomic<int> unfinished_{0};
   alignas(kCacheLine) std::atomic<bool> stop_{false};
   Bell work_;
   Bell done_;

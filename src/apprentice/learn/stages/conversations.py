@@ -26,14 +26,15 @@ NAME = "conversations"
 
 
 def make(run: Run, sessions: Sessions, examples_hash: str) -> Manifest | None:
-    """Those of talks, to be learned from besides the edits; None where there are none. Of commits the edits are learned from: they
-    would leave the talks no room, being many, and a run without talks shall train as it always did."""
-    if not any(stream.talks for stream in sessions.streams()):
+    """To be learned from besides the edits: those of talks, those of commits only where that is asked for; None where there are
+    none."""
+    of_commits = run.config.commit_conversations
+    if not of_commits and not any(stream.talks for stream in sessions.streams()):
         return None
     parents = {"sessions": sessions.hash, "base": run.base_hash, "examples": examples_hash}
     made = write(
         run.artifact(NAME), sessions, run.artifact("examples"), run.tokenizer, run.policy, run.progress,
-        config=ConversationsConfig(commits=False), parents=parents, learn_from=run.config.learn_from,
+        config=ConversationsConfig(commits=of_commits), parents=parents, learn_from=run.config.learn_from,
     )  # fmt: skip
     counts = {key.removeprefix("train_"): count for key, count in made.counts.items() if key.startswith("train_")}
     run.progress.note("conversations to learn from: " + (", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"))
@@ -41,13 +42,14 @@ def make(run: Run, sessions: Sessions, examples_hash: str) -> Manifest | None:
 
 
 def to_learn(folder: Path, tokenizer: Tokenizer, progress: ProgressSink) -> list[tuple[Conversation, Rendered]]:
-    """The conversations for training, as the checkpoint's template tells them. One that the template refuses is counted."""
+    """The conversations for training, as the checkpoint's template tells them. One that the template refuses is counted. Those of
+    talks come last: where there are more than their share, the last are taken, and commits are many."""
     if tokenizer.chat_template is None:
         progress.note("conversations are not learned from: the base has no chat template")
         return []
     found: list[tuple[Conversation, Rendered]] = []
     refused: Counter[str] = Counter()
-    for row in conversation_store.read(folder, TRAIN):
+    for row in sorted(conversation_store.read(folder, TRAIN), key=lambda row: not row.commit):
         try:
             found.append((row, rendered(row, tokenizer)))
         except InputError as error:
