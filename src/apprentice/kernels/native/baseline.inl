@@ -262,6 +262,7 @@ struct Product {
   int64_t from_line = 0, part_lines = 0, from_row = 0, block_rows = 0, panels = 0, num_tiles = 0;
 
   void run(int64_t rows) {
+    if (rows == 0) return;
     lines = quotient_up(k, kBaselineInputs) * kBaselineInputs / Format::kInputs;
     int64_t most_lines = kStageBytes / kLine / smaller(rows, kBlockRows);
     if (rows > Format::kPairRows) most_lines = smaller(most_lines, kPartBytes / (kLineSteps * kStep));

@@ -80,7 +80,7 @@ Status Decoder::forward(const std::vector<Feed>& feeds, Work work, float* log_pr
       if (feed.sequence < 0) sequences.back() = pages_.open();
     }
     if (pages_.reserve(sequences, counts)) {
-      std::vector<Pass> passes = plan(feeds, sequences, pages_, work, model_.kv_heads);
+      std::vector<Pass> passes = plan(feeds, sequences, pages_, work, model_.kv_heads, pool_.threads());
       for (const Pass& pass : passes) {
         buffers_.resize(model_, pass.rows, pass.num_parts);
         layers(pass);

@@ -1,12 +1,28 @@
 #include "decoder_pass.h"
 
+#include "pool.h"
 #include "tiles.h"
 
 namespace apprentice {
 
 int64_t Pass::parts(int64_t row) const { return work == Work::step ? position(row) / kPart + 1 : 1; }
 
-void Pass::plan_attention(int64_t kv_heads) {
+// In turn to the threads' shares.
+static std::vector<Pass::Piece> dealt(const std::vector<Pass::Piece>& pieces, int threads) {
+  std::vector<Pass::Piece> found(pieces.size());
+  const int64_t count = int64_t(pieces.size());
+  std::vector<int64_t> next;
+  for (int thread = 0; thread < threads; ++thread) next.push_back(Pool::begin(count, thread, threads));
+  int thread = 0;
+  for (const Pass::Piece& piece : pieces) {
+    while (next[thread] == Pool::begin(count, thread + 1, threads)) thread = (thread + 1) % threads;
+    found[next[thread]++] = piece;
+    thread = (thread + 1) % threads;
+  }
+  return found;
+}
+
+void Pass::plan_attention(int64_t kv_heads, int threads) {
   for (int64_t s = 0; s < int64_t(slices.size()); ++s) {
     const Slice& slice = slices[s];
     const int64_t parts_here = parts(slice.first + slice.rows - 1), block = work == Work::step ? slice.rows : kBlockRows;
@@ -20,10 +36,11 @@ void Pass::plan_attention(int64_t kv_heads) {
       }
     }
   }
+  attention = dealt(attention, threads);
 }
 
 std::vector<Pass> plan(const std::vector<Feed>& feeds, const std::vector<int64_t>& sequences, const Pages& pages, Work work,
-                       int64_t kv_heads) {
+                       int64_t kv_heads, int threads) {
   std::vector<Pass> passes;
   for (size_t i = 0; i < feeds.size(); ++i) {
     for (int64_t at = 0; at < feeds[i].count;) {
@@ -42,7 +59,7 @@ std::vector<Pass> plan(const std::vector<Feed>& feeds, const std::vector<int64_t
       pass.rows += rows;
     }
   }
-  for (Pass& pass : passes) pass.plan_attention(kv_heads);
+  for (Pass& pass : passes) pass.plan_attention(kv_heads, threads);
   return passes;
 }
 

@@ -115,12 +115,12 @@ struct Pass {
   int64_t position(int64_t row) const { return slices[slice_of[row]].position + row - slices[slice_of[row]].first; }
   // Parts of the past that a row sees.
   int64_t parts(int64_t row) const;
-  void plan_attention(int64_t kv_heads);
+  void plan_attention(int64_t kv_heads, int threads);
 };
 
 // The trips that feeds take, in order: at most `kPassRows` rows each.
 std::vector<Pass> plan(const std::vector<Feed>& feeds, const std::vector<int64_t>& sequences, const Pages& pages, Work work,
-                       int64_t kv_heads);
+                       int64_t kv_heads, int threads);
 
 constexpr int64_t kPassRows = 256;
 constexpr int64_t kHeadRows = 32;   // most rows that go through the head together

@@ -19,9 +19,9 @@ namespace apprentice::avx512_ops {
 namespace {
 
 constexpr int32_t kMagic = 0x4B400000;
-constexpr int kStepRows = 4, kInt8Rows = 6;  // most rows whose sums with two panels fit the registers
-constexpr int kFewRows = 3;                  // for up to so many the processor's own prefetching of 8-bit weights does better
-constexpr int kAhead = 16 << 10;
+constexpr int kTurnRows = 6;  // most rows worked on at a time
+constexpr int kFewRows = 3;   // for up to so many one panel at a time is faster; of 8 bits the processor then fetches enough by itself
+constexpr int64_t kAhead = 16 << 10, kFarthest = 256 << 10;  // bytes
 constexpr int kPanelGroups = 16;  // of a panel, brought to 8 bits at a time: 17 KiB
 
 inline __m512i broadcast4(const int8_t* values) {
@@ -41,37 +41,42 @@ inline __m512i signed_values() {
   return _mm512_broadcast_i32x4(table);
 }
 
-// Weights to be fetched into the second-level cache, so many lines at each group.
+// Weights to be fetched into the second-level cache: so many lines at each group, and as many in the other panel where that is elsewhere.
 struct Ahead {
   const uint8_t* at;
-  int64_t lines;
+  int64_t lines, to_other;
 
   void fetch() {
+    if (to_other != 0) fetch_one(at + to_other);
+    fetch_one(at);
+    at += 64 * lines;
+  }
+
+  void fetch_one(const uint8_t* from) const {
 #pragma GCC unroll 2
-    for (int64_t line = 0; line < lines; ++line, at += 64) __builtin_prefetch(at, 0, 2);
+    for (int64_t line = 0; line < lines; ++line) __builtin_prefetch(from + 64 * line, 0, 2);
   }
 };
 
-// The tiles wanted next: `groups` of each of `panels`. Rows that take turns at the present ones fetch a share each, so that
-// memory is never idle while arithmetic is the limit.
-template <int tile_bytes>
+// The weights wanted next: `lines` at each of `groups`. Rows that take turns at the present ones fetch a share each, so that memory is
+// never idle while arithmetic is the limit.
 struct Next {
-  static constexpr int64_t kLines = tile_bytes / 64;
   const uint8_t* at;
-  int64_t panels, panel_bytes, groups, rows;
+  int64_t lines, to_other, groups, rows;
 
   Ahead share(int64_t m, int64_t count) const {
-    if (count == rows) return {at, panels * kLines};
-    const int64_t first = panels * kLines * m / rows, last = panels * kLines * (m + count) / rows;
-    return {at + first / kLines * panel_bytes + first % kLines * groups * 64, last - first};
+    if (count == rows) return {at, lines, to_other};
+    const int64_t first = lines * m / rows;
+    return {at + first * groups * 64, lines * (m + count) / rows - first, to_other};
   }
 };
 
-// What lies behind `panels` of a matrix; where all rows are one turn, only a little ahead.
-template <int tile_bytes>
-inline Next<tile_bytes> next_of(const uint8_t* panels, int64_t count, const Quantized& x, int64_t rows, int64_t turn_rows) {
-  const int64_t size = x.groups * tile_bytes;
-  return {panels + (rows > turn_rows ? count * size : kAhead), count, size, x.groups, rows};
+// Behind `count` panels of a matrix: as many more. Where all rows are one turn and panels are too long for the cache: what is kAhead away
+// in each.
+inline Next next_of(const uint8_t* panels, int64_t count, int64_t tile_bytes, const Quantized& x, int64_t rows) {
+  const int64_t size = x.groups * tile_bytes, all = count * size, lines = tile_bytes / 64;
+  if (all > kFarthest && rows <= kTurnRows) return {panels + kAhead, lines, count > 1 ? size : 0, x.groups, rows};
+  return {panels + (all < kAhead ? kAhead : all), count * lines, 0, x.groups, rows};
 }
 
 // A sum that began at kMagic, the bits of 1.5 * 2^23: where floats are 1 apart, a whole number added to the bits is added to
@@ -138,7 +143,11 @@ inline void step_rows(const uint8_t* tile, float factor, const Quantized& x, int
 
 template <int P>
 void step_panels(const uint8_t* tile, float factor, const Quantized& x, int64_t rows, float* y, int64_t y_stride) {
-  const auto next = next_of<kNvfp4Tile>(tile, P, x, rows, kStepRows);
+  if (rows == 1) {  // the numbers known to the compiler: here memory is all that is waited for
+    step_rows<1, P>(tile, factor, x, 0, {tile + kAhead, P * kNvfp4Tile / 64, 0}, y, y_stride);
+    return;
+  }
+  const Next next = next_of(tile, P, kNvfp4Tile, x, rows);
   int64_t m = 0;
   for (; m + 4 <= rows; m += 4) step_rows<4, P>(tile, factor, x, m, next.share(m, 4), y, y_stride);
   if (m + 2 <= rows) step_rows<2, P>(tile, factor, x, m, next.share(m, 2), y, y_stride), m += 2;
@@ -157,7 +166,7 @@ inline void int8_rows(const uint8_t* tile, int64_t next_panel, const Quantized& 
   }
   const Activations* from = x.at + group * x.stride + m;
   for (int64_t g = 0; g < count; ++g, tile += kInt8Tile, from += x.stride) {
-    ahead.fetch();
+    if constexpr (P > 1) ahead.fetch();
     __m512i products[R][P];
     for (int r = 0; r < R; ++r) {
       for (int p = 0; p < P; ++p) products[r][p] = _mm512_set1_epi32(from[r].group_offset);
@@ -185,9 +194,9 @@ inline void int8_rows(const uint8_t* tile, int64_t next_panel, const Quantized& 
   }
 }
 
-template <int P, int tile_bytes>
+template <int P>
 void int8_panels(const uint8_t* tile, int64_t next_panel, const Quantized& x, int64_t rows, int64_t group, int64_t count,
-                 bool starts, const Next<tile_bytes>& next, float* y, int64_t y_stride) {
+                 bool starts, const Next& next, float* y, int64_t y_stride) {
   int64_t m = 0;
   for (; m + 6 <= rows; m += 6) int8_rows<6, P>(tile, next_panel, x, m, group, count, starts, next.share(m, 6), y, y_stride);
   if (m + 4 <= rows) int8_rows<4, P>(tile, next_panel, x, m, group, count, starts, next.share(m, 4), y, y_stride), m += 4;
@@ -277,20 +286,20 @@ void nvfp4_prompt(const uint8_t* tiles, float factor, const Quantized& x, int64_
                   int64_t y_stride) {
   constexpr int64_t kPanel = kPanelGroups * kInt8Tile;
   alignas(64) uint8_t wide[2 * kPanel];
+  const int64_t size = x.groups * kNvfp4Tile, parts = (x.groups + kPanelGroups - 1) / kPanelGroups;
   for (int64_t panel = first; panel < last; panel += 2) {
     const int panels = panel + 2 <= last ? 2 : 1;
-    for (int64_t group = 0; group < x.groups; group += kPanelGroups) {
-      const int64_t count = x.groups - group < kPanelGroups ? x.groups - group : kPanelGroups;
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t group = x.groups * part / parts, end = x.groups * (part + 1) / parts, count = end - group;
       for (int p = 0; p < panels; ++p) {
-        const uint8_t* tile = tiles + ((panel + p) * x.groups + group) * kNvfp4Tile;
+        const uint8_t* tile = tiles + (panel + p) * size + group * kNvfp4Tile;
         for (int64_t i = 0; i < count; ++i) widen_tile(tile + i * kNvfp4Tile, factor, wide + p * kPanel + i * kInt8Tile);
       }
       // What is widened next: of the same panels, or of the next ones.
-      const int64_t done = group + count == x.groups ? 2 * x.groups : group + count;
-      const Next<kNvfp4Tile> next = {tiles + (panel * x.groups + done) * kNvfp4Tile, panels, x.groups * kNvfp4Tile, count, rows};
-      float* to = y + panel * kLanes;
-      const auto multiply = panels == 2 ? int8_panels<2, kNvfp4Tile> : int8_panels<1, kNvfp4Tile>;
-      multiply(wide, kPanel, x, rows, group, count, group == 0, next, to, y_stride);
+      const uint8_t* tile = tiles + panel * size + (part + 1 < parts ? end * kNvfp4Tile : 2 * size);
+      const Next next = {tile, kNvfp4Tile / 64, size, count, rows};
+      const auto multiply = panels == 2 ? int8_panels<2> : int8_panels<1>;
+      multiply(wide, kPanel, x, rows, group, count, group == 0, next, y + panel * kLanes, y_stride);
     }
   }
 }
@@ -300,13 +309,11 @@ void int8_product(const uint8_t* tiles, const Quantized& x, int64_t rows, int64_
   const int64_t size = x.groups * kInt8Tile;
   const auto panels = [&](auto multiply, int64_t panel, int64_t count) {
     const uint8_t* tile = tiles + panel * size;
-    Next<kInt8Tile> next = next_of<kInt8Tile>(tile, count, x, rows, kInt8Rows);
-    if (rows <= kFewRows) next.panels = 0;
-    multiply(tile, size, x, rows, 0, x.groups, true, next, y + panel * kLanes, y_stride);
+    multiply(tile, size, x, rows, 0, x.groups, true, next_of(tile, count, kInt8Tile, x, rows), y + panel * kLanes, y_stride);
   };
   int64_t panel = first;
-  for (; rows > kFewRows && panel + 2 <= last; panel += 2) panels(int8_panels<2, kInt8Tile>, panel, 2);
-  for (; panel < last; ++panel) panels(int8_panels<1, kInt8Tile>, panel, 1);
+  for (; rows > kFewRows && panel + 2 <= last; panel += 2) panels(int8_panels<2>, panel, 2);
+  for (; panel < last; ++panel) panels(int8_panels<1>, panel, 1);
 }
 
 }  // namespace apprentice::avx512_ops
