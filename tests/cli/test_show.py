@@ -7,12 +7,20 @@ from typing import Any
 
 import pytest
 
+from apprentice.core import artifacts
+
 
 def test_a_folder_of_runs_lists_its_artifacts(apprentice: Any, learned: Any) -> None:
     found = json.loads(apprentice("show", learned.out, "--json").out)
     assert found["sessions"]["kind"] == "sessions"
     assert found["runs/0001/quantized"]["kind"] == "quantized"
     assert "runs/0001/evaluation: evaluation " in apprentice("show", learned.out).out
+
+
+def test_an_artifact_says_what_was_redacted(apprentice: Any, tmp_path: Path) -> None:
+    with artifacts.create(tmp_path / "sessions", kind="sessions", version=1) as writer:
+        writer.finish(seed=0, counts={}, extra={"redacted": {"person": 1200}})
+    assert "\nredacted: person: 1,200\n" in apprentice("show", tmp_path / "sessions").out
 
 
 def test_an_artifact_says_what_it_is_made_from_and_whether_it_is_whole(

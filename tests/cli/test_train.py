@@ -5,6 +5,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from apprentice.core import artifacts
+from apprentice.examples import conversation_store
+
 
 def test_a_few_steps_make_a_checkpoint_that_the_same_command_finds_done(
     apprentice: Any, learned: Any, debug_base: Path, tmp_path: Path
@@ -20,10 +23,10 @@ def test_a_few_steps_make_a_checkpoint_that_the_same_command_finds_done(
     assert "plan: " not in apprentice(*words).err
 
 
-def test_a_dry_run_prints_the_recipe_that_it_would_follow(apprentice: Any, learned: Any, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_recipe_that_it_would_follow(apprentice: Any, learned: Any, debug_base: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('weights = "upper"\n[optimizer]\nlr = 3e-4\n')
-    words = ["train", "sft", recipe, "--examples", learned.run / "examples", "--out", tmp_path / "tuned", "--dry-run"]
+    words = ["train", "sft", recipe, "--examples", learned.run / "examples", "--out", tmp_path / "tuned", "--dry-run", "--base", debug_base]
     printed = tomllib.loads(apprentice(*words, "--set", "seed=7").out)
     assert (printed["weights"], printed["optimizer"]["lr"], printed["seed"]) == ("upper", 3e-4, 7)
     assert not (tmp_path / "tuned").exists()
@@ -42,3 +45,19 @@ def test_silent_places_and_their_share_go_together(apprentice: Any, learned: Any
         done = apprentice(*words, *half)
         assert (done.code, done.out) == (2, "")
         assert "hint: `examples make --silent-places` makes" in done.err
+
+
+def test_what_a_dry_run_would_have_to_download_is_not_downloaded(apprentice: Any, learned: Any, tmp_path: Path) -> None:
+    words = ["train", "sft", "--examples", learned.run / "examples", "--out", tmp_path / "tuned", "--dry-run"]
+    done = apprentice(*words, "--base", "somebody/some-model")
+    assert (done.code, done.out) == (2, "")
+    assert "`somebody/some-model` is not on this machine" in done.err
+
+
+def test_conversations_made_beside_other_examples_are_refused(apprentice: Any, learned: Any, tmp_path: Path) -> None:
+    with artifacts.create(tmp_path / "talks", kind=conversation_store.KIND, version=1, parents={"examples": "others"}) as writer:
+        writer.finish()
+    words = ["train", "sft", "--examples", learned.run / "examples", "--out", tmp_path / "tuned", "--conversations", tmp_path / "talks"]
+    done = apprentice(*words)
+    assert (done.code, done.out) == (2, "")
+    assert "was not made beside" in done.err

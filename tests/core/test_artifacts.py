@@ -141,3 +141,12 @@ def test_after_any_failing_operation_an_artifact_is_whole_or_unfinished(tmp_path
             assert artifacts.read(folder).hash == whole.hash
             assert artifacts.verify(folder) == []
         assert make(folder).hash == whole.hash
+
+
+def test_who_begins_anew_in_a_folder_that_it_holds_goes_on_holding_it(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    with files.lock(tmp_path / "a"):
+        assert make(tmp_path / "a", version=2).version == 2
+        with pytest.raises(InputError, match="is in use by"), files.lock(tmp_path / "a"):
+            pass
+    assert sorted(artifacts.read(tmp_path / "a").files) == ["log.jsonl", "train/a.jsonl"]

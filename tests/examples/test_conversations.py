@@ -202,6 +202,18 @@ def test_a_talk_that_shows_held_out_edits_is_left_out(engine: Any, read_talks: R
     assert built.dropped["turn: edits that are held out"] == 1
 
 
+def test_a_commit_that_shows_held_out_edits_is_left_out_too(engine: Any, read_talks: Read) -> None:
+    text = CODE.replace("compute(alpha_3", "guess(alpha_3").replace("compute(alpha_20", "guess(alpha_20")
+    commit = engine.commit("Guess two of the values", a_py=text)
+    sessions = read_talks([engine], lambda talk: talk.ask("hello you there", START))
+    line = "value_3 = compute(alpha_3, beta_3)"
+    later = Edit("a.py", 3, (line,), (line.replace("compute", "guess"),), tuple(CODE.split("\n")[:3]), tuple(CODE.split("\n")[4:10]))
+    assert of_kind(made(sessions, commits={"train": [commit]}), "refactoring")
+    built = made(sessions, commits={"train": [commit]}, edits=[("test", "c9", later)])
+    assert not built.rows["train"]
+    assert built.dropped["refactoring: edits that are held out"] == built.dropped["intent: edits that are held out"] == 1
+
+
 def test_what_does_not_fit_is_shown_with_less_around_it_or_left_out(engine: Any, read_talks: Read) -> None:
     text = CODE.replace("compute(alpha_3", "guess(alpha_3").replace("compute(alpha_20", "guess(alpha_20")
     commit = engine.commit("Guess some of the values", a_py=text)

@@ -100,6 +100,7 @@ def _text(manifest: object, problems: list[str]) -> str:
     lines += [f"from {role}: {parent}" for role, parent in manifest.parents.items()]
     lines += [f"{name}: {count:,}" for name, count in manifest.counts.items()]
     lines += [f"left out: {reason}: {count:,}" for reason, count in manifest.dropped.items()]
+    lines += [f"redacted: {kind}: {count:,}" for kind, count in manifest.extra.get("redacted", {}).items()]
     lines += [f"{name}: {size.bytes:,} bytes" for name, size in manifest.files.items()]
     lines += [f"problem: {problem}" for problem in problems] or ["every file is what the manifest says"]
     return "\n".join(terminal_safe(line) for line in lines)

@@ -69,7 +69,7 @@ def sft(
     budget_s = None if budget is None else parse_budget(budget)
     resolved = config.load(stage.SftConfig, recipe, set_)
     if dry_run:
-        cost = preview(bases.resolve(None if base == "default" else base), resolved, steps=steps, budget_s=budget_s)
+        cost = preview(_at_hand(base), resolved, steps=steps, budget_s=budget_s)
         value = {"recipe": config.to_dict(resolved), "estimate": asdict(cost)}
         print_result(value, json_output=json, text=lambda: f"{config.resolved_toml(resolved)}\n{_estimate(cost)}")
         return
@@ -93,10 +93,21 @@ def sft(
         print_next(f"apprentice model quantize {out} --out {out}-nvfp4")
 
 
+def _at_hand(base: str) -> Path:
+    """Who asks what training would cost wants nothing downloaded. Raises: ConfigError."""
+    from apprentice.core.errors import ConfigError
+    from apprentice.model import base as bases
+
+    word = None if base == "default" else base
+    if not bases.is_at_hand(word):
+        raise ConfigError(f"the base `{base}` is not on this machine, so nothing can be said of it", hint="without `--dry-run` it is downloaded")
+    return bases.resolve(word)
+
+
 def _parents(examples: Path, conversations: Path | None, silent_places: Path | None, *, shows_silence: bool) -> dict[str, str]:
     """Content hashes of what is learned from. Raises: ConfigError, InputError."""
     from apprentice.core import artifacts
-    from apprentice.core.errors import ConfigError
+    from apprentice.core.errors import ConfigError, InputError
     from apprentice.examples import conversation_store, store
     from apprentice.learn.stages import conversations as talks
     from apprentice.learn.stages import silent_places as quiet
@@ -106,11 +117,19 @@ def _parents(examples: Path, conversations: Path | None, silent_places: Path | N
             "`silence` of the recipe and `--silent-places` go together",
             hint="`examples make --silent-places` makes a folder of them; `--set silence=0.1` says how many are shown",
         )
-    parents = {"examples": artifacts.read(examples, kind=store.KIND).hash}
-    if conversations is not None:
-        parents[talks.NAME] = artifacts.read(conversations, kind=conversation_store.KIND).hash
-    if silent_places is not None:
-        parents[quiet.NAME] = artifacts.read(silent_places, kind=store.KIND).hash
+    edits = artifacts.read(examples, kind=store.KIND).hash
+    besides = {talks.NAME: (conversations, conversation_store.KIND), quiet.NAME: (silent_places, store.KIND)}
+    parents = {"examples": edits}
+    for name, (folder, kind) in besides.items():
+        if folder is None:
+            continue
+        made = artifacts.read(folder, kind=kind)
+        if made.parents.get("examples") != edits:
+            raise InputError(
+                f"`{folder}` was not made beside `{examples}`: what these hold out may be learned from there",
+                hint="make both with one `apprentice examples make --silent-places --out FOLDER`",
+            )
+        parents[name] = made.hash
     return parents
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _TEMPORARY = ".tmp-"
+_LOCK, _HOLDER = ".lock", ".lock-holder.json"
 _BUFFER_BYTES = 1 << 20
 _numbers = itertools.count()
 
@@ -188,7 +189,7 @@ def remove_file(path: Path) -> None:
 
 def remove_tree(path: Path, *, first: tuple[str, ...] = ("manifest.json",), keep_root: bool = False) -> None:
     """Remove a folder and all in it, never following links. The files named `first` at its top go first, so that an
-    interrupted removal leaves no folder that looks finished."""
+    interrupted removal leaves no folder that looks finished. `keep_root`: the folder stays, and whoever holds its lock holds it still."""
     with _storage_errors("remove", path):
         if path.is_symlink() or path.is_file():
             _operations.unlink(path)
@@ -196,7 +197,7 @@ def remove_tree(path: Path, *, first: tuple[str, ...] = ("manifest.json",), keep
             for name in first:
                 with contextlib.suppress(FileNotFoundError):
                     _operations.unlink(path / name)
-            _remove_below(path)
+            _remove_below(path, kept=(_LOCK, _HOLDER) if keep_root else ())
             if not keep_root:
                 _operations.rmdir(path)
             _fsync_folder(path if keep_root else path.parent)
@@ -219,8 +220,8 @@ def is_temporary(path: Path) -> bool:
 def lock(folder: Path) -> Iterator[None]:
     """Hold a folder alone. Raises: InputError naming who holds it. The lock of a killed process is free at once."""
     make_folder(folder)
-    holder = folder / ".lock-holder.json"
-    guard = filelock.FileLock(folder / ".lock", timeout=0)
+    holder = folder / _HOLDER
+    guard = filelock.FileLock(folder / _LOCK, timeout=0)
     with _storage_errors("lock", folder):
         try:
             guard.acquire()
@@ -323,8 +324,10 @@ def _whole_lines_size(descriptor: int) -> int:
     return 0
 
 
-def _remove_below(folder: Path) -> None:
+def _remove_below(folder: Path, kept: tuple[str, ...] = ()) -> None:
     for entry in sorted(folder.iterdir()):
+        if entry.name in kept:
+            continue
         if entry.is_dir() and not entry.is_symlink():
             _remove_below(entry)
             _operations.rmdir(entry)

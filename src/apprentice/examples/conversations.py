@@ -158,7 +158,7 @@ class _Builder:
                     self.drop(deed)
                     continue
                 for row in self._of_deed(deed):
-                    yield _Made(row, split_of[work.commit], ())
+                    yield _Made(row, split_of[work.commit], deed.edits)
 
     def of_talk(self, session: Session, split: str, texts: TextSource, outcomes: Mapping[str, str]) -> Iterator[_Made]:
         """Deeds and turns."""
@@ -254,8 +254,8 @@ def _single(made: Sequence[_Made], dropped: Counter[str]) -> list[_Made]:
 
 
 def showing_held_out(talks: Sequence[tuple[str, str, Sequence[Edit]]], held_out: HeldOut, config: ConversationsConfig) -> set[int]:
-    """Numbers of those to learn from that show work that is held out. `talks`: (split, session, edits)."""
-    # All turns of a talk share its edits: each is compared once.
+    """Numbers of those to learn from that show work that is held out. `talks`: (split, session, edits), talks' or commits'."""
+    # All rows of a talk or a commit share its edits: each is compared once.
     edits_of = {id(edits): (session, edits) for split, session, edits in talks if split == TRAIN}
     owner_of = {id(edit): (session, edit) for session, edits in edits_of.values() for edit in edits}
     changes = [change_of(edit, split=split, commit=commit) for split, commit, edit in held_out.edits]

@@ -114,7 +114,7 @@ def _steps(told: Iterable[Turn], tokenizer: Tokenizer, max_tokens: int) -> Itera
         if asked is not None:
             yield _Step((asked,), _size([asked], tokenizer), isinstance(one.event, Prompt))
     if said:
-        yield _reply(said, -1, tokenizer, max_tokens)
+        yield _reply(said, 999_999, tokenizer, max_tokens)
 
 
 def _asked(one: Turn, tokenizer: Tokenizer, max_tokens: int) -> Message | None:
@@ -131,13 +131,18 @@ def _asked(one: Turn, tokenizer: Tokenizer, max_tokens: int) -> Message | None:
 def _reply(said: Sequence[Turn], number: int, tokenizer: Tokenizer, max_tokens: int) -> _Step:
     """Only the last of them has calls. `number` tells their ids apart from those of other steps."""
     texts = [one.event.text for one in said if isinstance(one.event, Reply) and one.event.text.strip()]
-    calls = [Call(f"call{number:05d}{n:02d}", Function(call.name, call.arguments)) for n, call in enumerate(said[-1].calls)]
+    calls = [Call(_id(number, n), Function(call.name, call.arguments)) for n, call in enumerate(said[-1].calls)]
     results = [
         Message(role="tool", content=shortened(call.result, tokenizer, round(RESULT_SHARE * max_tokens)), tool_call_id=made.id, name=call.name)
         for call, made in zip(said[-1].calls, calls, strict=True)
     ]
     messages = (assistant("\n\n".join(texts), calls), *results)
     return _Step(messages, _size(messages, tokenizer), False, tuple(said))
+
+
+def _id(number: int, n: int) -> str:
+    """Nine letters and digits, which the strictest templates ask for (Mistral's)."""
+    return f"c{number % 1_000_000:06d}{n % 100:02d}"
 
 
 def _size(messages: Sequence[Message], tokenizer: Tokenizer) -> int:

@@ -13,6 +13,7 @@ from apprentice.core.protocols import ProgressSink
 from apprentice.examples import silent, store
 from apprentice.examples.build import ExamplesConfig
 from apprentice.examples.history import History
+from apprentice.examples.kinds.silence import SILENCE
 from apprentice.examples.split import TRAIN
 from apprentice.learn.run import Run
 from apprentice.sessions.policy import Policy
@@ -31,7 +32,7 @@ def make(run: Run, sessions: Sessions, examples_hash: str, *, share: float) -> M
         run.artifact(NAME), sessions, run.artifact("examples"), run.tokenizer, run.policy, run.progress, parents=parents,
         learn_from=run.config.learn_from,
     )  # fmt: skip
-    return made if made.counts else None
+    return made if made.counts.get(f"{TRAIN}_{SILENCE}") else None
 
 
 def write(
