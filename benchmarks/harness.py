@@ -3,8 +3,8 @@
     cell(name, work) --> benchmarks/results/BENCHMARK/NAME.json, unless it is there and its code is unchanged
 
 A result holds its rows (arm, metric, value, low, high), commit, machine, load, package versions, seed, and the hash of
-every source file of the project that the run had imported: of its statements, without comments and docstrings. A figure
-holds until one of these changes: `--stale` lists what must run again. Code whose whole effect lies in files that a cell is made
+every source file of the project that the run had imported: of its statements, without comments and docstrings; of native code, where
+it had been loaded, as a whole. A figure holds until one of these changes: `--stale` lists what must run again. Code whose whole effect lies in files that a cell is made
 from can be left out, where the cell says what those files are (`inputs`): the next run looks whether they are the same. Work that outlives a kill (training, samples) lies under `.cache/benchmarks`, not here.
 """
 
@@ -28,6 +28,12 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 WORK = ROOT / ".cache" / "benchmarks"
 NOT_BENCHMARKS = {"harness"}
+NATIVE = "src/apprentice/kernels/native"
+STORAGE = (
+    "benchmarks/harness.py", *(f"src/apprentice/core/{name}.py" for name in ("artifacts", "errors", "files", "progress", "waiting")),
+)  # fmt: skip
+"""What keeps, locks and tells what others compute: no figure is made there but how long that takes."""
+TIMES_STORAGE = {"ingest", "startup"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +95,16 @@ def imported_sources() -> Iterator[tuple[str, str]]:
     for path in sorted(paths):
         if path.is_relative_to(ROOT / "src") or path.is_relative_to(ROOT / "benchmarks"):
             yield path.relative_to(ROOT).as_posix(), code_hash(path)
+    if "apprentice.kernels.native" in sys.modules:
+        yield NATIVE, code_hash(ROOT / NATIVE)
 
 
 def code_hash(path: Path) -> str:
-    """sha256 of what a Python file does: its syntax tree without comments, docstrings and places in the file."""
+    """sha256 of what a Python file does: its syntax tree without comments, docstrings and places in the file. Of a folder of native
+    code: of its lines without comments."""
+    if path.is_dir():
+        lines = [line.split("//")[0].strip() for file in sorted(path.iterdir()) for line in file.read_text(encoding="utf-8").splitlines()]
+        return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
@@ -108,9 +120,10 @@ def _is_text(node: ast.AST) -> bool:
 def changed_sources(result: dict[str, Any]) -> list[str]:
     """Files that are not what they were when the result was made."""
     changed = []
+    ignored = () if result.get("benchmark") in TIMES_STORAGE else STORAGE
     for name, digest in result.get("sources", {}).items():
         path = ROOT / name
-        if not path.is_file() or code_hash(path) != digest:
+        if name not in ignored and (not path.exists() or code_hash(path) != digest):
             changed.append(name)
     return changed
 

@@ -27,6 +27,21 @@ def test_code_is_the_same_whatever_is_said_about_it(tmp_path: Path, old: str, ne
     assert (harness.code_hash(path) == before) == same
 
 
+def test_native_code_counts_as_a_whole_and_without_what_is_said_about_it(tmp_path: Path) -> None:
+    (tmp_path / "a.cpp").write_text("// Doubles.\nint f(int x) { return 2 * x; }\n")
+    before = harness.code_hash(tmp_path)
+    (tmp_path / "a.cpp").write_text("// Twice as much.\n\nint f(int x) { return 2 * x; }  // so\n")
+    assert harness.code_hash(tmp_path) == before
+    (tmp_path / "b.h").write_text("int g();\n")
+    assert harness.code_hash(tmp_path) != before
+
+
+def test_how_results_are_kept_matters_only_where_that_is_timed() -> None:
+    sources = dict.fromkeys(harness.STORAGE, "another")
+    assert not harness.changed_sources({"benchmark": "decoding", "sources": sources})
+    assert harness.changed_sources({"benchmark": "ingest", "sources": sources}) == list(harness.STORAGE)
+
+
 def test_a_cell_runs_again_only_where_its_code_changed(tmp_path: Path) -> None:
     results = tmp_path / "results"
     benchmark, calls = harness.Benchmark("sample", results=results, work=tmp_path / "work"), []
@@ -41,7 +56,7 @@ def test_a_cell_runs_again_only_where_its_code_changed(tmp_path: Path) -> None:
     assert result["sources"]
     assert harness.stale(results) == []
     path = results / "sample" / "one.json"
-    name = next(iter(result["sources"]))
+    name = next(name for name in result["sources"] if name not in harness.STORAGE)
     path.write_text(json.dumps({**result, "sources": {**result["sources"], name: "another"}}))
     assert harness.stale(results) == [("sample/one.json", [name])]
     benchmark.cell("one", work, seed=1)
