@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from apprentice.core.errors import InputError
-from apprentice.text.chat import Rendered, render
+from apprentice.text.chat import UNDATED, Rendered, render
 from apprentice.text.tokenizer import Tokenizer
 
 TEMPLATES = Path(__file__).parents[1] / "data" / "templates"
@@ -196,3 +197,10 @@ def test_variables_reach_the_template(qwen_like: Tokenizer) -> None:
         add_generation_prompt=True, variables={"enable_thinking": False},
     )  # fmt: skip
     assert rendered.text.endswith("<think>\n\n</think>\n\n")
+
+
+def test_what_is_trained_on_says_the_same_date_on_every_day(qwen_like: Tokenizer) -> None:
+    template = "{{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}"
+    told = [render(qwen_like, template, [{"role": "user", "content": "x"}], variables=variables).text for variables in (UNDATED, None)]
+    assert told[0] == "01 Jan 2026: x"
+    assert told[1] == f"{datetime.datetime.now():%d %b %Y}: x"

@@ -263,6 +263,14 @@ def _now(form: str) -> str:
     return datetime.datetime.now().strftime(str(form)[:200])
 
 
+def _first_day(form: str) -> str:
+    return datetime.datetime(2026, 1, 1).strftime(str(form)[:200])
+
+
+UNDATED: Mapping[str, Any] = {"strftime_now": _first_day}
+"""`variables` for what is trained on: a template that says the date says the same one however often a run is taken up again."""
+
+
 def _tojson(
     value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: tuple[str, str] | None = None,
     sort_keys: bool = False,

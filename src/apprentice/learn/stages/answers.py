@@ -24,7 +24,7 @@ from apprentice.core.protocols import Generator, ProgressSink, Request
 from apprentice.learn.opening import open_model
 from apprentice.learn.run import Run
 from apprentice.model import base as bases
-from apprentice.text.chat import Rendered, render
+from apprentice.text.chat import UNDATED, Rendered, render
 from apprentice.text.tokenizer import Tokenizer
 
 KIND = "answers"
@@ -90,7 +90,7 @@ def read(folder: Path, tokenizer: Tokenizer) -> list[Rendered]:
         found = [msgspec.json.decode(line)["messages"] for line in path.read_bytes().splitlines()]
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise InputError(f"`{path}` cannot be read: {error}", hint=f"remove `{folder}`, and it is made again") from error
-    return [render(tokenizer, None, messages) for messages in found]
+    return [render(tokenizer, None, messages, variables=UNDATED) for messages in found]
 
 
 def _questions() -> list[str]:

@@ -19,7 +19,7 @@ from apprentice.sessions.outcomes.judging import OutcomesConfig, judge
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions
 from apprentice.text import tools
-from apprentice.text.chat import Rendered, render
+from apprentice.text.chat import UNDATED, Rendered, render
 from apprentice.text.tokenizer import Tokenizer
 
 NAME = "conversations"
@@ -61,7 +61,7 @@ def to_learn(folder: Path, tokenizer: Tokenizer, progress: ProgressSink) -> list
 
 def rendered(row: Conversation, tokenizer: Tokenizer) -> Rendered:
     """As the checkpoint's template tells it. Raises: InputError where the template refuses it."""
-    return render(tokenizer, None, tools.for_template(row.messages, tokenizer.chat_template))
+    return render(tokenizer, None, tools.for_template(row.messages, tokenizer.chat_template), variables=UNDATED)
 
 
 def write(
