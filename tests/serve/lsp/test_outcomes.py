@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from tests.serve.lsp.conftest import ACCEPT, REJECT, Buffer, Start, Talk
 
+from apprentice.serve.lsp.documents import Document
+from apprentice.serve.lsp.outcomes import Outcomes, Proposal
+from apprentice.text.edits import Edit
+
 TEXT = "def add(a, b):\n    return a\n\nprint(add(1, 2))\n"
 HERE = TEXT.index("return a") + len("return a")
 LINE = "    return a + b"
@@ -382,3 +386,15 @@ def test_a_rejection_on_a_blank_line_is_of_that_place(start: Start) -> None:
     buffer.replace(first, first + 1, "")
     assert buffer.complete(first) is None
     assert offered(buffer, second)["insertText"] == "return None"
+
+
+def test_an_insertion_between_equal_lines_is_known_wherever_a_recording_puts_it() -> None:
+    text = ["f(", "    stream,", "    auth,", "    follow,", ")"]
+    document = Document("file:///a.py", "\n".join(text) + "\n", name="a.py")
+    proposal = Proposal(
+        start_line=1, old=("    stream,",), new=("    stream,", "    auth,", "    timeout,"), head="", replaced="", inserted="", tail="", item=""
+    )
+    recorded = Edit("a.py", 3, (), ("    timeout,", "    auth,"), tuple(text[:3]), tuple(text[3:]))
+    assert Outcomes(rejected=[recorded]).is_rejected(document, proposal)
+    other = Edit("a.py", 3, (), ("    timeout,", "    trust,"), tuple(text[:3]), tuple(text[3:]))
+    assert not Outcomes(rejected=[other]).is_rejected(document, proposal)

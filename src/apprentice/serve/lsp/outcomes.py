@@ -140,14 +140,19 @@ class Offer:
         self.text = self.lines()
 
 
-def _rejection(name: str, old: Sequence[str], new: Sequence[str], above: str) -> _Rejection:
-    """As a recording has it: without the lines at either end that stay."""
+def _rejection(name: str, old: Sequence[str], new: Sequence[str], above: Sequence[str]) -> _Rejection:
+    """As a recording has it: without the lines at either end that stay. What is put in, or taken out, between equal lines can be told
+    as a change of any of several places; the uppermost is meant."""
     shorter = min(len(old), len(new))
     head = next((i for i in range(shorter) if old[i] != new[i]), shorter)
     tail = next((i for i in range(shorter - head) if old[-1 - i] != new[-1 - i]), shorter - head)
-    gone, come = tuple(old[head : len(old) - tail]), tuple(new[head : len(new) - tail])
+    gone, come, before = [*old[head : len(old) - tail]], [*new[head : len(new) - tail]], [*above, *old[:head]]
+    while before and bool(gone) != bool(come) and (gone or come)[-1] == before[-1]:
+        moved = gone or come
+        moved.insert(0, before.pop())
+        moved.pop()
     is_telling = any(line.strip() for line in gone)
-    return name, "" if is_telling else old[head - 1] if head else above, gone, come
+    return name, "" if is_telling or not before else before[-1], tuple(gone), tuple(come)
 
 
 class Outcomes:
@@ -164,11 +169,11 @@ class Outcomes:
         self._tells_shown = False
         self._session, self._numbers = uuid.uuid4().hex[:8], itertools.count(1)
         for edit in rejected:
-            self._reject(_rejection(edit.path, edit.old, edit.new, edit.above[-1] if edit.above else ""))
+            self._reject(_rejection(edit.path, edit.old, edit.new, edit.above))
 
     def is_rejected(self, document: Document, proposal: Proposal) -> bool:
         """Whether it was rejected here before."""
-        above = document.lines[proposal.start_line - 1] if proposal.start_line else ""
+        above = document.lines[max(proposal.start_line - AROUND_LINES, 0) : proposal.start_line]
         return _rejection(document.name, proposal.old, proposal.new, above) in self._rejected
 
     def offer(self, document: Document, kind: Kind, proposal: Proposal) -> Offer:
@@ -281,7 +286,7 @@ class Outcomes:
             return
         if outcome in ("rejected", "undone"):
             at = offer.proposal.start_line - offer.stretch.first_line
-            above = offer.stretch.new[at - 1] if at else ""
+            above = offer.stretch.new[max(at - AROUND_LINES, 0) : at]
             for context in offer.contexts:
                 self._reject(_rejection(offer.document.name, context, offer.proposal.new, above))
         self._on_outcome(offer, outcome)
