@@ -13,6 +13,9 @@ steps that each answer with all log-probabilities. Ratios are of medians of the 
 a process that keeps one core busy: the share of its own speed that each arm keeps. With as many threads as cores, three
 runnable threads on two cores leave each two thirds of one: 0.67 is the fair share there.
 
+Some hosts move the two cores about while we measure (`benchmarks/cores.py`): `..._near` and `..._far` are the medians over the repeats
+before and behind which the cores shared a cache, or did not, and `details` says how far apart they were at each.
+
 `APPRENTICE_NATIVE=avx2` makes our arms run on those operators; its cells are called `batch-8-avx2` and so on.
 """
 
@@ -38,7 +41,7 @@ from apprentice.engine.model import EngineConfig
 from apprentice.kernels import native
 from apprentice.model import weights
 from apprentice.text.decoding import Feed
-from benchmarks import roofline
+from benchmarks import cores, roofline
 from benchmarks.harness import Benchmark, Row
 
 KINDS = {"llama_f32": 0, "llama_bf16": 32, "llama_q4_0": 2, "llama_q4_1": 3, "llama_q8_0": 7}
@@ -149,19 +152,33 @@ def busy() -> Iterator[None]:
 
 
 def measured(
-    arms: Mapping[str, Arm], repeats: int, rate: Callable[[Arm], float]
+    arms: Mapping[str, Arm], repeats: int, rate: Callable[[Arm], float], distance: Callable[[], float | None] = cores.distance_ns
 ) -> tuple[list[Row], dict[str, Any]]:
-    """Tokens a second of each arm: median, lowest, highest; and ratios to the best 16- or 32-bit arm of ours."""
-    seen: dict[str, list[float]] = {name: [] for name in arms}
-    loads = []
+    """Tokens a second of each arm: median, lowest, highest; and ratios of NVFP4 to every other."""
+    seen: dict[str, list[tuple[float, str | None]]] = {name: [] for name in arms}
+    loads: list[Any] = []
+    apart: list[float | None] = []
     for _ in range(repeats):
         loads.append(machine.look().load)
+        apart.append(distance())
         for name, arm in arms.items():
-            seen[name].append(rate(arm))
+            found = rate(arm)
+            apart.append(distance())
+            seen[name].append((found, cores.place(*apart[-2:])))
+    rows: list[Row] = []
+    for ending, places in {"": ("near", "far", None), "_near": ("near",), "_far": ("far",)}.items():
+        chosen = {name: [one for one, place in rates if place in places] for name, rates in seen.items()}
+        rows += summary({name: rates for name, rates in chosen.items() if rates}, ending)
+    return rows, {"loads": loads, "repeats": repeats, "core_to_core_ns": apart}
+
+
+def summary(seen: Mapping[str, list[float]], ending: str) -> list[Row]:
+    """Of the arms that were measured."""
     middle = {name: statistics.median(rates) for name, rates in seen.items()}
-    rows = [Row(name, "tokens_per_second", middle[name], min(rates), max(rates)) for name, rates in seen.items()]
-    rows += [Row(f"nvfp4/{name}", "ratio", middle["nvfp4"] / value) for name, value in middle.items() if name != "nvfp4"]
-    return rows, {"loads": loads, "repeats": repeats}
+    rows = [Row(name, f"tokens_per_second{ending}", middle[name], min(rates), max(rates)) for name, rates in seen.items()]
+    if "nvfp4" in middle:
+        rows += [Row(f"nvfp4/{name}", f"ratio{ending}", middle["nvfp4"] / value) for name, value in middle.items() if name != "nvfp4"]
+    return rows
 
 
 def folders(benchmark: Benchmark, base: Path) -> dict[str, Path]:

@@ -6,14 +6,14 @@ One cell for each way: `amax_over_6` and `search` look at the weights alone; `fe
 matrix makes up for the errors of the layers below) are fitted to TOKENS tokens of text; in `precise`, the default, a tenth of the
 weights besides stay as they are, those that four bits hurt most. `native` is `precise` once more, on the native operators, which round
 activations, the head and that tenth to 8 bits; `w4a4` with activations in NVFP4 as Blackwell's tensor cores read them. `mxfp4-` the
-same in MXFP4.
+same in MXFP4. `distilled` starts from `precise` and trains all matrices together for DISTILL_STEPS steps (`train.distillation`).
 
 Text to fit to: modules of Python's standard library. Text to measure on: this project's own source, which no base has seen;
 its hash is kept. Figures are differences to the same model unquantized, over the same tokens: bits a token, and KL divergence
 of the next-token distributions in bits; intervals are 1.96 standard errors over files.
 
 `edits` asks what four bits cost where the model works: at places of real edits of httpx's newest commits (`--folder` as in
-`benchmarks/run learning`), fitted to its older ones, native operators for both, bits per changed character and exact lines.
+`benchmarks/run learning`), fitted to its older ones, with and without distillation on them, native operators for all, bits per changed character and exact lines.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import argparse
 import dataclasses
 import fnmatch
 import hashlib
+import itertools
 import json
 import shutil
 import time
@@ -52,6 +53,7 @@ from apprentice.quantize.sensitivity import measure as measure_groups
 from apprentice.quantize.sensitivity import most_sensitive
 from apprentice.text.decoding import Feed
 from apprentice.text.tokenizer import Tokenizer
+from apprentice.train.distillation import DistillConfig
 from apprentice.train.sft import SftConfig
 from benchmarks.harness import ROOT, Benchmark, Row, imported_sources
 from benchmarks.learning import READERS, Study
@@ -66,6 +68,7 @@ class Way:
     is_fitted: bool = False
     correct: bool = True
     precise: bool = False
+    is_distilled: bool = False
     runs: Literal["numpy", "native", "w4a4"] = "numpy"
 
 
@@ -75,6 +78,7 @@ WAYS = {
     "feedback": Way(is_fitted=True, correct=False),
     "corrected": Way(is_fitted=True),
     "precise": Way(is_fitted=True, precise=True),
+    "distilled": Way(is_fitted=True, precise=True, is_distilled=True),
     "native": Way(is_fitted=True, precise=True, runs="native"),
     "w4a4": Way(is_fitted=True, precise=True, runs="w4a4"),
     "mxfp4-search": Way(format="mxfp4"),
@@ -84,10 +88,11 @@ WAYS = {
 }
 EDITS = "httpx"
 TOKENS = DEFAULT_TOKENS
-PIECE = 512
+DISTILL_STEPS = 150
+PIECE, PIECES = 512, 4
 BESIDE = tuple(f"src/apprentice/{name}.py" for name in ("engine/calling_off", "engine/scheduler", "quantize/report_page"))
 """Who computes when, and how a report is drawn: no figure depends on it (tests hold the engine to that, bit for bit)."""
-NOT_USED = BESIDE + tuple(f"src/apprentice/{name}/" for name in ("eval", "examples", "learn", "memory", "repository", "serve", "sessions", "train")) + (
+NOT_USED = BESIDE + tuple(f"src/apprentice/{name}/" for name in ("eval", "examples", "learn", "memory", "repository", "serve", "sessions")) + (
     "benchmarks/learning.py", *(f"src/apprentice/text/{name}" for name in ("people.py", "redaction.py", "secret_", "token_formats.py")),
 )
 """What all cells but `edits` do without."""
@@ -133,11 +138,13 @@ def _row(arm: str, metric: str, values: Sequence[float]) -> Row:
 
 
 def calibration_text(folder: Path) -> list[list[int]]:
-    """Pieces of modules that are in every Python, mixed."""
+    """Pieces of modules that are in every Python, mixed: the first of each module, then the second of each."""
     tokenizer = Tokenizer.load(folder)
     paths = sorted(path for path in Path(shutil.__file__).parent.glob("*.py") if path.stat().st_size > 12_000)
     order = np.random.default_rng(0).permutation(len(paths))
-    return [tokenizer.encode(paths[i].read_text())[500 : 500 + PIECE] for i in order]
+    texts = [tokenizer.encode(paths[i].read_text())[500 : 500 + PIECES * PIECE] for i in order]
+    pieces = [text[at : at + PIECE] for at in range(0, PIECES * PIECE, PIECE) for text in texts]
+    return [piece for piece in pieces if len(piece) > 1]
 
 
 def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) -> tuple[list[Row], dict[str, Any]]:
@@ -145,18 +152,20 @@ def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) 
     way, started = WAYS[name], time.perf_counter()
     config = QuantizeConfig(format=way.format, search=way.search, activations=way.is_fitted and way.format == "nvfp4")
     # Ways that differ only in how they run share a folder.
-    kind = "precise" if way.precise else "corrected" if way.correct else "feedback"
+    kind = "distilled" if way.is_distilled else "precise" if way.precise else "corrected" if way.correct else "feedback"
     out = target / (f"{way.format}-{kind}" if way.is_fitted else name)
     if not (out / "config.json").is_file():
-        fitted, kept, format = None, frozenset[str](), FORMATS[way.format]
+        fitted, kept, distillation, format = None, frozenset[str](), None, FORMATS[way.format]
         if way.is_fitted:
             text = calibration_text(folder)
             if way.precise:
                 kept = most_sensitive(measure_groups(folder, text, format=format), config.precise_share)
             fitted = fit(folder, text, max_tokens=TOKENS, correct=way.correct, format=format, kept=kept)
+            if way.is_distilled:
+                fitted, distillation = quantize.distill(folder, fitted, text, config, DistillConfig(steps=DISTILL_STEPS))
         part = files.make_folder(out.parent) / f"{out.name}.part"
         shutil.rmtree(part, ignore_errors=True)
-        convert(folder, part, config, fitted=fitted, kept=kept)
+        convert(folder, part, config, fitted=fitted, kept=kept, distillation=distillation)
         part.rename(out)
     seconds = time.perf_counter() - started
     runs = EngineConfig(
@@ -169,18 +178,23 @@ def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) 
 
 
 def edits(folder: Path, study: Study, work: Path) -> tuple[list[Row], dict[str, Any]]:
-    """The base in BF16 and in NVFP4, at places of real edits."""
-    quantize.write(folder, work, QuantizeConfig(), parents={}, progress=study.progress, examples=study.examples)
-    models = [study.contestant(name, path, open_model) for name, path in (("bf16", folder), ("nvfp4", work))]
+    """The base in BF16 and in NVFP4, fitted and distilled besides, at places of real edits."""
+    paths = {"bf16": folder}
+    for name, config in (("nvfp4", None), ("nvfp4-distilled", DistillConfig(steps=DISTILL_STEPS))):
+        paths[name] = files.make_folder(work) / name
+        quantize.write(
+            folder, paths[name], QuantizeConfig(), parents={}, progress=study.progress, examples=study.examples, distilling=config
+        )
+    models = [study.contestant(name, path, open_model) for name, path in paths.items()]
     arms = [study.bench.arm(model, measures=(LIKELIHOOD, LINE)) for model in models]
     config = dataclasses.replace(study.config, measures=(LIKELIHOOD, LINE))
     samples = Samples(files.make_folder(work.with_name(work.name + "-samples")))
     _, rows = study.bench.run(samples, models, arms, config)
     comparison = Comparison(rows, [arm.name for arm in arms], Resampling())
     found = [Row(row.arm, row.metric, row.value, row.low, row.high) for row in comparison.table()]
-    for metric in METRICS:
-        if difference := comparison.difference("nvfp4", "bf16", metric):
-            found.append(Row("nvfp4-bf16", metric, *difference.estimate.as_list()))
+    for arm, metric in itertools.product(("nvfp4", "nvfp4-distilled"), METRICS):
+        if difference := comparison.difference(arm, "bf16", metric):
+            found.append(Row(f"{arm}-bf16", metric, *difference.estimate.as_list()))
     return found, {"heldout": comparison.heldout()}
 
 

@@ -60,3 +60,19 @@ def test_what_lies_in_a_folder_is_never_lost(apprentice: Any, learned: Any, tmp_
     assert done.code == 2
     assert "holds files that Apprentice did not make" in done.err
     assert mine.read_text() == "mine"
+
+
+def test_what_was_quantized_is_distilled_for_as_long_as_is_said(apprentice: Any, learned: Any, tmp_path: Path) -> None:
+    out = tmp_path / "quantized"
+    command = ["model", "quantize", learned.run / "checkpoint", "--out", out, "--distill", "2s", "--json"]
+    refused = apprentice(*command)
+    assert refused.code == 2
+    assert "--calibrate" in refused.err
+    assert not out.exists()
+    done = apprentice(*command, "--calibrate", learned.run / "examples")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)["distillation"]
+    assert found["kl_after"] <= found["kl_before"]
+    assert "istill" in (out / "README.md").read_text()
+    assert "istill" in (out / "quantization_report.html").read_text()
+    assert apprentice("chat", "Hello", "--model", out, "--max-tokens", 3, "--json").code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from benchmarks import decoding
 
 from apprentice.model import presets, weights
@@ -54,3 +55,19 @@ def test_our_arm_reads_and_generates(tmp_path: Path) -> None:
     arm = decoding.Ours(tmp_path, 1, "numpy")
     assert arm.prefill(20) > 0
     assert arm.decode(3, 10, 2) > 0
+
+
+def test_repeats_are_told_apart_by_where_the_cores_were() -> None:
+    apart = iter([40.0, 41.0, 300.0, 310.0, 305.0, 40.0, 42.0, 41.0, 40.0])
+    rates = iter([8.0, 2.0, 5.0, 4.0, 9.0, 3.0])
+    arms = {"nvfp4": Scripted(), "bf16": Scripted()}
+    rows, details = decoding.measured(arms, 3, lambda arm: next(rates), lambda: next(apart))
+    found = {(row.arm, row.metric): row.value for row in rows}
+    # Repeat 1: nvfp4 near, bf16 on the move; 2: nvfp4 far, bf16 on the move; 3: both near.
+    assert found["nvfp4", "tokens_per_second"] == 8.0
+    assert found["nvfp4", "tokens_per_second_near"] == 8.5
+    assert found["bf16", "tokens_per_second_near"] == 3.0
+    assert found["nvfp4", "tokens_per_second_far"] == 5.0
+    assert ("bf16", "tokens_per_second_far") not in found
+    assert found["nvfp4/bf16", "ratio_near"] == pytest.approx(8.5 / 3)
+    assert len(details["core_to_core_ns"]) == 9

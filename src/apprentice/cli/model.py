@@ -12,8 +12,8 @@ from apprentice.cli.common import JsonFlag, check_out, print_next, print_result
 
 def quantize(
     checkpoint: Path, /, *, out: Path, format: Literal["nvfp4", "mxfp4"] = "nvfp4", calibrate: Path | None = None,
-    activations: Annotated[bool, cyclopts.Parameter(negative="")] = False, precise: float | None = None, search: bool = True,
-    json: JsonFlag = False,
+    activations: Annotated[bool, cyclopts.Parameter(negative="")] = False, precise: float | None = None,
+    distill: str | None = None, search: bool = True, json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Store a checkpoint in four bits, in the layout that vLLM reads too.
 
@@ -32,6 +32,9 @@ def quantize(
     precise
         Share of the weights that stay in 16 bits, those that four bits hurt most, measured on the examples of `--calibrate`; 0:
         none. The default is a tenth.
+    distill
+        A time such as `10m`, in which the matrices in four bits learn together to say what the checkpoint says, on the examples of
+        `--calibrate`. Takes torch (the extra `learn`) and memory as for training all weights.
     search
         Search each block's scale; slower and closer.
     """
@@ -50,8 +53,14 @@ def quantize(
         if calibrate is None:
             raise ConfigError("what four bits hurt is measured on text", hint="give `--calibrate` with `--precise`")
         config = replace(config, precise_share=precise)
+    distilling = None
+    if distill is not None:
+        from apprentice.learn.config import parse_budget
+        from apprentice.train.distillation import DistillConfig
+
+        distilling = DistillConfig(seconds=parse_budget(distill))
     with Progress() as progress:
-        manifest = stage.write(checkpoint, out, config, parents=parents, progress=progress, examples=calibrate)
+        manifest = stage.write(checkpoint, out, config, parents=parents, progress=progress, examples=calibrate, distilling=distilling)
     print_result(manifest.extra, json_output=json, text=lambda: "\n".join(f"{name}: {value}" for name, value in manifest.extra.items()))
     if not json:
         print_next(f"apprentice serve --model {out}")

@@ -58,9 +58,9 @@ class Fitted:
     """A matrix in four bits, and how far its outputs are off on the text."""
 
     packed: Packed
-    squared_output_error: float
-    """E|W x - W' x'|^2."""
-    squared_outputs: float
+    squared_output_error: float | None
+    """E|W x - W' x'|^2; None where the matrix was changed since."""
+    squared_outputs: float | None
     """E|W x|^2."""
     largest_input: float = 0.0
     """Of the sizes of x'."""

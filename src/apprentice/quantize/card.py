@@ -40,6 +40,7 @@ def _body(report: Report, format: Format, name: str, what: str) -> list[str]:
         "|---|---|---|",
         *(_row(kind, part) for kind, part in {**report.by_kind(), "all": report}.items()),
         "",
+        *([report.distillation.sentence(), ""] if report.distillation else []),
         f"{report.bytes_before / 1e6:,.1f} MB before, {report.bytes_after / 1e6:,.1f} MB now."
         f" Each matrix: `quantization_report.html`, for programs `quantization_report.json`.",
         "",
@@ -48,7 +49,7 @@ def _body(report: Report, format: Format, name: str, what: str) -> list[str]:
 
 
 def _row(kind: str, report: Report) -> str:
-    outputs = "not calibrated" if report.output_error is None else f"{report.output_error:.4f}"
+    outputs = "-" if report.output_error is None else f"{report.output_error:.4f}"
     return f"| {kind} | {report.relative_error:.4f} | {outputs} |"
 
 

@@ -37,7 +37,7 @@ from apprentice.model import tensor_files
 from apprentice.model.config import from_hugging_face, parameter_shapes, read_config, read_json
 from apprentice.quantize.calibration import Fitted
 from apprentice.quantize.card import write_card
-from apprentice.quantize.report import MatrixError, Report
+from apprentice.quantize.report import Distillation, MatrixError, Report
 from apprentice.quantize.report_page import write_page
 from apprentice.quantize.sensitivity import Sensitivity
 
@@ -80,10 +80,11 @@ class QuantizeConfig:
 def convert(
     source: Path, target: Path, config: QuantizeConfig = QuantizeConfig(), *,
     fitted: Mapping[str, Fitted] | None = None, kept: Collection[str] = (), measured: Sequence[Sensitivity] = (),
-    progress: ProgressSink | None = None,
+    distillation: Distillation | None = None, progress: ProgressSink | None = None,
 ) -> Report:
     """Writes the quantized folder. `fitted`: the matrices of the same source in four bits, from `calibration.fit`; with them
-    the model loses about a seventh of what it loses without. `kept`: modules that stay BF16. `measured`: for the report.
+    the model loses about a seventh of what it loses without. `kept`: modules that stay BF16. `measured`: for the report, as
+    `distillation`, what training the fitted matrices gave.
 
     Raises: InputError naming file and tensor where the source cannot be used."""
     config.check(is_fitted=fitted is not None)
@@ -100,7 +101,7 @@ def convert(
     for name in COPIED_FILES:
         if (source / name).is_file():
             files.copy_file(source / name, target / name)
-    report = work.report()
+    report = work.report(distillation)
     files.write_json(target / REPORT_FILE, report.to_dict())
     write_page(target, report, measured)
     write_card(source, target, report, FORMATS[config.format], activations=config.activations)
@@ -167,11 +168,11 @@ class _Work:
         kept = [name for name, shape in self._shapes.items() if _is_linear(name) and not self._is_quantized(name, shape)]
         return ["lm_head", *(name.removesuffix(".weight") for name in kept)]
 
-    def report(self) -> Report:
+    def report(self, distillation: Distillation | None) -> Report:
         before = sum(info.end - info.start for info in (self._found[name].tensors[name] for name in self._shapes))
         after = sum(tensor_files.DTYPES[dtype].itemsize * int(np.prod(shape)) for dtype, shape in self.infos().values())
         kept = tuple(name for name, shape in self._shapes.items() if not self._is_quantized(name, shape))
-        return Report(matrices=tuple(self._errors), kept=kept, bytes_before=before, bytes_after=after)
+        return Report(matrices=tuple(self._errors), kept=kept, bytes_before=before, bytes_after=after, distillation=distillation)
 
     def _kept(self, name: str) -> np.ndarray:
         file = self._found[name]

@@ -42,6 +42,25 @@ class MatrixError(msgspec.Struct, frozen=True, kw_only=True):
         return _relative(self.squared_output_error, self.squared_outputs)
 
 
+class Distillation(msgspec.Struct, frozen=True, kw_only=True):
+    """Training of all quantized matrices together, see `train.distillation`."""
+
+    steps: int
+    """0 where it was tried and gave nothing: the matrices are then as they were fitted."""
+    kl_before: float
+    """To the unquantized model, bits a token of text held out."""
+    kl_after: float
+
+    def sentence(self) -> str:
+        before, after = f"{self.kl_before:.4f}", f"{self.kl_after:.4f}"
+        if not self.steps:
+            return f"Distillation from the unquantized model brought it no nearer (KL divergence {before} bits a token) and was left out."
+        return (
+            f"Distilled from the unquantized model in {self.steps:,} steps: KL divergence {before} bits a token before, {after} after,"
+            " on text held out."
+        )
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One checkpoint."""
 
@@ -51,6 +70,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     bytes_before: int
     """Of the source's tensors as they are stored there."""
     bytes_after: int
+    distillation: Distillation | None = None
 
     @property
     def relative_error(self) -> float:
@@ -71,7 +91,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def summary(self) -> dict[str, Any]:
         worst = max(self.matrices, key=lambda matrix: matrix.relative_error, default=None)
-        return {
+        found: dict[str, Any] = {
             "relative_error": round(self.relative_error, 5),
             "output_error": _rounded(self.output_error),
             "worst": None if worst is None else {"name": worst.name, "relative_error": round(worst.relative_error, 5)},
@@ -79,6 +99,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
         }
+        return found if self.distillation is None else found | {"distillation": msgspec.structs.asdict(self.distillation)}
 
     def by_kind(self) -> dict[str, Report]:
         """For each kind of matrix, such as `mlp.down_proj`: the report of those in all layers."""

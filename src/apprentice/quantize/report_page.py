@@ -26,6 +26,8 @@ def write_page(folder: Path, report: Report, measured: Sequence[Sensitivity]) ->
     """`measured`: in the order of layers; empty where nothing was kept for its sensitivity."""
     page = Page("What four bits change")
     page.facts({name: value for name, value in report.summary().items() if not isinstance(value, dict)})
+    if report.distillation:
+        page.paragraph(report.distillation.sentence())
     _errors(page, report)
     if measured:
         _costs(page, report, measured)

@@ -1,21 +1,30 @@
-"""checkpoint/ + examples/ -> quantized/: NVFP4, the files that are served, calibrated on the newest work trained on."""
+"""checkpoint/ + examples/ -> quantized/: NVFP4, the files that are served, calibrated on the newest work trained on.
+
+Where it is asked for, the fitted matrices are then trained together to say what the checkpoint says (`train.distillation`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from apprentice.core import artifacts
 from apprentice.core.artifacts import Manifest
+from apprentice.core.config import to_dict
+from apprentice.core.errors import ConfigError
 from apprentice.core.protocols import ProgressSink
 from apprentice.examples import store
 from apprentice.kernels.formats import FORMATS
 from apprentice.learn.run import Run
-from apprentice.quantize.calibration import DEFAULT_TOKENS, fit
+from apprentice.quantize.calibration import DEFAULT_TOKENS, Fitted, fit
 from apprentice.quantize.convert import QuantizeConfig, convert
+from apprentice.quantize.report import Distillation
 from apprentice.quantize.sensitivity import Sensitivity, measure, most_sensitive
 from apprentice.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from apprentice.train.distillation import DistillConfig
 
 KIND = "quantized"
 VERSION = 5
@@ -23,6 +32,8 @@ SHORT_TOKENS, LONG_BUDGET_S = 8192, 1800.0
 """A short run fits to less text: with a third of the tokens four bits lose about a third more, in a third of the time."""
 TOKENS_FITTED_TO_ONE_MEASURED, MOST_MEASURED = 32, 384
 """Finding what four bits hurt reads a text sixty times, fitting twice."""
+MOST_DISTILLED = 400_000
+"""Tokens of examples that distillation may choose from."""
 
 
 def make(run: Run, checkpoint: Path, checkpoint_hash: str, examples_hash: str) -> Manifest:
@@ -44,33 +55,60 @@ def calibration_tokens(run: Run) -> int:
 
 def write(
     checkpoint: Path, target: Path, config: QuantizeConfig, *, parents: dict[str, str], progress: ProgressSink,
-    examples: Path | None = None, tokens: int = DEFAULT_TOKENS,
+    examples: Path | None = None, tokens: int = DEFAULT_TOKENS, distilling: DistillConfig | None = None,
 ) -> Manifest:  # fmt: skip
-    """Quantize a checkpoint into an artifact; with examples each matrix is fitted to such text, so many tokens of it."""
+    """Quantize a checkpoint into an artifact; with examples each matrix is fitted to such text, so many tokens of it, and with
+    `distilling` all of them are then trained on more of it.
+
+    Raises: ConfigError, InputError."""
     # Before what lies in the target is removed.
     config.check(is_fitted=examples is not None)
     if examples is None:
+        if distilling is not None:
+            raise ConfigError("distilling needs text like the model's work", hint="give `--calibrate`")
         config = replace(config, precise_share=0.0)
-    described = _described(config, tokens if examples is not None else 0)
+    described = _described(config, tokens if examples is not None else 0, distilling)
     with artifacts.create(target, kind=KIND, version=VERSION, parents=parents, config=described) as artifact:
-        fitted, kept, measured = None, frozenset[str](), list[Sensitivity]()
+        fitted, kept, measured, distillation = None, frozenset[str](), list[Sensitivity](), None
         if examples is not None:
             format = FORMATS[config.format]
-            sequences = list(_newest(examples, Tokenizer.load(checkpoint), tokens))
+            sequences = list(_newest(examples, Tokenizer.load(checkpoint), MOST_DISTILLED if distilling else tokens))
             if config.precise_share:
                 measured = measure(checkpoint, sequences, max_tokens=_measured_tokens(tokens), format=format, progress=progress)
                 kept = most_sensitive(measured, config.precise_share)
             fitted = fit(checkpoint, sequences, max_tokens=tokens, format=format, kept=kept, progress=progress)
-        report = convert(checkpoint, target, config, fitted=fitted, kept=kept, measured=measured, progress=progress)
+            if distilling is not None:
+                fitted, distillation = distill(checkpoint, fitted, sequences, config, distilling, progress)
+        report = convert(
+            checkpoint, target, config, fitted=fitted, kept=kept, measured=measured, distillation=distillation, progress=progress
+        )
         return artifact.finish(extra=report.summary())
+
+
+def distill(
+    checkpoint: Path, fitted: Mapping[str, Fitted], sequences: Sequence[Sequence[int]], config: QuantizeConfig,
+    distilling: DistillConfig, progress: ProgressSink | None = None,
+) -> tuple[dict[str, Fitted], Distillation]:
+    """The matrices after training, and what it gave."""
+    # Imported late: without distillation no torch is needed.
+    from apprentice.train import distillation
+
+    packed = {name: one.packed for name, one in fitted.items()}
+    done = distillation.distill(checkpoint, packed, FORMATS[config.format], sequences, config=distilling, progress=progress)
+    found = dict(fitted)
+    # How far outputs of single matrices were off held for the matrices before.
+    for name, one in fitted.items() if done.steps else ():
+        found[name] = replace(one, packed=done.packed[name], squared_output_error=None, squared_outputs=None)
+    return found, Distillation(steps=done.steps, kl_before=done.kl_before, kl_after=done.kl_after)
 
 
 def _measured_tokens(tokens: int) -> int:
     return min(max(tokens // TOKENS_FITTED_TO_ONE_MEASURED, 1), MOST_MEASURED)
 
 
-def _described(config: QuantizeConfig, tokens: int) -> dict[str, object]:
-    return {**asdict(config), "calibration_tokens": tokens}
+def _described(config: QuantizeConfig, tokens: int, distilling: DistillConfig | None = None) -> dict[str, object]:
+    described: dict[str, object] = {**asdict(config), "calibration_tokens": tokens}
+    return described if distilling is None else described | {"distilling": to_dict(distilling)}
 
 
 def _newest(examples: Path, tokenizer: Tokenizer, left: int) -> Iterator[list[int]]:

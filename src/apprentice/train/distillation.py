@@ -1,0 +1,233 @@
+"""Four-bit weights that learn to say what the model said before: quantization-aware distillation.
+
+    checkpoint --load--> model --all chunks of text, once--> hidden states: the teacher
+    codes of every matrix --> u, the values of the codes
+    a step: W = round(u) * scale; the loss is the cross-entropy with the teacher's distributions; u moves as if W had been u
+
+Fitting (`quantize.calibration`) makes each matrix do its own work well; here all of them are moved together, by what comes
+out at the end. u begins in the middle of what rounds to its code, not at the old weight: fitted codes make up for each other's
+errors, many lie far from the old weight, and back there that is undone. Scales stay as fitted and u is counted in them, so that a
+learning rate means the same in every block and every model: how far a weight may move in one step, where codes are 0.5 to 2 apart.
+Embeddings, head and norms stay as they are, so the teacher needs no second model: its distributions are the head times the
+hidden states, which are kept.
+
+A tenth of the text is held out; where the distributions there did not come nearer to the teacher's, nothing is changed.
+
+Memory: five float32 numbers a weight, as for fine-tuning all weights.
+
+Letters: R rows, C columns, G = C / block groups of a row, T tokens of a chunk, D residual width, V vocabulary.
+
+Sources: quantization-aware distillation for NVFP4, arXiv:2601.20088; straight-through gradients, arXiv:1308.3432.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from apprentice.core.errors import InputError
+from apprentice.core.protocols import ProgressSink
+from apprentice.kernels import nvfp4
+from apprentice.kernels.formats import Format, Packed
+from apprentice.model import weights
+from apprentice.model.transformer import Transformer
+from apprentice.train import losses
+from apprentice.train.numerics import Numerics, applied, fixed
+from apprentice.train.optimizer import Optimizer, OptimizerConfig, learning_rate
+
+HELD_OUT = 10
+"""One chunk of so many is held out."""
+MOST_HELD_OUT = 8
+TEACHER_SHARE = 0.2
+"""Of the time: what has been read until then is learned from."""
+OPTIMIZER = OptimizerConfig(lr=1.0, warmup=0.1, weight_decay=0.0)
+"""How the rate rises and falls; how high is `DistillConfig.rate`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillConfig:
+    """How the codes move."""
+
+    steps: int | None = None
+    """Of the optimizer; where given, the clock decides nothing."""
+    seconds: float | None = None
+    """For all of it. With neither: each chunk once."""
+    chunk_tokens: int = 512
+    step_chunks: int = 2
+    """Chunks of one step."""
+    rate: float = 0.1
+    """Highest learning rate times the root of the number of steps, in units of codes. Adam moves weights that nothing pulls too, in a
+    whole run by about half of this, and the nearest border of a code is 0.25 away: the more steps, the smaller a pull that counts."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Distilled:
+    """What came of it."""
+
+    packed: dict[str, Packed]
+    steps: int
+    """0 where the matrices are those that were given."""
+    kl_before: float
+    """How far the model with the given matrices is from the unquantized one, in bits a token of the text held out."""
+    kl_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A chunk and what the teacher thinks at each of its tokens."""
+
+    tokens_1T: Tensor
+    states_TD: Tensor
+
+
+def distill(
+    folder: Path, packed: Mapping[str, Packed], format: Format, sequences: Sequence[Sequence[int]], *,
+    config: DistillConfig = DistillConfig(), numerics: Numerics | None = None, progress: ProgressSink | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Distilled:
+    """`packed`: module name (`model.layers.0.mlp.up_proj`) -> the fitted matrix of the checkpoint in `folder`; `sequences`:
+    token ids of text like that which the model will see, most telling first. `numerics`: what the machine says of itself.
+
+    Raises: InputError where there is too little text or the folder cannot be used."""
+    started = clock()
+    chunks = list(_chunks(sequences, config.chunk_tokens))
+    if len(chunks) < 2:
+        raise InputError("there is too little text to distill with", hint=f"give more than {config.chunk_tokens} tokens")
+    seconds = config.seconds if config.steps is None and config.seconds is not None else float("inf")
+    numerics = numerics or fixed()
+    with applied(numerics):
+        model = weights.load(folder).requires_grad_(False)
+        texts: list[_Text] = []
+        for chunk in chunks:
+            texts.append(_read(model, chunk, numerics.matmul))
+            if len(texts) >= 2 and clock() - started > TEACHER_SHARE * seconds:
+                break
+        held_out, learned = texts[::HELD_OUT][:MOST_HELD_OUT], [text for i, text in enumerate(texts) if i % HELD_OUT]
+        own = _cross_entropy(model, held_out, numerics.matmul)
+        student = _Student(model, packed, format)
+        before = _cross_entropy(model, held_out, numerics.matmul) - own
+        optimizer = Optimizer(student.free.items(), OPTIMIZER)
+        steps = config.steps or -(-len(learned) // config.step_chunks)
+        begun, part, done, shown = clock(), 0.0, 0, 0
+        if progress is not None:
+            progress.stage("distill", total=100, unit="%")
+        for batch in _batches(learned, config):
+            # A step is as long as the one before it; the first one's rate is 0 anyway.
+            known = part
+            part = done / steps if seconds == float("inf") else (clock() - begun) / max(seconds - (begun - started), 1.0)
+            if part >= 1:
+                break
+            num_tokens = sum(len(text.states_TD) for text in batch)
+            for text in batch:
+                (_distance(model, text, numerics.matmul) / num_tokens).backward()
+            student.take_gradients()
+            optimizer.step(config.rate * (part - known) ** 0.5 * learning_rate(OPTIMIZER, part))
+            student.round()
+            done += 1
+            if progress is not None and int(100 * part) > shown:
+                progress.advance(int(100 * part) - shown)
+                shown = int(100 * part)
+        after = _cross_entropy(model, held_out, numerics.matmul) - own
+    if after >= before:
+        return Distilled(packed=dict(packed), steps=0, kl_before=before, kl_after=before)
+    return Distilled(packed=student.packed(), steps=done, kl_before=before, kl_after=after)
+
+
+class _Student:
+    """The matrices of a model, rounded, and the free weights behind them."""
+
+    def __init__(self, model: Transformer, packed: Mapping[str, Packed], format: Format) -> None:
+        self._format, self._given = format, packed
+        parameters = {weights.folder_name(name).removesuffix(".weight"): p for name, p in model.named_parameters()}
+        self._matrices = {name: parameters[name] for name in packed}
+        self._scales: dict[str, Tensor] = {}
+        self.free: dict[str, nn.Parameter] = {}
+        for name, one in packed.items():
+            scale_RG1 = torch.from_numpy(format.scale_values(one.scales) / one.global_scale)[..., None]
+            u_RC = torch.from_numpy(nvfp4.byte_values(one.codes).reshape(one.shape))
+            self.free[name], self._scales[name] = nn.Parameter(u_RC), scale_RG1
+            self._matrices[name].requires_grad_(True)
+        self.round()
+
+    @torch.no_grad()
+    def round(self) -> None:
+        """The model's matrices become what the codes nearest to the free weights say."""
+        for name, matrix in self._matrices.items():
+            # Beyond the largest code there is nothing to gain, and the way back would be long.
+            u_RC = self.free[name].clamp_(-nvfp4.E2M1_MAX, nvfp4.E2M1_MAX)
+            matrix.copy_((self._blocks(_nearest(u_RC)) * self._scales[name]).view_as(matrix))
+
+    @torch.no_grad()
+    def take_gradients(self) -> None:
+        """Of the matrices, as if rounding were not there (straight-through)."""
+        for name, matrix in self._matrices.items():
+            assert matrix.grad is not None
+            self._blocks(matrix.grad).mul_(self._scales[name])
+            self.free[name].grad, matrix.grad = matrix.grad, None
+
+    def packed(self) -> dict[str, Packed]:
+        found: dict[str, Packed] = {}
+        for name, free in self.free.items():
+            codes_RC, _ = nvfp4.nearest(_nearest(free.detach()).numpy(), np.ones(1, np.float32))
+            given = self._given[name]
+            codes = np.ascontiguousarray(codes_RC[:, 0::2] | (codes_RC[:, 1::2] << 4))
+            found[name] = self._format.pack(codes, given.scales, given.global_scale)
+        return found
+
+    def _blocks(self, matrix_RC: Tensor) -> Tensor:
+        return matrix_RC.view(len(matrix_RC), -1, self._format.block)
+
+
+def _nearest(u: Tensor) -> Tensor:
+    """E2M1's nearest value of numbers up to 6; see `kernels.nvfp4._round_e2m1`."""
+    magic = (u.view(torch.int32) & 0x7F800000).view(torch.float32).clamp_(min=1.0).mul_(0.5 * 1.5 * 2**23)
+    return (u + magic).sub_(magic)
+
+
+@torch.no_grad()
+def _read(model: Transformer, chunk: Sequence[int], matmul: torch.dtype) -> _Text:
+    tokens_1T = torch.tensor([chunk])
+    return _Text(tokens_1T, _states(model, tokens_1T, matmul).to(matmul))
+
+
+@torch.no_grad()
+def _cross_entropy(model: Transformer, texts: Sequence[_Text], matmul: torch.dtype) -> float:
+    """With the teacher, in bits a token."""
+    total = sum(float(_distance(model, text, matmul)) for text in texts)
+    return total / sum(len(text.states_TD) for text in texts) / float(np.log(2))
+
+
+def _distance(model: Transformer, text: _Text, matmul: torch.dtype) -> Tensor:
+    """Sum over the tokens of the cross-entropy with the teacher, natural logarithms."""
+    states_TD = _states(model, text.tokens_1T, matmul)
+    taught = losses.Soft(torch.arange(len(states_TD)), text.states_TD, model.lm_head.weight.detach().to(matmul))
+    nothing = torch.zeros(len(states_TD), dtype=torch.long)
+    return losses.weighted_nll(states_TD, model.lm_head, nothing, torch.ones(len(states_TD)), matmul=matmul, soft=taught)
+
+
+def _states(model: Transformer, tokens_1T: Tensor, matmul: torch.dtype) -> Tensor:
+    with torch.autocast("cpu", matmul, enabled=matmul != torch.float32, cache_enabled=False):
+        return model.hidden(tokens_1T)[0]
+
+
+def _chunks(sequences: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
+    """Pieces of the sequences; of one token nothing can be learned."""
+    for ids in sequences:
+        pieces = (list(ids[at : at + tokens]) for at in range(0, len(ids), tokens))
+        yield from (piece for piece in pieces if len(piece) > 1)
+
+
+def _batches(texts: Sequence[_Text], config: DistillConfig) -> Iterator[list[_Text]]:
+    """Without end, in another order each round."""
+    order = random.Random(config.seed)
+    while True:
+        mixed = order.sample(texts, len(texts))
+        yield from (mixed[at : at + config.step_chunks] for at in range(0, len(mixed), config.step_chunks))
