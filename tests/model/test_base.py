@@ -1,5 +1,6 @@
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from apprentice.core.errors import HostileInputError, InputError
 from apprentice.core.fakes import FailingOperations
 from apprentice.core.files import using
 from apprentice.core.protocols import Request
-from apprentice.model import base, weights
+from apprentice.model import base, presets, weights
+from apprentice.model.config import read_config
 from apprentice.model.generator import TorchGenerator
 from apprentice.text.tokenizer import Tokenizer
 
@@ -99,6 +101,18 @@ def test_what_needs_no_download_is_known(tmp_path: Path) -> None:
     assert base.is_at_hand("debug", tmp_path)
     assert base.is_at_hand(str(tmp_path), tmp_path)
     assert not base.is_at_hand("org/name", tmp_path)
+
+
+def test_a_base_is_looked_at_and_nothing_is_written(make_folder: Any, tmp_path: Path) -> None:
+    folder, cache = make_folder(), tmp_path / "cache"
+    assert base.look(str(folder), cache) == read_config(folder)
+    assert base.look("debug", cache) == presets.debug()
+    assert base.look(None, cache) is None
+    assert base.look("org/name", cache) is None
+    assert not cache.exists()
+    (tmp_path / "x.gguf").write_bytes(b"PK" + bytes(100))
+    with pytest.raises(InputError, match="not a GGUF file"):
+        base.look(str(tmp_path / "x.gguf"), tmp_path)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from apprentice.core.errors import HostileInputError, InputError
-from apprentice.model import gguf_folder, weights
+from apprentice.model import base, gguf_folder, weights
 from apprentice.model.config import ModelConfig, from_hugging_face
 from apprentice.model.gguf import GgufFile
 from apprentice.model.gguf_folder import gguf_name
@@ -234,7 +234,10 @@ def gguf_model() -> Transformer:
 def test_the_tokenizer_of_a_gguf_is_written_beside_the_weights(
     gguf_model: Transformer, write: Callable[[bytes], Path], tmp_path: Path
 ) -> None:
-    config = gguf_folder.convert(write(model_as_gguf(gguf_model)), tmp_path / "folder")
+    path = write(model_as_gguf(gguf_model))
+    config = gguf_folder.convert(path, tmp_path / "folder")
+    assert base.look(str(path), tmp_path / "cache") == config
+    assert not (tmp_path / "cache").exists()
     tokenizer = Tokenizer.load(tmp_path / "folder")
     assert tokenizer.encode("a t<|im_end|>")[:2] == [3 + ord("a"), 3 + 256]
     assert tokenizer.encode_marked("<|im_end|>") == [2]

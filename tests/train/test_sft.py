@@ -124,6 +124,15 @@ def test_silent_places_carry_loss_on_every_token_of_their_answer(make_rows, toke
     assert plans.fingerprint(data.heldout) == plans.fingerprint(alone.heldout)
 
 
+def test_a_silent_place_beside_an_edit_that_is_not_shown_is_no_rejection(make_rows, tokenizer):
+    rows = make_rows(30)
+    others = [dataclasses.replace(row, kind="completion") if number % 2 else row for number, row in enumerate(rows)]
+    config = _config(silence=0.5, kinds=("next_edit",))
+    data = sft.prepare(others, rows[-6:], tokenizer, config, silent=[_as_it_is(row) for row in rows])
+    shown = {row.moment for row in rows[::2]}
+    assert {row.moment for row in data.rows if isinstance(row, type(rows[0])) and row.kind == "silence"} == shown
+
+
 def test_what_was_learned_of_conversations_is_told_by_author(tmp_path, debug_base, make_rows, tokenizer):
     rows = make_rows(12)
     origin = dataclasses.replace(rows[0], author="tool", person="person-7", commit="")

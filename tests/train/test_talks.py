@@ -38,12 +38,18 @@ def test_conversations_share_a_sequence_and_see_only_themselves() -> None:
 
 
 def test_they_stand_evenly_between_the_edits_in_their_order() -> None:
-    mixed, left_out = interleave([_edit(n) for n in range(20)], [_talk(50 + n) for n in range(4)], share=0.5, tokens=8)
+    mixed, left_out = interleave([_edit(n) for n in range(20)], [_talk(50 + n) for n in range(4)], share=1 / 6, tokens=8)
     places = [n for n, s in enumerate(mixed) if s.rows_T[0] >= 50]
     assert _rows(mixed) == [[50], [51], [52], [53]]
     assert np.diff(places).tolist() == [6, 6, 6]
     assert [s.token_ids_T[0] for s in mixed if s.rows_T[0] < 50] == list(range(20))
     assert not any(left_out.values())
+
+
+def test_few_stand_among_the_newest_edits_as_dense_as_their_share() -> None:
+    mixed, _ = interleave([_edit(n) for n in range(20)], [_talk(50), _talk(51)], share=0.25, tokens=8)
+    assert [n for n, s in enumerate(mixed) if s.rows_T[0] >= 50] == [16, 20]
+    assert len(mixed) == 22
 
 
 def test_beyond_their_share_the_newest_are_taken() -> None:

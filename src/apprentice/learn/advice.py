@@ -14,7 +14,6 @@ from apprentice.learn import sources
 from apprentice.learn.config import EVALUATION_SHARE, LearnConfig
 from apprentice.model import base as bases
 from apprentice.model import estimate, presets
-from apprentice.model.config import read_config
 
 TOKENS = 300_000
 """What a recommended base should be able to learn from: a thousand edits or two."""
@@ -25,18 +24,17 @@ HEAD_SHARE = 0.3
 def dry_run(config: LearnConfig, folder: Path) -> dict[str, Any]:
     """What a run would do. Reads names and sizes, no history; nothing is written or downloaded."""
     chosen = sources.chosen(config, folder)
-    word = None if config.base == "default" else config.base
+    model = bases.look(None if config.base == "default" else config.base)
     found: dict[str, Any] = {
         "sources": "; ".join(source.why for source in chosen) or "the bundled history",
         **({"note": why} if (why := sources.passed_over(config, folder)) else {}),
-        "base": config.base + ("" if bases.is_at_hand(word) else " (to be downloaded)"),
+        "base": config.base + ("" if model is not None else " (to be downloaded)"),
         "weights": config.weights,
         "budget": duration(config.budget_s),
         "evaluating": f"at most {duration(EVALUATION_SHARE * config.budget_s)}",
         "seed": config.seed,
     }
-    if bases.is_at_hand(word):
-        model = read_config(bases.resolve(word))
+    if model is not None:
         peak = estimate.training_bytes(model, STEP_TOKENS, head_share=HEAD_SHARE) / 2**30
         found["parameters"] = f"{model.num_parameters:,}"
         found["memory of training"] = f"about {peak:.1f} GiB of {machine.look().memory_available_gib} GiB available"

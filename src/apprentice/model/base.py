@@ -26,7 +26,8 @@ from apprentice.core import artifacts, files, waiting
 from apprentice.core.errors import HostileInputError, InputError, MissingPieceError
 from apprentice.core.protocols import ProgressSink
 from apprentice.model import gguf_folder, presets, tensor_files
-from apprentice.model.config import parameter_shapes, read_config, to_hugging_face
+from apprentice.model.config import ModelConfig, parameter_shapes, read_config, to_hugging_face
+from apprentice.model.gguf import GgufFile
 from apprentice.text.tokenizer import Tokenizer
 
 DEFAULT = "smollm2"
@@ -77,12 +78,27 @@ def resolve(base: str | None, cache: Path | None = None, *, progress: ProgressSi
 
 
 def is_at_hand(base: str | None, cache: Path | None = None) -> bool:
-    """Whether `resolve` needs no download."""
+    """Whether `resolve` needs no download; a GGUF file it may have to convert."""
     cache = cache_folder() if cache is None else cache
     word = base or DEFAULT
     if word == DEFAULT:
         return _is_current(cache / "bases" / DEFAULT) or _find_gguf(cache) is not None
     return word == "debug" or Path(word).expanduser().exists()
+
+
+def look(base: str | None, cache: Path | None = None) -> ModelConfig | None:
+    """The model that `resolve` would give; nothing is written. None where it would have to be downloaded. Raises: as `resolve`."""
+    cache = cache_folder() if cache is None else cache
+    word = base or DEFAULT
+    if word == "debug":
+        return presets.debug()
+    path = cache / "bases" / DEFAULT if word == DEFAULT else Path(word).expanduser()
+    if word == DEFAULT and not _is_current(path):
+        found = _find_gguf(cache)
+        return None if found is None else gguf_folder.read_config(GgufFile(found))
+    if path.is_dir():
+        return read_config(path)
+    return gguf_folder.read_config(GgufFile(path)) if path.is_file() else None
 
 
 def _smollm2(cache: Path, progress: ProgressSink | None) -> Path:

@@ -237,6 +237,9 @@ def prepare(
         )
     as_another_kind = len(train_rows) - len(rows)
     if sft.silence > 0:
+        # Places beside edits that are not shown are none of theirs.
+        others = {row.moment for row in train_rows} - {row.moment for row in rows}
+        silent = [row for row in silent if row.moment not in others]
         rows = silence.interleave(rows, silent, share=sft.silence, seed=sft.seed)
     packed = pack(rows, tokenizer, sft.packing, seed=sft.seed)
     sequences = [sequence for sequence in packed if (sft.loss.table()[sequence.kinds_T[1:]] > 0).any()]
@@ -394,7 +397,7 @@ def _trained_on(plan: plans.Plan, folder: Path, last_step: int) -> list[int]:
 
 def _counts(plan: plans.Plan, data: Data, outcome: Outcome) -> dict[str, int]:
     return {
-        "examples": len(data.rows),
+        "examples": len({int(row) for sequence in data.sequences for row in np.unique(sequence.rows_T)} - {rehearsal.NO_ROW}),
         "sequences": len(data.sequences),
         "steps": outcome.num_steps,
         "tokens": outcome.tokens,

@@ -3,8 +3,9 @@
     edits, in order of time:   e e e e e e e e e e
     conversations, packed:     a b c                 ->   e e e a e e e b e e e c e
 
-They are few beside the edits and are spread evenly over them, the oldest first; where there are more than their share, the
-newest are taken. Where there are none, the sequences of edits stay as they are. A conversation is a segment of its own, and
+They stand at even distances between the edits, the oldest first. Where there are more than their share, the newest are taken; where
+there are fewer, they stand among the newest edits, as dense as their share, for a short run learns from these alone. Where there are
+none, the sequences of edits stay as they are. A conversation is a segment of its own, and
 only its last reply carries loss, of kind `said`: it is the one whose author the policy was asked about.
 """
 
@@ -40,10 +41,10 @@ def interleave(
     taken = packed[max(len(packed) - most, 0) :]
     mixed: list[PackedSequence] = []
     used = 0
+    apart = min((1 - share) / share, len(edits) / max(len(taken), 1)) if share else 0.0
     for number, sequence in enumerate(edits, 1):
         mixed.append(sequence)
-        # The k-th stands behind the same part of the edits as of the talks.
-        while used < len(taken) and (used + 0.5) * len(edits) < number * len(taken):
+        while used < len(taken) and number > len(edits) - (len(taken) - used - 0.5) * apart:
             mixed.append(taken[used])
             used += 1
     mixed += taken[used:]
