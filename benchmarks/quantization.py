@@ -6,7 +6,8 @@ One cell for each way: `amax_over_6` and `search` look at the weights alone; `fe
 matrix makes up for the errors of the layers below) are fitted to TOKENS tokens of text; in `precise`, the default, a tenth of the
 weights besides stay as they are, those that four bits hurt most. `native` is `precise` once more, on the native operators, which round
 activations, the head and that tenth to 8 bits; `w4a4` with activations in NVFP4 as Blackwell's tensor cores read them. `mxfp4-` the
-same in MXFP4. `distilled` starts from `precise` and trains all matrices together for DISTILL_STEPS steps (`train.distillation`).
+same in MXFP4. `distilled` starts from `precise` and trains all matrices together for DISTILL_STEPS steps (`train.distillation`), on
+several times the text.
 
 Text to fit to: modules of Python's standard library. Text to measure on: this project's own source, which no base has seen;
 its hash is kept. Figures are differences to the same model unquantized, over the same tokens: bits a token, and KL divergence
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from apprentice.core import files
@@ -47,13 +49,14 @@ from apprentice.kernels.formats import FORMATS, Name
 from apprentice.learn.opening import open_model
 from apprentice.learn.stages import quantize
 from apprentice.model import base
-from apprentice.quantize.calibration import DEFAULT_TOKENS, fit
+from apprentice.quantize.calibration import DEFAULT_TOKENS, fit, replaced
 from apprentice.quantize.convert import QuantizeConfig, convert
+from apprentice.quantize.report import Distillation
 from apprentice.quantize.sensitivity import measure as measure_groups
 from apprentice.quantize.sensitivity import most_sensitive
 from apprentice.text.decoding import Feed
 from apprentice.text.tokenizer import Tokenizer
-from apprentice.train.distillation import DistillConfig
+from apprentice.train.distillation import DistillConfig, distill
 from apprentice.train.sft import SftConfig
 from benchmarks.harness import ROOT, Benchmark, Row, imported_sources
 from benchmarks.learning import READERS, Study
@@ -92,21 +95,20 @@ DISTILL_STEPS = 150
 PIECE, PIECES = 512, 4
 BESIDE = tuple(f"src/apprentice/{name}.py" for name in ("engine/calling_off", "engine/scheduler", "quantize/report_page"))
 """Who computes when, and how a report is drawn: no figure depends on it (tests hold the engine to that, bit for bit)."""
-NOT_USED = BESIDE + tuple(f"src/apprentice/{name}/" for name in ("eval", "examples", "learn", "memory", "repository", "serve", "sessions")) + (
+NOT_USED = BESIDE + tuple(f"src/apprentice/{name}/" for name in ("eval", "examples", "learn", "memory", "repository", "serve", "sessions", "train")) + (
     "benchmarks/learning.py", *(f"src/apprentice/text/{name}" for name in ("people.py", "redaction.py", "secret_", "token_formats.py")),
 )
 """What all cells but `edits` do without."""
+TRAINS = tuple(f"src/apprentice/train/{name}.py" for name in ("distillation", "losses", "numerics", "optimizer", "packing"))
+"""What `distilled` needs of it."""
 TEST_FILES, TEST_PIECE, CONTEXT = 24, 400, 100
 
 
 class Measure:
     """The unquantized model's predictions, and how far others are from them."""
 
-    def __init__(self, folder: Path) -> None:
-        tokenizer = Tokenizer.load(folder)
-        texts = [tokenizer.encode(path.read_text())[:TEST_PIECE] for path in sorted((ROOT / "src").rglob("*.py"))]
-        self.tests = [ids for ids in texts if len(ids) == TEST_PIECE][:TEST_FILES]
-        self.hash = hashlib.sha256(json.dumps(self.tests).encode()).hexdigest()[:12]
+    def __init__(self, folder: Path, tests: Sequence[Sequence[int]]) -> None:
+        self.tests = tests
         self._expected = list(self._predictions(NumpyModel(load_weights(folder), EngineConfig(prefix_cache_mib=0))))
 
     def rows(self, arm: str, model: NumpyModel | NativeModel) -> list[Row]:
@@ -131,6 +133,18 @@ class Measure:
             yield model.forward([Feed(ids[:-1], rows)])[0].log_probs_TV.astype(np.float16).astype(np.float32)
 
 
+def test_texts(folder: Path) -> list[list[int]]:
+    """The beginnings of this project's files."""
+    tokenizer = Tokenizer.load(folder)
+    texts = [tokenizer.encode(path.read_text())[:TEST_PIECE] for path in sorted((ROOT / "src").rglob("*.py"))]
+    return [ids for ids in texts if len(ids) == TEST_PIECE][:TEST_FILES]
+
+
+def _is_used(path: str, *, distills: bool = True) -> bool:
+    """Whether a cell other than `edits` depends on this file."""
+    return not path.startswith(NOT_USED) or (distills and path in TRAINS)
+
+
 def _row(arm: str, metric: str, values: Sequence[float]) -> Row:
     error = 1.96 * float(np.std(values)) / len(values) ** 0.5
     mean = float(np.mean(values))
@@ -149,20 +163,24 @@ def calibration_text(folder: Path) -> list[list[int]]:
 
 def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) -> tuple[list[Row], dict[str, Any]]:
     """Quantizes and measures."""
-    way, started = WAYS[name], time.perf_counter()
+    way, started, distillation = WAYS[name], time.perf_counter(), None
     config = QuantizeConfig(format=way.format, search=way.search, activations=way.is_fitted and way.format == "nvfp4")
     # Ways that differ only in how they run share a folder.
     kind = "distilled" if way.is_distilled else "precise" if way.precise else "corrected" if way.correct else "feedback"
     out = target / (f"{way.format}-{kind}" if way.is_fitted else name)
     if not (out / "config.json").is_file():
-        fitted, kept, distillation, format = None, frozenset[str](), None, FORMATS[way.format]
+        fitted, kept, format = None, frozenset[str](), FORMATS[way.format]
         if way.is_fitted:
             text = calibration_text(folder)
             if way.precise:
                 kept = most_sensitive(measure_groups(folder, text, format=format), config.precise_share)
             fitted = fit(folder, text, max_tokens=TOKENS, correct=way.correct, format=format, kept=kept)
             if way.is_distilled:
-                fitted, distillation = quantize.distill(folder, fitted, text, config, DistillConfig(steps=DISTILL_STEPS))
+                done = distill(
+                    folder, {name: one.packed for name, one in fitted.items()}, format, text, config=DistillConfig(steps=DISTILL_STEPS)
+                )
+                distillation = Distillation(steps=done.steps, kl_before=done.kl_before, kl_after=done.kl_after)
+                fitted = replaced(fitted, done.packed, done.largest_inputs) if done.steps else fitted
         part = files.make_folder(out.parent) / f"{out.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         convert(folder, part, config, fitted=fitted, kept=kept, distillation=distillation)
@@ -174,7 +192,8 @@ def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) 
     )  # fmt: skip
     seen = measure()
     rows = seen.rows(name, Engine.load(out, runs).model)
-    return [*rows, Row(name, "seconds", seconds)], {"tests": seen.hash, "files": len(seen.tests)}
+    how = {} if distillation is None else {"distillation": msgspec.structs.asdict(distillation)}
+    return [*rows, Row(name, "seconds", seconds)], {"files": len(seen.tests), **how}
 
 
 def edits(folder: Path, study: Study, work: Path) -> tuple[list[Row], dict[str, Any]]:
@@ -192,9 +211,10 @@ def edits(folder: Path, study: Study, work: Path) -> tuple[list[Row], dict[str, 
     _, rows = study.bench.run(samples, models, arms, config)
     comparison = Comparison(rows, [arm.name for arm in arms], Resampling())
     found = [Row(row.arm, row.metric, row.value, row.low, row.high) for row in comparison.table()]
-    for arm, metric in itertools.product(("nvfp4", "nvfp4-distilled"), METRICS):
-        if difference := comparison.difference(arm, "bf16", metric):
-            found.append(Row(f"{arm}-bf16", metric, *difference.estimate.as_list()))
+    pairs = (("nvfp4", "bf16"), ("nvfp4-distilled", "bf16"), ("nvfp4-distilled", "nvfp4"))
+    for (arm, other), metric in itertools.product(pairs, METRICS):
+        if difference := comparison.difference(arm, other, metric):
+            found.append(Row(f"{arm}-{other}", metric, *difference.estimate.as_list()))
     return found, {"heldout": comparison.heldout()}
 
 
@@ -209,19 +229,25 @@ def main(arguments: list[str]) -> int:
     benchmark = Benchmark("quantization")
     folder = base.resolve(options.base)
     # What other code has quantized is no result of this one.
-    made_by = repr([one for one in imported_sources() if not one[0].startswith(NOT_USED)])
+    made_by = repr([one for one in imported_sources() if _is_used(one[0])])
     target = benchmark.work / Path(options.base).name / hashlib.sha256(made_by.encode()).hexdigest()[:12]
+    known_paths = [path for path, _ in imported_sources()]
+    texts = test_texts(folder)
+    tests_hash = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
     known: list[Measure] = []
 
     def measure() -> Measure:
         if not known:
-            known.append(Measure(folder))
+            known.append(Measure(folder, texts))
         return known[0]
 
     for way in WAYS:
         cell = f"{Path(options.base).name}-{way}"
         if fnmatch.fnmatch(cell, options.cells):
-            result = benchmark.cell(cell, lambda way=way: work(way, folder, target, measure), ignoring=NOT_USED)
+            unused = tuple(path for path in known_paths if not _is_used(path, distills=WAYS[way].is_distilled))
+            result = benchmark.cell(
+                cell, lambda way=way: work(way, folder, target, measure), ignoring=unused, inputs=lambda: {"tests": tests_hash}
+            )
             _show(cell, result, options.json)
     cell = f"{Path(options.base).name}-edits"
     if options.folder and fnmatch.fnmatch(cell, options.cells):

@@ -110,6 +110,8 @@ def test_a_base_is_looked_at_and_nothing_is_written(make_folder: Any, tmp_path: 
     assert base.look(None, cache) is None
     assert base.look("org/name", cache) is None
     assert not cache.exists()
+    with pytest.raises(InputError, match="no folder, file or hub name"):
+        base.look("./typo", cache)
     (tmp_path / "x.gguf").write_bytes(b"PK" + bytes(100))
     with pytest.raises(InputError, match="not a GGUF file"):
         base.look(str(tmp_path / "x.gguf"), tmp_path)

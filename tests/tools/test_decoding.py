@@ -30,7 +30,7 @@ class Scripted:
 
 def test_figures_are_medians_over_repeats_and_ratios_of_them() -> None:
     arms = {"nvfp4": Scripted(1, 2, 4), "bf16": Scripted(8, 4, 4)}
-    rows, details = decoding.measured(arms, 3, lambda arm: 100 / arm.prefill(100))
+    rows, details = decoding.measured(arms, 3, lambda arm: 100 / arm.prefill(100), lambda: None)
     found = {(row.arm, row.metric): (row.value, row.low, row.high) for row in rows}
     assert found["nvfp4", "tokens_per_second"] == (50, 25, 100)
     assert found["bf16", "tokens_per_second"] == (25, 12.5, 25)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from apprentice.core.errors import InputError
+from apprentice.core.errors import ConfigError, InputError
 from apprentice.engine.loader import load_weights
 from apprentice.engine.model import NumpyModel
 from apprentice.kernels import nvfp4
@@ -21,9 +22,10 @@ from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.text.decoding import Feed
 from apprentice.train import distillation
 from apprentice.train.distillation import DistillConfig, distill
+from apprentice.train.numerics import fixed
 
 TEXTS = [[(7 * i + shift) % 250 for i in range(64)] for shift in range(20)]
-FAST = DistillConfig(steps=80, chunk_tokens=64, rate=0.15)
+FAST = DistillConfig(steps=80, text_tokens=64, rate=0.15)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +65,8 @@ def test_the_model_comes_nearer_to_the_unquantized_one(
     name, matrices = rounded
     done = distill(folder, matrices, FORMATS[name], TEXTS, config=FAST)
     teacher = NumpyModel(load_weights(folder))
-    before = divergence(quantized(folder, tmp_path / "before", name, matrices), teacher, TEXTS[::10])
-    after = divergence(quantized(folder, tmp_path / "after", name, done.packed), teacher, TEXTS[::10])
+    before = divergence(quantized(folder, tmp_path / "before", name, matrices), teacher, TEXTS[-2:])
+    after = divergence(quantized(folder, tmp_path / "after", name, done.packed), teacher, TEXTS[-2:])
     assert done.steps == 80
     assert done.kl_after < 0.9 * done.kl_before
     # The engine, which knows nothing of training, sees what training saw; norms and head are BF16 there.
@@ -72,17 +74,34 @@ def test_the_model_comes_nearer_to_the_unquantized_one(
     assert after == pytest.approx(done.kl_after, rel=0.1)
 
 
-def test_scales_stay_and_a_run_without_a_step_changes_no_code(folder: Path, rounded: tuple[str, dict[str, Packed]]) -> None:
+def test_scales_stay_and_codes_move(folder: Path, rounded: tuple[str, dict[str, Packed]]) -> None:
     name, matrices = rounded
-    still = distill(folder, matrices, FORMATS[name], TEXTS, config=dataclasses.replace(FAST, rate=1e-9))
-    moved = distill(folder, matrices, FORMATS[name], TEXTS, config=FAST)
-    for module, given in matrices.items():
-        np.testing.assert_array_equal(decode(still.packed[module]), decode(given))
+    some = {module: one for module, one in matrices.items() if "layers.0" not in module}
+    moved = distill(folder, some, FORMATS[name], TEXTS, config=FAST)
+    assert moved.packed.keys() == some.keys() == moved.largest_inputs.keys()
+    for module, given in some.items():
         np.testing.assert_array_equal(moved.packed[module].scales, given.scales)
         assert moved.packed[module].global_scale == given.global_scale
-    assert any((decode(moved.packed[module]) != decode(given)).any() for module, given in matrices.items())
-    # Nothing moved, so nothing came nearer.
-    assert still.steps == 0
+        assert moved.largest_inputs[module] > 0
+    assert any((decode(moved.packed[module]) != decode(given)).any() for module, given in some.items())
+
+
+def test_before_the_first_step_the_student_is_what_was_given(folder: Path, rounded: tuple[str, dict[str, Packed]]) -> None:
+    name, matrices = rounded
+    model = weights.load(folder).requires_grad_(False)
+    packed = distillation._Student(model, matrices, FORMATS[name]).packed()
+    parameters = dict(model.named_parameters())
+    for module, given in matrices.items():
+        np.testing.assert_array_equal(decode(packed[module]), decode(given))
+        parameter = parameters[module.removeprefix("model.") + ".weight"]
+        np.testing.assert_array_equal(parameter.detach().numpy(), decode(given))
+
+
+def test_what_moves_nothing_is_no_gain(folder: Path, rounded: tuple[str, dict[str, Packed]]) -> None:
+    name, matrices = rounded
+    still = distill(folder, matrices, FORMATS[name], TEXTS, config=dataclasses.replace(FAST, steps=2, rate=1e-9))
+    assert (still.steps, still.too_short) == (0, False)
+    assert still.packed == matrices
     assert still.kl_after == still.kl_before
 
 
@@ -102,12 +121,15 @@ def test_what_makes_it_worse_is_not_kept(folder: Path, rounded: tuple[str, dict[
     assert done.packed == matrices
 
 
-def test_the_clock_ends_it(folder: Path, rounded: tuple[str, dict[str, Packed]]) -> None:
+@pytest.mark.parametrize(("seconds", "steps"), [(400.0, 300), (30.0, 0)])
+def test_the_clock_ends_it(folder: Path, rounded: tuple[str, dict[str, Packed]], seconds: float, steps: int) -> None:
+    """A look at the clock takes a second."""
     name, matrices = rounded
     ticks = iter(range(10_000))
-    config = dataclasses.replace(FAST, steps=None, seconds=100.0)
+    config = dataclasses.replace(FAST, steps=None, seconds=seconds)
     done = distill(folder, matrices, FORMATS[name], TEXTS, config=config, clock=lambda: float(next(ticks)))
-    assert 60 < done.steps < 100
+    assert steps <= done.steps <= 1.3 * steps
+    assert done.too_short == (steps == 0)
 
 
 def test_rounding_is_that_of_the_format() -> None:
@@ -119,4 +141,21 @@ def test_rounding_is_that_of_the_format() -> None:
 def test_too_little_text_is_refused(folder: Path, rounded: tuple[str, dict[str, Packed]]) -> None:
     name, matrices = rounded
     with pytest.raises(InputError, match="too little text to distill with"):
-        distill(folder, matrices, FORMATS[name], [[1, 2, 3]], config=FAST)
+        distill(folder, matrices, FORMATS[name], [[1, 2, 3], [4]], config=FAST)
+
+
+def test_texts_are_held_out_whole_and_their_ends_are_read(folder: Path) -> None:
+    model = weights.load(folder)
+    texts = [[number] * 9 + [200 + number] for number in range(40)]
+    config = DistillConfig(steps=10, text_tokens=4)
+    learned, held_out = distillation._read_all(model, texts, config, fixed(), lambda: False)
+    assert [text.tokens_1T.tolist() for text in held_out] == [[[n, n, n, 200 + n]] for n in range(36, 40)]
+    assert [text.tokens_1T[0, 0].item() for text in learned] == list(range(20))
+    learned, _ = distillation._read_all(model, texts, config, fixed(), lambda: True)
+    assert len(learned) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"seconds": 0.0}, {"text_tokens": 1}, {"rate": 0.0}])
+def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        DistillConfig(**wrong)

@@ -34,7 +34,8 @@ def quantize(
         none. The default is a tenth.
     distill
         A time such as `10m`, in which the matrices in four bits learn together to say what the checkpoint says, on the examples of
-        `--calibrate`. Takes torch (the extra `learn`) and memory as for training all weights.
+        `--calibrate`. Takes torch (the extra `learn`) and memory as for training all weights. A GPU's worth of text is needed for
+        a gain that can be seen: see the guide.
     search
         Search each block's scale; slower and closer.
     """
@@ -55,7 +56,10 @@ def quantize(
         config = replace(config, precise_share=precise)
     distilling = None
     if distill is not None:
+        from apprentice.core.machine import share_cores
         from apprentice.learn.config import parse_budget
+
+        share_cores()
         from apprentice.train.distillation import DistillConfig
 
         distilling = DistillConfig(seconds=parse_budget(distill))

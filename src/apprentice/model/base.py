@@ -68,9 +68,14 @@ def resolve(base: str | None, cache: Path | None = None, *, progress: ProgressSi
         return path
     if path.is_file():
         return _from_gguf(path, cache, progress)
+    match = _hub_name(word)
+    return _from_hub(match["name"], match["revision"], progress)
+
+
+def _hub_name(word: str) -> re.Match[str]:
     match = _HUB_NAME.fullmatch(word)
     if match and not word.startswith((".", "/", "~")):
-        return _from_hub(match["name"], match["revision"], progress)
+        return match
     raise InputError(
         f"base `{word}` is no folder, file or hub name",
         hint=f"give `{DEFAULT}`, `debug`, a Hugging Face model folder, a .gguf file or `org/name`",
@@ -98,7 +103,10 @@ def look(base: str | None, cache: Path | None = None) -> ModelConfig | None:
         return None if found is None else gguf_folder.read_config(GgufFile(found))
     if path.is_dir():
         return read_config(path)
-    return gguf_folder.read_config(GgufFile(path)) if path.is_file() else None
+    if path.is_file():
+        return gguf_folder.read_config(GgufFile(path))
+    _hub_name(word)
+    return None
 
 
 def _smollm2(cache: Path, progress: ProgressSink | None) -> Path:

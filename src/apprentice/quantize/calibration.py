@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +110,17 @@ def fit(
             if progress is not None:
                 progress.advance()
     return found
+
+
+def replaced(fitted: Mapping[str, Fitted], packed: Mapping[str, Packed], largest_inputs: Mapping[str, float]) -> dict[str, Fitted]:
+    """Matrices that were changed since; `largest_inputs`: of what they read then, on a part of the text."""
+    return {
+        name: dataclasses.replace(
+            one, packed=packed[name], squared_output_error=None, squared_outputs=None,
+            largest_input=max(one.largest_input, largest_inputs.get(name, 0.0)),
+        )
+        for name, one in fitted.items()
+    }  # fmt: skip
 
 
 class _Fitting:

@@ -50,9 +50,13 @@ class Distillation(msgspec.Struct, frozen=True, kw_only=True):
     kl_before: float
     """To the unquantized model, bits a token of text held out."""
     kl_after: float
+    too_short: bool = False
+    """Whether there was no time for enough steps."""
 
     def sentence(self) -> str:
         before, after = f"{self.kl_before:.4f}", f"{self.kl_after:.4f}"
+        if self.too_short:
+            return "The time for distillation was too short to change anything: it was left out; give it more."
         if not self.steps:
             return f"Distillation from the unquantized model brought it no nearer (KL divergence {before} bits a token) and was left out."
         return (

@@ -277,7 +277,9 @@ def one_kind_each(rows: Sequence[Row], sft: SftConfig) -> list[Row]:
 def _described(sft: SftConfig, *, has_talks: bool, has_silence: bool) -> dict[str, Any]:
     """For the manifest. What has no effect is left out: checkpoints of before there was the choice stay what they are."""
     found = config.to_dict(sft)
-    if not has_talks:
+    if has_talks:
+        found["order_of_conversations"] = talks.ORDER
+    else:
         del found["conversations"], found["loss"]["said"]
     if not has_silence:
         del found["silence"], found["loss"]["unchanged"]

@@ -20,6 +20,8 @@ from apprentice.text.chat import Rendered
 from apprentice.train.packing import CONTEXT, KINDS, PackedSequence
 
 SAID = KINDS.index("said")
+ORDER = 2
+"""Of `interleave`: another number makes checkpoints that learned from conversations stale, and no others."""
 
 
 @dataclass(frozen=True, slots=True)

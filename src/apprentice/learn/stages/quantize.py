@@ -17,7 +17,7 @@ from apprentice.core.protocols import ProgressSink
 from apprentice.examples import store
 from apprentice.kernels.formats import FORMATS
 from apprentice.learn.run import Run
-from apprentice.quantize.calibration import DEFAULT_TOKENS, Fitted, fit
+from apprentice.quantize.calibration import DEFAULT_TOKENS, Fitted, fit, replaced
 from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.quantize.report import Distillation
 from apprentice.quantize.sensitivity import Sensitivity, measure, most_sensitive
@@ -67,17 +67,24 @@ def write(
         if distilling is not None:
             raise ConfigError("distilling needs text like the model's work", hint="give `--calibrate`")
         config = replace(config, precise_share=0.0)
+    sequences: list[list[int]] = []
+    if examples is not None:
+        sequences = list(_newest(examples, Tokenizer.load(checkpoint), MOST_DISTILLED if distilling else tokens))
+    if distilling is not None:
+        # Imported late: without distillation no torch is needed.
+        from apprentice.train import distillation as training
+
+        training.check(checkpoint, sequences, distilling)
     described = _described(config, tokens if examples is not None else 0, distilling)
     with artifacts.create(target, kind=KIND, version=VERSION, parents=parents, config=described) as artifact:
         fitted, kept, measured, distillation = None, frozenset[str](), list[Sensitivity](), None
         if examples is not None:
             format = FORMATS[config.format]
-            sequences = list(_newest(examples, Tokenizer.load(checkpoint), MOST_DISTILLED if distilling else tokens))
             if config.precise_share:
                 measured = measure(checkpoint, sequences, max_tokens=_measured_tokens(tokens), format=format, progress=progress)
                 kept = most_sensitive(measured, config.precise_share)
             fitted = fit(checkpoint, sequences, max_tokens=tokens, format=format, kept=kept, progress=progress)
-            if distilling is not None:
+            if distilling is not None and fitted:
                 fitted, distillation = distill(checkpoint, fitted, sequences, config, distilling, progress)
         report = convert(
             checkpoint, target, config, fitted=fitted, kept=kept, measured=measured, distillation=distillation, progress=progress
@@ -90,16 +97,12 @@ def distill(
     distilling: DistillConfig, progress: ProgressSink | None = None,
 ) -> tuple[dict[str, Fitted], Distillation]:
     """The matrices after training, and what it gave."""
-    # Imported late: without distillation no torch is needed.
-    from apprentice.train import distillation
+    from apprentice.train.distillation import distill as train
 
     packed = {name: one.packed for name, one in fitted.items()}
-    done = distillation.distill(checkpoint, packed, FORMATS[config.format], sequences, config=distilling, progress=progress)
-    found = dict(fitted)
-    # How far outputs of single matrices were off held for the matrices before.
-    for name, one in fitted.items() if done.steps else ():
-        found[name] = replace(one, packed=done.packed[name], squared_output_error=None, squared_outputs=None)
-    return found, Distillation(steps=done.steps, kl_before=done.kl_before, kl_after=done.kl_after)
+    done = train(checkpoint, packed, FORMATS[config.format], sequences, config=distilling, progress=progress)
+    found = replaced(fitted, done.packed, done.largest_inputs) if done.steps else dict(fitted)
+    return found, Distillation(steps=done.steps, kl_before=done.kl_before, kl_after=done.kl_after, too_short=done.too_short)
 
 
 def _measured_tokens(tokens: int) -> int:
