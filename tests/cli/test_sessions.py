@@ -209,7 +209,7 @@ def test_a_session_is_shown_with_its_times_and_what_was_printed(apprentice: Any,
     )
     assert apprentice("sessions", "read", tmp_path / "a.md", "--out", tmp_path / "read").code == 0
     shown = apprentice("sessions", "show", tmp_path / "read", "--session", "id-")
-    assert "id-1, specstory, 2026-01-02 03:04 UTC\n  03:04:05 person-1: why does it fail?\n  03:04:06 claude calls\n    [Bash " in shown.out
+    assert "id-1, specstory, 2026-01-02 03:04 UTC\n  03:04:05 local-user: why does it fail?\n  03:04:06 claude calls\n    [Bash " in shown.out
     assert "claude $ make\n      (30 lines)\n" in shown.out
     assert "boom" in shown.out
     assert "(exit code 2)\n  03:04:06 claude: done" in shown.out

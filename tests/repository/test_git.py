@@ -1,4 +1,5 @@
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 import pytest
 
 from apprentice.core.errors import InputError
-from apprentice.repository.git import Git
+from apprentice.repository.git import Git, is_ignored
 
 NewRepository = Callable[..., Any]
 
@@ -159,3 +160,18 @@ def test_a_damaged_history_is_an_error_that_carries_what_git_says(new_repository
     (repository.path / ".git" / "objects" / first[:2] / first[2:]).unlink()
     with pytest.raises(InputError, match=r"git rev-list.*failed"):
         list(git.commits(head))
+
+
+def test_what_a_repository_leaves_out(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text("notes/\n*.log\n")
+    (tmp_path / ".git" / "info").mkdir(exist_ok=True)
+    (tmp_path / ".git" / "info" / "exclude").write_text("mine.txt\n")
+    found = {name: is_ignored(tmp_path, tmp_path / name) for name in ("notes/a", "b.log", "mine.txt", "c.py", "[n]otes", ":(top)x", "*")}
+    assert [name for name, ignored in found.items() if ignored] == ["notes/a", "b.log", "mine.txt"]
+    # A file that git has is one of its files, whatever is ignored.
+    (tmp_path / "kept.log").write_text("x\n")
+    subprocess.run(["git", "-C", tmp_path, "add", "--force", "kept.log"], check=True)
+    assert not is_ignored(tmp_path, tmp_path / "kept.log")
+    with pytest.raises(InputError):
+        is_ignored(tmp_path / "nowhere", tmp_path / "a")

@@ -121,6 +121,16 @@ def test_what_was_changed_between_two_times_comes_back(tmp_path: Path) -> None:
     assert path.read_text() == ZED
 
 
+def test_what_was_changed_and_still_has_our_part_is_left_alone(tmp_path: Path) -> None:
+    connect("zed", tmp_path)
+    path = tmp_path / ".config/zed/settings.json"
+    changed = path.read_text().replace("{", '{\n  "theme": "One",', 1)
+    path.write_text(changed)
+    with pytest.raises(InputError, match="could not take our part out"):
+        clients.write("zed", plan("zed", tmp_path, "http://other:1"), tmp_path / "kept")
+    assert path.read_text() == changed
+
+
 def test_undo_after_writing_was_interrupted(tmp_path: Path) -> None:
     for folder in (".config/nvim", ".vim"):
         (tmp_path / folder).mkdir(parents=True)

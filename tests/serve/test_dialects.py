@@ -237,7 +237,7 @@ def test_a_cursor_in_an_unknown_form_is_answered_with_nothing(start: Start) -> N
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ("src/a.py", "src/a.py"), ("project/src/a.py", "src/a.py"), ("C:\\work\\project\\src\\a.py", "src/a.py"), ("src/new.py", "src/new.py"),
+        ("src/a.py", "src/a.py"), ("project/src/a.py", "src/a.py"), ("C:\\work\\project\\src\\a.py", "src/a.py"), ("src/new.py", "found.py"),
         ("", "found.py"),
     ],
 )  # fmt: skip
@@ -253,5 +253,6 @@ def test_the_file_is_called_what_the_repository_calls_it(start: Start, said: str
     ask(running.url, {"model": "debug", "prompt": f"{named}<|fim_prefix|>x = 1\ny<|fim_suffix|>\n<|fim_middle|>"})
     ask(running.url, {"model": "debug", "prompt": "x = 1\ny", "suffix": "\n", "path": said or None, "max_tokens": 2})
     assert [place.path for place in places] == [expected, expected]
-    ask(running.url, {"model": "debug", "prompt": "y", "suffix": "\n", "max_tokens": 2})
-    assert places[-1].path == "untitled"
+    for said, called in (("", "untitled"), ("src/new.py", "src/new.py")):
+        ask(running.url, {"model": "debug", "prompt": "y", "suffix": "\n", "path": said or None, "max_tokens": 2})
+        assert places[-1].path == called

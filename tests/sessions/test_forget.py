@@ -169,6 +169,7 @@ def test_one_name_in_two_repositories(history: GitRepository, new_repository: Ne
 def test_nobody_is_forgotten_by_mistake(history: GitRepository, read: Callable[..., Sessions], tmp_path: Path) -> None:
     sessions = read(history.path)
     for whose, words in ((Whose(person="person-9"), "no sessions of person-9"), (Whose(source="cursor"), "nothing of that source"),
+                         (Whose(person="local-user"), "whoever used a tool"),
                          (Whose(person="person-1", repository="other"), "nothing of that source or repository")):  # fmt: skip
         with pytest.raises(InputError, match=words):
             forget(sessions.folder, whose, tmp_path / "after")

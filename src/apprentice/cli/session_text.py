@@ -1,7 +1,7 @@
 """A session as it is shown in a terminal: who did what and when, in order.
 
     claude_code/ab12, claude_code, 2026-11-28 14:03 UTC
-      14:03:22 person-1: why does the test fail?
+      14:03:22 local-user: why does the test fail?
       14:03:41 claude: The cache is never emptied.
         [Edit {"file_path": "cache.py"}]
       14:03:41 claude edits

@@ -18,7 +18,7 @@ from apprentice.examples.split import SPLITS
 from apprentice.examples.store import read_rows, write_rows
 
 KIND = "conversations"
-VERSION = 1
+VERSION = 2
 PAIRS = "pairs.jsonl.zst"
 
 

@@ -22,6 +22,7 @@ from apprentice.core.errors import ConfigError
 from apprentice.core.protocols import ProgressSink
 from apprentice.eval import store as evaluation_store
 from apprentice.eval.comparison import better
+from apprentice.examples import conversation_store
 from apprentice.examples import store as examples_store
 from apprentice.examples.history import History
 from apprentice.learn import report
@@ -54,8 +55,9 @@ from apprentice.sessions.store import Sessions
 
 SAMPLES_SHOWN = 8
 VERSIONS = {
-    "sessions": sessions_store.VERSION, "examples": examples_store.VERSION, "answers": answers.VERSION, "quantized": quantize.VERSION,
-    "gates": memory.VERSION, "silence": silence.VERSION, "memory": memory_store.VERSION, "evaluation": evaluation_store.VERSION,
+    "sessions": sessions_store.VERSION, "examples": examples_store.VERSION, "conversations": conversation_store.VERSION,
+    "answers": answers.VERSION, "quantized": quantize.VERSION, "gates": memory.VERSION, "silence": silence.VERSION,
+    "memory": memory_store.VERSION, "evaluation": evaluation_store.VERSION,
 }  # fmt: skip
 """What a finished run was made by: another number makes it stale."""
 

@@ -1,7 +1,7 @@
 """What `chat`, `complete` and `serve` work with: the served model, its memory and the developer's latest edits.
 
-The memory on disk is that of the history; what was written since and is not committed is added when it is loaded: the
-work tree's changed files, and their changes as edits, the latest the developer made.
+The memory on disk is that of the history. What was written since and is not committed comes from who sees it: `complete` adds the
+changes of the file at hand, the language server every edit that has ended. A server of requests sees no files: it has the history.
 """
 
 from __future__ import annotations

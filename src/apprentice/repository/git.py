@@ -266,6 +266,19 @@ def _lookup(git_folder: Path, path: Path, *arguments: str, check: bool = True) -
         return os.fsdecode(answer.removesuffix(b"\n"))
 
 
+def is_ignored(root: Path, path: Path) -> bool:
+    """Whether the repository with its work tree at `root` leaves a file out: by `.gitignore` and `.git/info/exclude`, not by what the
+    user has set for all repositories. Raises: InputError where there is no repository, or git cannot tell."""
+    # The command takes paths, and refuses to be told that they are literal.
+    extra = {"GIT_DIR": str(_git_folder(root)), "GIT_WORK_TREE": str(root), "GIT_LITERAL_PATHSPECS": "0"}
+    with GitProcess(["check-ignore", "--quiet", "--", str(path)], extra, silence_s=_LOOKUP_SILENCE_S) as process:
+        process.end_input()
+        process.read_rest(1 << 16)
+        if (code := process.finish()) not in (0, 1):
+            raise InputError(f"git cannot say whether `{_shown(str(path))}` is ignored: {process.complaint()}")
+        return code == 0
+
+
 def _no_repository(path: Path) -> InputError:
     return InputError(
         f"`{_shown(str(path))}` is not a git repository",

@@ -43,6 +43,10 @@ autocmd VimEnter * if has_key(g:llama_config, 'endpoint') | let g:llama_config.e
 """
 
 
+_MARK = ALIAS.lower()
+"""In every part of ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A file as it is and as it would be."""
@@ -90,8 +94,17 @@ def plan(name: str, folders: Folders, url: str) -> list[Change]:
 
 
 def write(name: str, changes: Sequence[Change], kept: Path) -> None:
-    """Writes the files; what they were is kept for `undo`: of several times the first, unless a file was changed between."""
+    """Writes the files; what they were is kept for `undo`: of several times the first, unless a file was changed between.
+
+    Raises: InputError for a file that was changed and still has our part in it: nobody knows what it was without."""
     known = _kept(kept, name)
+    for change in changes:
+        earlier = known.get(str(change.path))
+        if earlier is not None and change.before not in (None, *earlier) and _MARK in (change.before or "").lower():
+            raise InputError(
+                f"`{change.path}` was changed since `{name}` was connected, so that `--undo` could not take our part out again",
+                hint="take our part out by hand, then connect again",
+            )
     for change in changes:
         earlier = known.get(str(change.path))
         first = earlier[0] if earlier is not None and earlier[1] == change.before else change.before

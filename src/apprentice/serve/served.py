@@ -78,7 +78,8 @@ class ServedModel:
         parts = said.replace("\\", "/").split("/")
         ways = ("/".join(parts[start:]) for start in range(min(len(parts), MAX_PARTS)))
         known = next((way for way in ways if way in self.paths), "")
-        if not said and self.find_path is not None:
+        # What looks like a name may be a comment that stands in the file.
+        if not known and self.find_path is not None:
             known = self.find_path(lines)
         return known or said or UNNAMED_PATH
 

@@ -66,6 +66,7 @@ def _decode(data: bytes) -> str:
     if b"\0" in data:
         raise Unusable("binary")
     try:
-        return data.decode("utf-8")
+        # As editors have lines: what ends them is no part of them, and a change of that alone is none.
+        return data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise Unusable("not_utf8", aside=True) from None

@@ -49,7 +49,8 @@ MAX_CHANGES = 500
 UNKNOWN_LINE = -1
 Outcome = Literal["kept", "changed", "rejected", "undone"]
 """What a developer made of a change."""
-DEVELOPER = Author(kind="developer", person="person-1")
+DEVELOPER = Author(kind="developer", person="local-user")
+"""Who sat at the machine: nobody says which of a history's people that is."""
 
 _INTERRUPTED = re.compile(r"\s{0,20}\[Request interrupted by user[^\]\n]{0,40}\]\s{0,20}\Z")
 _COMMAND_TAGS = (

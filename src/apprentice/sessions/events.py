@@ -27,7 +27,8 @@ class Author(msgspec.Struct, frozen=True, omit_defaults=True):
 
     kind: AuthorKind
     person: str = ""
-    """Pseudonym of the developer, stable within an artifact and repository: `person-1`, `person-2`, ..."""
+    """Pseudonym of the developer, stable within an artifact and repository: `person-1`, `person-2`, ...; in what a tool recorded
+    `local-user`, whoever that was."""
     agent: str = ""
     """Which assistant or tool: `claude`, `copilot`, `dependabot`, ..."""
 

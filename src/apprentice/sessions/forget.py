@@ -19,6 +19,7 @@ from apprentice.core import artifacts, files
 from apprentice.core.artifacts import Manifest
 from apprentice.core.errors import InputError
 from apprentice.sessions import store
+from apprentice.sessions.conversation import DEVELOPER
 from apprentice.sessions.events import Author, Commit, EditEvent, Move, Provenance, Session
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import ASIDE, Sessions, SessionsWriter, Stream
@@ -96,6 +97,9 @@ def forget(folder: Path, whose: Whose, target: Path) -> Done:
                     if session is not None:
                         _keep_texts(writer, sessions, session)
                         writer.add_session(session)
+            if not gone_sessions and whose.person == DEVELOPER.person:
+                hint = "what a tool recorded goes with `--source NAME`, what somebody committed by the name that `sessions show` gives them"
+                raise InputError(f"`{whose.person}` is whoever used a tool, in no history", hint=hint)
             if not gone_sessions and not whose.source:
                 raise InputError(f"`{folder}` has no sessions of {whose.person}", hint="names are those that `sessions show` gives")
             aside = folder / ASIDE

@@ -41,7 +41,7 @@ from apprentice.sessions.remembered import Remembering
 
 KIND = "sessions"
 ASIDE = "kept_aside.jsonl"
-VERSION = 1
+VERSION = 2
 """Of this stage: a change makes earlier artifacts stale."""
 _TEXT_GROUP_BYTES = 16 << 20
 _EVENT_GROUP_BYTES = 8 << 20

@@ -196,6 +196,7 @@ class Talk:
     generator: Any
     recorder: Recorder | None
     root: Path
+    slot: AssistantSlot
     remembered: list[Any] = field(default_factory=list)
 
     def buffer(self, text: str, name: str = "a.py", **options: Any) -> Buffer:
@@ -298,7 +299,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         ending.append((client, thread, [outgoing, stdin, stdout, incoming]))
         if initialize:
             greet(client, root, encodings)
-        return Talk(client, generator, recorder, root, remembered)
+        return Talk(client, generator, recorder, root, slot, remembered)
 
     yield begin
     for client, thread, streams in ending:

@@ -54,6 +54,7 @@ def test_the_command_and_the_change_come_in_any_order(start: Start, order: str) 
         else:
             talk.client.request("workspace/executeCommand", item["command"])
     buffer.type(len(buffer.text), "\n")
+    buffer.save()
     buffer.close()
     assert talk.outcomes == [(LINE, "kept")]
     # The model wrote it: no edit of the developer has it.
@@ -251,6 +252,16 @@ def test_what_an_editor_never_showed_has_no_outcome(start: Start) -> None:
     assert [outcome for _, outcome in talk.outcomes] == ["rejected", "kept"]
 
 
+def test_who_tells_of_next_edits_alone_shows_every_completion(start: Start) -> None:
+    talk, buffer = ready(start, {"    return a": " + b", "print(add(1, 2))": "print(add(3, 4))"})
+    edit = buffer.edit(TEXT.index("print"))
+    assert edit is not None
+    talk.client.notify("textDocument/didShowInlineEdit", {"item": {"command": edit["command"]}})
+    offered(buffer)
+    buffer.type(HERE, "z")
+    assert (LINE, "rejected") in talk.outcomes
+
+
 def test_a_next_edit_is_followed_too(start: Start) -> None:
     talk, buffer = ready(start, {"    return a": LINE, "print(add(1, 2))": "print(add(3, 4))", "": None})
     edit = buffer.edit(HERE)
@@ -292,6 +303,111 @@ def test_a_line_that_was_taken_out_by_an_edit_is_kept_out(start: Start) -> None:
     change, suggestion = talk.recorded
     assert (suggestion["edit"]["old"], suggestion["edit"]["new"], suggestion["outcome"]) == (["gone"], [], "kept")
     assert (change["author"]["kind"], change["hunks"][0]["old"]) == ("assistant", ["gone"])
+
+
+@pytest.mark.parametrize("first", ["change", "command"])
+@pytest.mark.parametrize("new", ["import a\nimport b", "import z\nimport a", "# why\nimport a", "# why\nimport a\n# so"])
+def test_lines_that_a_next_edit_puts_in_beside_one_that_stays_are_its_own(start: Start, first: str, new: str) -> None:
+    talk = start({"import a": new, "x": None}, record=True)
+    buffer = talk.buffer("# top\nimport a\nx = 1\n")
+    edit = buffer.edit(7)
+    assert edit is not None
+    if first == "change":
+        buffer.accept(edit)
+    else:
+        talk.client.request("workspace/executeCommand", edit["command"])
+        buffer.put(edit)
+    assert buffer.text == f"# top\n{new}\nx = 1\n"
+    buffer.type(len(buffer.text), "y")
+    buffer.save()
+    buffer.close()
+    suggestions = [(event["edit"]["old"], event["outcome"]) for event in talk.recorded if event["type"] == "suggestion"]
+    assert [outcome for _, outcome in suggestions] == ["kept"]
+    edits = [(event["author"]["kind"], event["hunks"][0]["new"]) for event in talk.recorded if event["type"] == "edit"]
+    assert [kind for kind, _ in edits] == ["assistant", "developer"]
+    assert edits[1][1] == ["y"]
+
+
+def test_lines_that_were_put_in_and_taken_out_again_are_undone(start: Start) -> None:
+    talk = start({"import a": "import a\nimport b"}, record=True)
+    buffer = talk.buffer("import a\nx = 1\n")
+    edit = buffer.edit(0)
+    assert edit is not None
+    buffer.accept(edit)
+    buffer.replace(len("import a"), len("import a\nimport b"), "")
+    buffer.save()
+    assert talk.outcomes == [("import a", "undone")] or talk.outcomes == [("import b", "undone")]
+    buffer.type(len(buffer.text), "y")
+    assert buffer.edit(0) is None
+
+
+def test_a_line_that_was_taken_out_and_put_back_is_undone(start: Start) -> None:
+    talk = start({"gone": None}, record=True)
+    buffer = talk.buffer("a\nb\ngone\nc\n")
+    edit = buffer.edit(5)
+    assert edit is not None
+    buffer.accept(edit)
+    buffer.replace(4, 4, "gone\n")
+    buffer.save()
+    (suggestion,) = [event for event in talk.recorded if event["type"] == "suggestion"]
+    assert (suggestion["edit"]["old"], suggestion["outcome"]) == (["gone"], "undone")
+    buffer.type(len(buffer.text), "y")
+    assert buffer.edit(5) is None
+
+
+@pytest.mark.parametrize("text", ["a\ngone", "gone\na", "a\ngone\nb"])
+def test_a_line_taken_out_at_an_end_of_the_file_is_the_models_doing(start: Start, text: str) -> None:
+    talk = start({"gone": None}, record=True)
+    buffer = talk.buffer(text)
+    edit = buffer.edit(text.index("gone"))
+    assert edit is not None
+    buffer.accept(edit)
+    assert "gone" not in buffer.text
+    # Work on the line beside it says nothing of the one that is out.
+    at = buffer.text.index("a") + 1
+    buffer.replace(at, at, "!")
+    buffer.save()
+    buffer.close()
+    found = [event["outcome"] if event["type"] == "suggestion" else event["author"]["kind"] for event in talk.recorded]
+    assert sorted(found) == ["assistant", "developer", "kept"]
+
+
+def test_what_is_thrown_away_with_its_document_says_nothing(start: Start) -> None:
+    talk, buffer = ready(start)
+    (talk.root / "a.py").write_text(TEXT)
+    buffer.accept(offered(buffer))
+    buffer.close()
+    assert talk.outcomes == [(LINE, "ignored")]
+    # Written by an editor that says nothing of it, it was kept.
+    buffer = talk.buffer(TEXT)
+    buffer.accept(offered(buffer))
+    (talk.root / "a.py").write_text(buffer.text)
+    buffer.close()
+    assert talk.outcomes[1:] == [(LINE, "kept")]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_that_somebody_else_wrote_is_nobodys_typing(start: Start, whole: bool) -> None:
+    talk = start({"    return a": " + b"}, record=True)
+    path = talk.root / "a.py"
+    path.write_text(TEXT)
+    buffer = talk.buffer(TEXT)
+    buffer.replace(0, 0, "# mine\n")
+    path.write_text(buffer.text)
+    buffer.save()
+    talk.client.wait()
+    text = buffer.text.replace("print(add(1, 2))", "print(add(3, 4))\nprint(add(5, 6))")
+    path.write_text(text)
+    if whole:
+        buffer.set(text)
+    else:
+        at = buffer.text.index("1, 2")
+        buffer.replace(at, at + len("1, 2))"), "3, 4))\nprint(add(5, 6))")
+    assert buffer.text == text
+    buffer.type(len(text), "# mine too")
+    buffer.close()
+    assert [event["hunks"][0]["new"] for event in talk.recorded] == [["# mine"], ["# mine too"]]
+    assert not any("5, 6" in str(edits) and "mine" not in str(edits) for edits in talk.remembered)
 
 
 def test_what_takes_the_last_edit_back_is_not_offered(start: Start) -> None:

@@ -6,7 +6,9 @@ import errno
 import itertools
 import json
 import random
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -322,3 +324,18 @@ def test_a_scanner_that_fails_ends_the_recording_and_not_the_server(start: Start
     assert talk.recorded == []
     messages = [notice["params"]["message"] for notice in talk.client.notifications]
     assert messages[1:] == ["nothing more is recorded: RuntimeError"]
+
+
+def test_what_git_ignores_is_not_recorded(tmp_path: Path, start: Start) -> None:
+    talk = start("", record=True)
+    shutil.rmtree(talk.root / ".git")
+    subprocess.run(["git", "init", "--quiet", talk.root], check=True)
+    (talk.root / ".gitignore").write_text("notes/\n*.local.php\n")
+    for name in ("notes/review.md", "config.local.php", "src/a.py"):
+        path = talk.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("one\n")
+        buffer = talk.buffer("one\n", name)
+        buffer.type(0, "x")
+        buffer.close()
+    assert [event["path"] for event in talk.recorded] == ["src/a.py"]

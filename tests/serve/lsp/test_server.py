@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from typing import Any
@@ -228,6 +229,23 @@ def test_the_latest_edits_are_shown_but_not_the_one_at_the_cursor(start: Start) 
     assert "line_30 = 30 + 1\n>>>>>>> after\n# b.py\nz = " in talk.prompts[-1]
     # The memory is told of edits that have ended.
     assert [[edit.new for edit in edits] for edits in talk.remembered] == [[("line_3 = three",)]]
+
+
+def test_a_memory_that_comes_while_the_editor_is_open_learns_what_was_done_before(start: Start) -> None:
+    talk = start("x")
+    buffer = talk.buffer("".join(f"line_{n} = {n}\n" for n in range(40)))
+    for line in (3, 20):
+        at = buffer.text.index(f"= {line}\n") + 2
+        buffer.replace(at, at + 1, "9")
+    talk.client.wait()
+    told: list[list[Edit]] = []
+    talk.slot.replace(dataclasses.replace(talk.slot.assistant, remember=lambda edits: told.append(list(edits))))
+    buffer.complete(4)
+    assert [[edit.new for edit in edits] for edits in told] == [[("line_3 = 9",)]]
+    buffer.replace(0, 1, "l")
+    buffer.replace(0, 1, "m")
+    buffer.complete(4)
+    assert [[edit.new for edit in edits] for edits in told[1:]] == [[("line_20 = 90",)]]
 
 
 def test_what_was_not_committed_is_older_than_what_is_done_now(start: Start) -> None:

@@ -61,7 +61,7 @@ def test_who_wrote_it_is_not_believed_where_it_cannot_be(tmp_path: Path, sink: R
     )  # fmt: skip
     (session,) = Editor().read(path, sink)
     assert [(event.author.kind, event.author.person, event.author.agent) for event in session.events] == [
-        ("assistant", "", "apprentice"), ("assistant", "", "apprentice"), ("developer", "person-1", ""),
+        ("assistant", "", "apprentice"), ("assistant", "", "apprentice"), ("developer", "local-user", ""),
     ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ others see what was typed and not how the editor said it.
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +62,44 @@ class Document:
         self.revision = 0
         """Grows with every change."""
         self._size, self._is_binary = len(text), "\0" in text
+        self._written = self._stamp()
 
     @property
     def is_readable(self) -> bool:
         """Not too large, and text."""
         return self._size <= MAX_CHARS and not self._is_binary
+
+    def saved(self) -> None:
+        """The file has these lines now."""
+        self._written = self._stamp()
+
+    def is_saved(self) -> bool:
+        """Whether its file says what it says; a document that lies in no file has none."""
+        return self.path is None or ((text := self._text_on_disk()) is not None and _split(text) == self.lines)
+
+    def is_written_by_others(self) -> bool:
+        """Whether its file is another one than when it was opened or saved."""
+        return (stamp := self._stamp()) is not None and stamp != self._written
+
+    def copy(self) -> Document:
+        """The same lines, to be changed by themselves."""
+        return Document(self.uri, "\n".join(self.lines), name=self.name, path=self.path)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Time and size of the file."""
+        try:
+            found = self.path.stat() if self.path is not None else None
+        except (OSError, ValueError):
+            return None
+        return None if found is None or not stat.S_ISREG(found.st_mode) else (found.st_mtime_ns, found.st_size)
+
+    def _text_on_disk(self) -> str | None:
+        if self.path is None or (stamp := self._stamp()) is None or stamp[1] > 4 * MAX_CHARS:
+            return None
+        try:
+            return self.path.read_bytes().decode("utf-8-sig", errors="replace")
+        except OSError:
+            return None
 
     @property
     def whole_lines(self) -> list[str]:

@@ -29,7 +29,7 @@ from apprentice.repository.prompt import Place
 from apprentice.serve.errors import ApiError
 from apprentice.serve.jobs import Job, Line
 from apprentice.serve.lsp import protocol
-from apprentice.serve.lsp.documents import MAX_LINE_CHARS, Document, Point, column, name_of, path_of, units
+from apprentice.serve.lsp.documents import MAX_LINE_CHARS, Change, Document, Point, column, name_of, path_of, units
 from apprentice.serve.lsp.history import History, Stretch
 from apprentice.serve.lsp.outcomes import Kind, Offer, Outcome, Outcomes, Proposal
 from apprentice.serve.lsp.recording import Recorder
@@ -85,6 +85,8 @@ class Editor:
         self._seeded: set[str] = set()
         self._folders: list[Path] = []
         self._encoding = ""
+        self._told = slot.assistant
+        """Whose memory knows the edits of this session."""
         self._is_ended = False
         if recorder is not None:
             recorder.say = self._say
@@ -119,16 +121,17 @@ class Editor:
         document = self._documents.get(params.text_document.uri)
         if document is None:
             return
-        for change in params.content_changes:
-            if isinstance(change, types.TextDocumentContentChangePartial):
-                start, end = (document.point(at.line, at.character, self._encoding) for at in (change.range.start, change.range.end))
-                self._change(document, change.text, start, end)
-            else:
-                self._change(document, change.text)
+        if document.is_written_by_others() and self._is_read_again(document, params.content_changes):
+            self._read_again(document, params.content_changes)
+        else:
+            for said in params.content_changes:
+                if (change := self._planned(document, said)) is not None:
+                    self._change(document, change)
         document.version = params.text_document.version
 
     def save(self, params: types.DidSaveTextDocumentParams) -> None:
         if (document := self._documents.get(params.text_document.uri)) is not None:
+            document.saved()
             self._outcomes.saved(document)
 
     def close(self, params: types.DidCloseTextDocumentParams) -> None:
@@ -226,10 +229,33 @@ class Editor:
             self._recorder.close()
         self._line.close()
 
-    def _change(self, document: Document, text: str, start: Point | None = None, end: Point | None = None) -> None:
-        change = document.plan(text, start, end)
-        if change is None:
-            return
+    def _planned(self, document: Document, said: types.TextDocumentContentChangeEvent) -> Change | None:
+        """In the lines as they stand."""
+        if not isinstance(said, types.TextDocumentContentChangePartial):
+            return document.plan(said.text)
+        start, end = (document.point(at.line, at.character, self._encoding) for at in (said.range.start, said.range.end))
+        return document.plan(said.text, start, end)
+
+    def _is_read_again(self, document: Document, changes: Sequence[types.TextDocumentContentChangeEvent]) -> bool:
+        """Whether these changes bring what somebody else has written to the file: editors tell that like typing."""
+        copy = document.copy()
+        for said in changes:
+            if (change := self._planned(copy, said)) is not None:
+                copy.apply(change)
+        return copy.is_saved()
+
+    def _read_again(self, document: Document, changes: Sequence[types.TextDocumentContentChangeEvent]) -> None:
+        """An assistant beside the editor, or git, has written the file: it is nobody's typing here, and nothing is known of it."""
+        self._cancel(document.uri)
+        self._history.close(document)
+        self._outcomes.closed(document)
+        for said in changes:
+            if (change := self._planned(document, said)) is not None:
+                document.apply(change)
+        self._history.abandon(document)
+        document.saved()
+
+    def _change(self, document: Document, change: Change) -> None:
         self._cancel(document.uri)
         if document.is_readable:
             self._history.before(document, change, may_be_accepted=self._outcomes.awaits(document))
@@ -263,6 +289,8 @@ class Editor:
             if found is not None and job.is_wanted:
                 job.give(found)
 
+        if self._told is not self._slot.assistant:
+            self._remember([])
         key = (kind, document.uri)
         if (earlier := self._jobs.pop(key, None)) is not None:
             earlier.cancel()
@@ -296,8 +324,11 @@ class Editor:
         self._remember(stretch.edits())
 
     def _remember(self, edits: Sequence[Edit]) -> None:
-        """In the thread of the suggestions, which ask the memory."""
-        remember = self._slot.assistant.remember
+        """In the thread of the suggestions, which ask the memory. One that has just come gets all that was done before."""
+        assistant = self._slot.assistant
+        if self._told is not assistant:
+            self._told, edits = assistant, self._history.ended()
+        remember = assistant.remember
         if remember is not None and not self._is_ended:
             with contextlib.suppress(ApiError):
                 self._line.submit(lambda _: remember(edits))

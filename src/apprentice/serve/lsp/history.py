@@ -152,6 +152,10 @@ class History:
         kept = [edit for edit in edits if _is_short(edit)]
         self._edits.extendleft(reversed(kept[max(len(kept) - room, 0) :]))
 
+    def ended(self) -> list[Edit]:
+        """Oldest first, without the one that is being made."""
+        return list(self._edits)
+
     def recent(self, document: Document | None = None, line: int | None = None) -> list[Edit]:
         """Oldest first, with the one that is being made, but for what it has changed on that line: there the developer is writing."""
         found = list(self._edits)

@@ -8,7 +8,7 @@
 A developer who types what is suggested, letter by letter, still follows the suggestion; brackets that the editor closes by itself
 do not disturb that. Accepted is what the editor says was accepted: typed by hand to the end it is `ignored`, for nobody can say
 whether it was read. Accepted in part and left is `changed`. Editors that never say what they show are taken to show what they
-get. A suggestion that was rejected or undone is not wanted at such lines again; neither is one of an earlier session, as far as
+get, completions and next edits apart. Whoever closes a document without saving it has judged nothing in it. A suggestion that was rejected or undone is not wanted at such lines again; neither is one of an earlier session, as far as
 sessions are recorded.
 """
 
@@ -113,18 +113,25 @@ class Offer:
         """Whether it is there, wholly and unchanged."""
         if self.proposal.new:
             return self.text == "\n".join(self.proposal.new)
-        # Lines that were taken out: those that stood around them stand together.
+        # Lines that were taken out: those that stood around them stand together. Once they do, one of the two may be worked on.
         at = self.proposal.start_line - self.stretch.first_line
-        above, below = self.stretch.new[max(at - 3, 0) : at], self.stretch.new[at : at + 3]
-        lines, here = self.document.lines, self.start.line
-        return tuple(lines[max(here - len(above), 0) : here]) == above and tuple(whole(lines)[here : here + len(below)]) == below
+        above, below = self.stretch.new[max(at - 1, 0) : at], self.stretch.new[at : at + 1]
+        lines, here = self.document.lines, self.gap
+        found = [tuple(lines[max(here - 1, 0) : here]) == above, tuple(whole(lines)[here : here + 1]) == below]
+        return all(found) or (self.is_in_place and any(found) and not self.is_undone())
+
+    @property
+    def gap(self) -> int:
+        """The line in front of which lines that were taken out stood; the last lines go with the line break in front of them."""
+        return self.start.line + (self.start.column > 0)
 
     def is_undone(self) -> bool:
         """Whether the lines are as they were."""
-        old, here = self.proposal.old, self.start.line
+        old, here = self.proposal.old, self.gap
         if self.proposal.new:
             return self.text == "\n".join(old)
-        return tuple(self.document.lines[here : here + len(old)]) == old
+        # Put in again at the gap, they stand behind it or in front of it, as the editor says where.
+        return any(tuple(self.document.lines[at : at + len(old)]) == old for at in {here, max(here - len(old), 0)})
 
     def waits(self, change: Change) -> bool:
         """Whether a next edit's line was only cut, or is being written anew as suggested: in Vim a change begins with what it deletes."""
@@ -135,8 +142,14 @@ class Offer:
 
     def follow(self, change: Change) -> None:
         """Where its lines are after a change that was made."""
+        was = self.start.line
+        touches = change.start <= self.end and self.start <= change.end
         self.start = _moved(self.start, change, stays=not change.text.endswith("\n"))
         self.end = max(_moved(self.end, change, stays=change.text.startswith("\n")), self.start)
+        new, lines = self.proposal.new, self.document.lines
+        if self.kind == "edit" and new and touches and tuple(lines[was : was + len(new)]) == new:
+            # Lines that a next edit puts in above or below one that stays are its own, too.
+            self.start, self.end = Point(was, 0), Point(was + len(new) - 1, len(new[-1]))
         self.text = self.lines()
 
 
@@ -166,7 +179,7 @@ class Outcomes:
         self._on_outcome, self._clock = on_outcome, clock
         self._offers: dict[str, list[Offer]] = {}
         self._rejected: OrderedDict[_Rejection, None] = OrderedDict()
-        self._tells_shown = False
+        self._tells_shown: set[Kind] = set()
         self._session, self._numbers = uuid.uuid4().hex[:8], itertools.count(1)
         for edit in rejected:
             self._reject(_rejection(edit.path, edit.old, edit.new, edit.above))
@@ -202,8 +215,8 @@ class Outcomes:
 
     def shown(self, id: str) -> None:
         """The editor says that it shows it."""
-        self._tells_shown = True
         if (offer := self._find(id)) is not None:
+            self._tells_shown.add(offer.kind)
             offer.is_shown = True
 
     def accepted(self, id: str, length: int | None = None) -> Document | None:
@@ -260,12 +273,12 @@ class Outcomes:
     def closed(self, document: Document) -> None:
         """Everything offered there has come to its end."""
         for offer in list(self._offers.get(document.uri, ())):
-            self._end(offer, "ignored")
+            self._end(offer, "ignored", is_over=True)
 
     def end(self) -> None:
         """The session ends."""
         for offer in [offer for offers in self._offers.values() for offer in offers]:
-            self._end(offer, "ignored")
+            self._end(offer, "ignored", is_over=True)
 
     def _arrives(self, offer: Offer) -> bool:
         """Whether what was accepted has come to stand there just now."""
@@ -275,14 +288,17 @@ class Outcomes:
         offer.is_in_place = offer.stands() if offer.is_accepted else typed is not None and typed >= offer.taken
         return offer.is_in_place
 
-    def _end(self, offer: Offer, outcome: Outcome) -> None:
+    def _end(self, offer: Offer, outcome: Outcome, *, is_over: bool = False) -> None:
+        """`is_over`: nothing more is saved, so that what is not in the file was thrown away, and says nothing of the suggestion."""
         offers = self._offers[offer.document.uri]
         offers.remove(offer)
         if not offers:
             del self._offers[offer.document.uri]
         if offer.is_accepted or offer.taken:
             outcome = "kept" if offer.stands() else "undone" if offer.is_undone() else "changed"
-        if not offer.is_shown and self._tells_shown:
+            if is_over and outcome != "undone" and not offer.document.is_saved():
+                outcome = "ignored"
+        if not offer.is_shown and offer.kind in self._tells_shown:
             return
         if outcome in ("rejected", "undone"):
             at = offer.proposal.start_line - offer.stretch.first_line

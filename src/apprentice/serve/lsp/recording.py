@@ -7,8 +7,8 @@
 
     Stretch --Redactor, before and after--> lines without secrets --hunks--> event --core.files.append_line--> disk
 
-Only files of the repository (or of the folder at hand, where it is none) are written down, and none whose name, or whose folder's,
-says that it holds secrets. Nobody but the developer may read the recordings. Each line is on disk before the next message of the editor is answered, so a crash loses the edit that was being
+Only files of the repository (or of the folder at hand, where it is none) are written down, none that git ignores, and none whose name,
+or whose folder's, says that it holds secrets. Nobody but the developer may read the recordings. Each line is on disk before the next message of the editor is answered, so a crash loses the edit that was being
 made and no more; but a suggestion at a line that may hold the beginning of a secret waits until the edit there has ended, and is
 dropped where it has become one. A disk that takes no more ends the recording, not the server.
 """
@@ -30,9 +30,11 @@ import msgspec
 from apprentice.core import files
 from apprentice.core.errors import ApprenticeError
 from apprentice.core.protocols import SecretScanner
+from apprentice.repository.git import is_ignored
 from apprentice.serve.lsp.documents import path_of, repository_of
 from apprentice.serve.lsp.history import Stretch
 from apprentice.serve.lsp.outcomes import Outcome
+from apprentice.sessions.conversation import DEVELOPER
 from apprentice.sessions.differences import hunks_between
 from apprentice.sessions.events import Author, EditEvent, Provenance, Suggestion
 from apprentice.sessions.readers.editor import AGENT, SOURCE, Header
@@ -40,7 +42,6 @@ from apprentice.sessions.unusable import Unusable
 from apprentice.text.edits import Edit, split_lines
 
 FOLDER = "recorded"
-DEVELOPER = Author(kind="developer", person="person-1")
 MODEL = Author(kind="assistant", agent=AGENT)
 MAX_EVENT_CHARS = 200_000
 MAX_HELD = 200
@@ -96,6 +97,7 @@ class Recorder:
         self._offset = 0
         self._is_ended = False
         self._held: dict[str, list[tuple[Stretch, Outcome]]] = {}
+        self._ignored: dict[Path, bool] = {}
 
     def may_record(self, stretch: Stretch) -> bool:
         """Whether the file is one of the repository's, and none that holds secrets by its name or its folder's."""
@@ -113,7 +115,18 @@ class Recorder:
         if _SECRET_FOLDERS.intersection(real.relative_to(self._root).parts[:-1]):
             return False
         # Not one of a repository inside of ours: nobody has named that one.
-        return repository_of(real) in (repository_of(self._root / "any"), None)
+        ours = repository_of(self._root / "any")
+        return repository_of(real) in (ours, None) and not (ours is not None and self._is_ignored(ours, real))
+
+    def _is_ignored(self, root: Path, path: Path) -> bool:
+        """What git leaves out is no file of the repository: notes of one's own, settings with secrets, what was installed."""
+        if path not in self._ignored:
+            try:
+                self._ignored[path] = is_ignored(root, path)
+            except ApprenticeError:
+                # A folder called `.git` that is none: nothing says that it is left out.
+                self._ignored[path] = False
+        return self._ignored[path]
 
     def summary(self) -> str:
         """What was written and what was left out, for the one who starts it."""
