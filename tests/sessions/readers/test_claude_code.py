@@ -158,6 +158,16 @@ def test_what_the_developer_changed_before_it_was_written_is_told_apart(
     assert one(session, events.EditEvent).hunks[0].new == ("TWO",)
 
 
+def test_tabs_for_which_a_patch_has_blanks_are_tabs(records: Records, sink: RememberingSink, tmp_path: Path) -> None:
+    records.user("go")
+    patch = [{"oldStart": 1, "newStart": 1, "lines": [" func f() {", "-  return 1", "+  if x {", "+    return y // was 1", "+  }", " }"]}]
+    details = {"originalFile": "func f() {\n\treturn 1\n}\n", "userModified": True, "structuredPatch": patch}
+    records.tool("Edit", {"file_path": "a.go", "old_string": "\treturn 1", "new_string": "\treturn 2"}, "updated", details=details)
+    (session,) = read(records.write(tmp_path / "s.jsonl"), sink)
+    (hunk,) = one(session, events.EditEvent).hunks
+    assert (hunk.old, hunk.new) == (("\treturn 1",), ("\tif x {", "\t\treturn y // was 1", "\t}"))
+
+
 @pytest.mark.parametrize(
     ("result", "error", "kind", "facts"),
     [

@@ -373,8 +373,26 @@ def _written(details: Mapping[str, Any], path: str) -> Iterator[Change]:
         before = original if isinstance(original, str) and original else None
         yield Change(path=path, old=before or "", new=content, before=before, creates=before is None)
         return
+    indented = _tabs(original) if isinstance(original, str) else {}
     for line, old, new in _hunks(details):
+        width = next((len(_blanks(one)) // tabs for one in old if (tabs := indented.get(one.strip(), 0))), 0)
+        old, new = ([_with_tabs(one, width) for one in lines] for lines in (old, new))
         yield Change(path=path, old="".join(one + "\n" for one in old), new="".join(one + "\n" for one in new), line=line)
+
+
+def _tabs(original: str) -> dict[str, int]:
+    """Line without what stands in front -> tabs that do."""
+    return {line.strip(): len(line) - len(line.lstrip("\t")) for line in original.split("\n") if line.startswith("\t") and line.strip()}
+
+
+def _with_tabs(line: str, width: int) -> str:
+    """With the tabs for which the patch has so many blanks each; 0: none."""
+    blanks = len(_blanks(line))
+    return "\t" * (blanks // width) + " " * (blanks % width) + line[blanks:] if width else line
+
+
+def _blanks(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" "))]
 
 
 def _hunks(details: Mapping[str, Any]) -> Iterator[tuple[int, list[str], list[str]]]:
