@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from apprentice.core.errors import InternalError
+from apprentice.core.errors import InputError, InternalError
 from apprentice.core.fakes import ByteTokenizer, ScriptedGenerator
 from apprentice.core.protocols import Request
 from apprentice.eval.arms import ModelArm
@@ -229,6 +229,13 @@ def test_large_commits_can_be_sampled_and_the_same_places_are_drawn_each_time(
 def test_two_arms_of_one_name_are_a_mistake_of_ours(tmp_path: Path, works: list[Work], built: Built) -> None:
     with pytest.raises(InternalError):
         _evaluation(tmp_path / "e", works, built, _arms(Timed(Clock()), ["base", "base"]))
+
+
+def test_places_that_the_sessions_do_not_have_end_it(tmp_path: Path, works: list[Work], built: Built) -> None:
+    gone = built.commits["test"][-1]
+    evaluation = _evaluation(tmp_path / "s", [work for work in works if work.commit != gone], built, _arms(Timed(Clock()), ("base",)))
+    with pytest.raises(InputError, match=f"commit {gone[:12]}, which is held out"):
+        evaluation.run()
 
 
 def test_measures_that_do_not_exist_are_refused() -> None:

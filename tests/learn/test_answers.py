@@ -43,7 +43,10 @@ def test_a_base_is_asked_once_and_another_one_anew(asked: Path, debug: Path) -> 
     assert (asked / answers.FILE).stat().st_mtime_ns == before
     made = answers.write(asked, debug, "c" * 64, tokenizer, progress=Silent(), limit_s=0.0)
     assert made.parents == {"base": "c" * 64}
-    assert made.counts == {"asked": 132, "answers": 0}
+    assert made.counts == {"asked": 132, "answers": 0, "cut_off": 132}
+    # A busy machine is no property of the base: it is asked again.
+    again = answers.write(asked, debug, "c" * 64, tokenizer, progress=Silent(), limit_s=60.0)
+    assert "cut_off" not in again.counts or again.counts["cut_off"] < 132
 
 
 def test_a_base_without_a_chat_template_is_not_asked(debug: Path, tmp_path: Path) -> None:

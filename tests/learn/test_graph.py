@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from apprentice.core import artifacts
 from apprentice.core.errors import InputError
@@ -18,11 +22,24 @@ from apprentice.examples import conversation_store
 from apprentice.examples import store as examples_store
 from apprentice.learn import graph, loading
 from apprentice.learn.config import LearnConfig
+from apprentice.learn.current import Current
 from apprentice.learn.run import Home
 from apprentice.learn.stages import conversations
+from apprentice.model import weights
 from apprentice.repository.prompt import Place
 from apprentice.serve import silence as decision
 from apprentice.text.tokenizer import Tokenizer
+
+
+class Notes(Silent):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
 
 ARTIFACTS = ("examples", "checkpoint", "quantized", "memory", "silence", "evaluation")
 
@@ -85,6 +102,83 @@ def test_new_commits_make_a_new_run_that_competes_with_the_served_model(
     served = Home(out).current()
     assert served is not None
     assert served["run"] in ("runs/0001", "runs/0002")
+    # Whichever won: it is served with what is known now.
+    current = Current.load(Home(out))
+    assert current.memory == out / "runs" / "0002" / "memory"
+    assert current.memory_hash == artifacts.read(current.memory).hash
+    assert loading.load(None, out).fingerprint == current.fingerprint
+
+
+def test_a_model_of_another_base_is_compared_too(config: LearnConfig, history: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "runs", tmp_path / "other"
+    graph.learn(config, tmp_path, out, Silent())
+    base = Path(config.base)
+    model = weights.load(base)
+    with torch.no_grad():
+        model.norm.weight.mul_(1.01)
+    weights.save(model, other, tokenizer_folder=base)
+    second = graph.learn(replace(config, base=str(other)), tmp_path, out, Silent())
+    assert "current_memory" in second.result["changed_bits_per_char"]
+
+
+def test_a_served_run_that_is_gone_is_replaced(config: LearnConfig, history: Path, tmp_path: Path) -> None:
+    out, notes = tmp_path / "runs", Notes()
+    graph.learn(config, tmp_path, out, Silent())
+    shutil.rmtree(out / "runs" / "0001" / "quantized")
+    second = graph.learn(replace(config, seed=1), tmp_path, out, notes)
+    assert "current_memory" not in second.result["changed_bits_per_char"]
+    assert any("cannot be compared" in note for note in notes.notes)
+    assert Current.load(Home(out)).run.name == "0002"
+
+
+def test_what_is_new_since_an_interruption_has_all_the_time(config: LearnConfig, history: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    graph.learn(config, tmp_path, out, Silent())
+    run = out / "runs" / "0001"
+    (run / "result.json").unlink()
+    (out / "current.json").unlink()
+    (run / "clock.jsonl").write_text('{"stage": "train", "seconds": 590}\n')
+    graph.learn(config, tmp_path, out, Silent())
+    assert "590" in (run / "clock.jsonl").read_text()
+    (run / "result.json").unlink()
+    (out / "current.json").unlink()
+    _commit(history, "Empty", "--allow-empty")
+    (history / "module_1.py").write_text((history / "module_1.py").read_text() + "\n\ndef new(value):\n    return value\n")
+    _commit(history, "New")
+    graph.learn(config, tmp_path, out, Silent())
+    assert [path.name for path in Home(out).runs()] == ["0001"]
+    assert "590" not in (run / "clock.jsonl").read_text()
+
+
+def test_the_memory_that_is_served_is_of_the_repository_named_first(
+    config: LearnConfig, history: Path, new_repository: Callable[..., Any], tmp_path: Path
+) -> None:
+    mine = new_repository("mine")
+    mine.commit("one", mine_py="mine = 1\n")
+    mine.commit("two", mine_py="mine = 2\n")
+    graph.learn(replace(config, repositories=(mine.path, history)), tmp_path, tmp_path / "runs", Silent())
+    memory = loading.load(None, tmp_path / "runs").memory
+    assert memory is not None
+    assert set(memory.paths) == {"mine.py"}
+
+
+@pytest.mark.parametrize(
+    ("all_of_it", "of_weights", "said"),
+    [
+        ([-0.2, -0.3, -0.1], [-0.05, -0.08, -0.01], "It learned: memory and weights"),
+        ([-0.2, -0.3, -0.1], [-0.01, -0.03, 0.02], "The memory predicts newer edits better than the base alone"),
+        ([-0.2, -0.3, -0.1], None, "what training adds to it cannot be seen"),
+        ([0.2, 0.1, 0.3], [0.1, 0.05, 0.2], "It got worse"),
+        ([-0.2, -0.5, 0.1], [-0.1, -0.2, -0.01], "No clear difference"),
+        (None, None, "Too little was evaluated"),
+    ],
+)
+def test_a_run_has_learned_where_its_weights_have(all_of_it: Any, of_weights: Any, said: str) -> None:
+    differences = {"tuned_memory-base": all_of_it, "tuned_memory-base_memory": of_weights}
+    summary = {"differences": {name: value for name, value in differences.items() if value}, "heldout": {"commits": 90}}
+    claim = graph._claim(summary, graph.Verdict(replaces=True, why="It replaces the model served so far."))
+    assert said in claim
+    assert claim.endswith("It replaces the model served so far.") == (all_of_it is not None)
 
 
 def test_two_runs_with_steps_leave_equal_artifacts(config: LearnConfig, history: Path, tmp_path: Path) -> None:
@@ -139,9 +233,9 @@ def test_an_empty_folder_without_a_bundled_history_is_an_error_with_a_fix(tmp_pa
     assert caught.value.hint
 
 
-def _commit(repository: Path, message: str) -> None:
+def _commit(repository: Path, message: str, *more: str) -> None:
     options = ["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@analytical.example"]
-    subprocess.run(["git", *options, "-C", repository, "commit", "-q", "-a", "-m", message], check=True, capture_output=True)
+    subprocess.run(["git", *options, "-C", repository, "commit", "-q", "-a", *more, "-m", message], check=True, capture_output=True)
 
 
 def _talk(path: Path, repository: Path) -> Path:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from apprentice.core.errors import InternalError
+from apprentice.core.errors import InputError, InternalError
 from apprentice.core.protocols import ProgressSink
 from apprentice.eval.arms import Answer, Arm, Limits, ModelArm, likelihoods, shared_pass
 from apprentice.eval.replay import NO_MEMORIES, OpenMemories, Replay, View
@@ -151,6 +151,11 @@ class Evaluation:
         """One commit in one measure, or its first place; False where the time ran out in the middle."""
         begun = self._clock()
         wanted, is_trial = self._wanted(turn), budget_s is not None and not turn.places
+        if missing := wanted - {view.moment.key for view in views}:
+            raise InputError(
+                f"the sessions do not have {len(missing)} of the places of commit {turn.commits[0][:12]}, which is held out",
+                hint="the examples were made of other sessions, or somebody was forgotten since: make the examples anew",
+            )
         for view in views:
             if view.moment.key not in wanted:
                 continue

@@ -34,6 +34,8 @@ class Contestant:
     """What stands for its weights, such as their content hash."""
     gate: Gate
     gate_hash: str
+    tokenizer: Tokenizer | None = None
+    """Its own; None: the one that the examples were made with."""
 
 
 class TestBench:
@@ -46,6 +48,8 @@ class TestBench:
         self.test = list(store.read(examples, "test"))
         self._starts = memory_stage.starts_of(self.test)
         self._open: Callable[[str], memory_stage.Memory] | None = None
+        self._others: dict[int, Callable[[str], memory_stage.Memory]] = {}
+        """By tokenizers that are not ours."""
         self._replay: Replay | None = None
 
     def fit_gate(self, generator: Generator, *, budget_s: float | None, max_examples: int) -> Gate:
@@ -62,7 +66,7 @@ class TestBench:
             name: str | None = None) -> ModelArm:  # fmt: skip
         """The model alone, with its memory, or with the bare window."""
         return ModelArm(
-            name=name or model.name + ("_memory" if memory else ""), generator=model.generator, tokenizer=self.tokenizer,
+            name=name or model.name + ("_memory" if memory else ""), generator=model.generator, tokenizer=model.tokenizer or self.tokenizer,
             source=model.source, bare=bare, memory=model.name if memory else None,
             memory_source=model.gate_hash if memory else "", measures=measures,
         )  # fmt: skip
@@ -74,12 +78,18 @@ class TestBench:
         """Evaluate, or go on where these samples end."""
         if self._open is None or self._replay is None:
             self._open = memory_stage.opener(self.history, self._starts, self.tokenizer)
+            self._others = {
+                id(own): memory_stage.opener(self.history, self._starts, own)
+                for own in {id(model.tokenizer): model.tokenizer for model in models}.values() if own is not None and own is not self.tokenizer
+            }  # fmt: skip
             self._replay = Replay(self.history, self._starts, texts=self.history)
-        open_memory = self._open
+        open_memory, others = self._open, self._others
 
         def open_memories(repository: str) -> Memories:
             memory = open_memory(repository)
-            return Memories({model.name: memory.with_gate(model.gate) for model in models}, [memory])
+            of_others = {key: opener(repository) for key, opener in others.items()}
+            own = {model.name: of_others.get(id(model.tokenizer), memory) for model in models}
+            return Memories({model.name: own[model.name].with_gate(model.gate) for model in models}, [memory, *of_others.values()])
 
         evaluation = Evaluation(
             samples, arms, self._replay, self.test, config, open_memories=open_memories, progress=self._progress

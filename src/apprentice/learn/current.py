@@ -9,6 +9,7 @@ from typing import Any
 from apprentice.core import artifacts
 from apprentice.core.artifacts import Manifest
 from apprentice.core.errors import InputError
+from apprentice.examples import store as examples_store
 from apprentice.learn.run import Home, Run
 from apprentice.memory.gate import Gate
 
@@ -23,6 +24,12 @@ class Current:
     name: str
     base_hash: str
     quantized_hash: str
+    memory_hash: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that answers come from."""
+        return f"{self.quantized_hash}-{self.memory_hash[:16]}"
 
     @classmethod
     def find(cls, home: Home) -> Current | None:
@@ -31,8 +38,13 @@ class Current:
 
     @classmethod
     def before(cls, run: Run) -> Current | None:
-        """What was served before this run, also where the run was interrupted after it had taken that place."""
-        return cls._open(run.home, _before(run))
+        """What was served before this run, also where the run was interrupted after it had taken that place; None where its files are
+        gone: then there is nothing to compare with, and the next model takes its place."""
+        try:
+            return cls._open(run.home, _before(run))
+        except InputError as error:
+            run.progress.note(f"the model served so far cannot be compared with: {error.message}")
+            return None
 
     @classmethod
     def _open(cls, home: Home, values: dict[str, Any] | None) -> Current | None:
@@ -41,8 +53,8 @@ class Current:
         run = home.folder / values["run"]
         artifacts.read(run / "quantized", kind="quantized")
         return cls(
-            run=run, quantized=run / "quantized", memory=run / "memory", name=values["name"], base_hash=values["base_hash"],
-            quantized_hash=values["quantized_hash"],
+            run=run, quantized=run / "quantized", memory=home.folder / (values.get("memory_run") or values["run"]) / "memory",
+            name=values["name"], base_hash=values["base_hash"], quantized_hash=values["quantized_hash"], memory_hash=values["memory_hash"],
         )  # fmt: skip
 
     @classmethod
@@ -65,6 +77,20 @@ class Current:
             "memory_hash": remembered.hash,
             "replaced": before and {name: value for name, value in before.items() if name != "replaced"},
         }
+
+    @staticmethod
+    def remembering(run: Run, remembered: Manifest) -> dict[str, Any]:
+        """The content of `current.json` where the model stays and its memory is this run's."""
+        before = _before(run)
+        assert before is not None
+        return {**before, "memory_run": _name(run), "memory_hash": remembered.hash}
+
+    def commits_seen(self) -> set[str] | None:
+        """Commits that its weights or its gate were fitted to; None where its examples are gone."""
+        folder = self.run / "examples"
+        if not artifacts.is_finished(folder):
+            return None
+        return {commit for split, commits in examples_store.read_commits(folder).items() if split != "test" for commit in commits}
 
     def gate(self) -> tuple[Gate, str]:
         """The gate that this model's memory was fitted with, and its content hash."""

@@ -21,7 +21,8 @@ from apprentice.core.artifacts import Manifest
 from apprentice.core.errors import ConfigError
 from apprentice.core.protocols import ProgressSink
 from apprentice.eval import store as evaluation_store
-from apprentice.eval.comparison import better
+from apprentice.eval.comparison import Comparison, better
+from apprentice.eval.statistics import Resampling
 from apprentice.examples import conversation_store
 from apprentice.examples import store as examples_store
 from apprentice.examples.history import History
@@ -52,6 +53,7 @@ from apprentice.sessions import policy as policies
 from apprentice.sessions import store as sessions_store
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions
+from apprentice.text.tokenizer import Tokenizer
 
 SAMPLES_SHOWN = 8
 VERSIONS = {
@@ -60,6 +62,15 @@ VERSIONS = {
     "memory": memory_store.VERSION, "evaluation": evaluation_store.VERSION,
 }  # fmt: skip
 """What a finished run was made by: another number makes it stale."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """Which model is served from now on."""
+
+    replaces: bool
+    why: str = ""
+    """A sentence for the report; empty where there was none before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,10 @@ def learn(config: LearnConfig, folder: Path, out: Path, progress: ProgressSink) 
         run.clock.forgive()
         run.clock.enter("sessions")
         read = sessions.make(run, folder)
+        if run.stored("sessions", lambda: read.hash) != read.hash:
+            run.progress.note("there is something new to learn from since this run was interrupted: its time begins anew")
+            run.restart()
+            run.stored("sessions", lambda: read.hash)
         if old := _same(home, run, read):
             files.remove_tree(run.folder)
             return old
@@ -147,9 +162,12 @@ def _work(run: Run, read: Sessions) -> Learned:
                **{f"gate_{name}": model.gate_hash for name, model in models.items()}}  # fmt: skip
     evaluated = evaluation.make(run, history, models, parents)
     run.clock.enter("memory")
-    remembered = memory.make(run, read, history, models["tuned"].gate, models["tuned"].gate_hash)
+    verdict = _verdict(run, evaluated)
+    # Whichever model is served is served with what is known now, and with the gate that was fitted to it.
+    keeper = models["tuned" if verdict.replaces else "current"]
+    remembered = memory.make(run, read, history, keeper.gate, keeper.gate_hash)
     run.clock.enter("report")
-    return _finish(run, read, evaluated, silent, trained, quantized, remembered)
+    return _finish(run, read, evaluated, silent, trained, quantized, remembered, verdict)
 
 
 def _models(
@@ -166,23 +184,41 @@ def _models(
     }
     # Four bits move the model's probabilities little: the gate is that of the model that was quantized.
     gates["quantized"] = gates["tuned"]
-    served = Current.before(run)
-    if served is not None and served.base_hash == run.base_hash and served.quantized_hash != quantized.hash:
-        generators["current"], hashes["current"] = open_model(served.quantized, run.tokenizer), served.quantized_hash
+    served, tokenizers = Current.before(run), dict[str, Tokenizer]()
+    if served is not None and served.quantized_hash != quantized.hash:
+        # Of another base, too: bits are counted for each character.
+        tokenizers["current"] = run.tokenizer if served.base_hash == run.base_hash else Tokenizer.load(served.quantized)
+        generators["current"], hashes["current"] = open_model(served.quantized, tokenizers["current"]), served.quantized_hash
         gates["current"] = served.gate()
     return {
-        name: Contestant(name=name, generator=generators[name], source=hashes[name], gate=gate, gate_hash=gate_hash)
+        name: Contestant(
+            name=name, generator=generators[name], source=hashes[name], gate=gate, gate_hash=gate_hash, tokenizer=tokenizers.get(name)
+        )
         for name, (gate, gate_hash) in gates.items()
     }
 
 
+def _verdict(run: Run, evaluated: Evaluated) -> Verdict:
+    """The served model is compared where it has learned nothing either: another limit of commits, or a rewritten history, moves what
+    is held out."""
+    if "current_memory" not in evaluated.comparison.arms:
+        return Verdict(replaces=True)
+    served = Current.before(run)
+    seen = None if served is None else served.commits_seen()
+    rows = [row for row in evaluated.rows if seen is None or row.commit not in seen]
+    if len({row.commit for row in rows}) < min(report.FEW_COMMITS, evaluated.comparison.heldout()["commits"]):
+        return Verdict(replaces=True, why="The model served so far had learned from most of these commits, so they cannot be compared; it is replaced.")
+    comparison = Comparison(rows, evaluated.comparison.arms, Resampling(seed=run.config.seed))
+    replaces = better(comparison, "quantized_memory", "current_memory")
+    return Verdict(replaces=replaces, why="It replaces the model served so far." if replaces else "The model served so far is kept: it is better.")
+
+
 def _finish(
-    run: Run, read: Sessions, evaluated: Evaluated, silent: Silence, trained: Manifest, quantized: Manifest, remembered: Manifest
-) -> Learned:
+    run: Run, read: Sessions, evaluated: Evaluated, silent: Silence, trained: Manifest, quantized: Manifest, remembered: Manifest,
+    verdict: Verdict,
+) -> Learned:  # fmt: skip
     comparison = evaluated.comparison
-    has_current = "current_memory" in comparison.arms
-    replaces = not has_current or better(comparison, "quantized_memory", "current_memory")
-    claim = _claim(comparison.summary(), replaces, has_current)
+    claim = _claim(comparison.summary(), verdict)
     folder = files.make_folder(run.artifact("report"))
     run.clock.tick()
     result = comparison.learn_json(
@@ -199,12 +235,12 @@ def _finish(
         samples=report.samples(evaluated.rows, list(examples_store.read(run.artifact("examples"), "test")), SAMPLES_SHOWN),
         provenance=_provenance(run, read, trained, quantized),
     )  # fmt: skip
-    if replaces:
-        files.write_json(run.home.folder / CURRENT, Current.describe(run, quantized, remembered))
+    described = Current.describe(run, quantized, remembered) if verdict.replaces else Current.remembering(run, remembered)
+    files.write_json(run.home.folder / CURRENT, described)
     inputs = {"config": asked(run.config), "versions": VERSIONS, "sessions": read.hash, "base": run.base_hash}
     advice = _advice(run, trained)
     files.write_json(
-        run.folder / RESULT, {"inputs": inputs, "claim": claim, "advice": advice, "replaces": replaces, "result": result}
+        run.folder / RESULT, {"inputs": inputs, "claim": claim, "advice": advice, "replaces": verdict.replaces, "result": result}
     )
     return Learned(result, claim, folder / "index.html", advice, False)
 
@@ -214,14 +250,18 @@ def _advice(run: Run, trained: Manifest) -> str:
     return recommend(gflops, run.config.base) if gflops > 0 and run.config.base == "default" else ""
 
 
-def _claim(summary: dict[str, Any], replaces: bool, has_current: bool) -> str:
-    """One honest sentence."""
+def _claim(summary: dict[str, Any], verdict: Verdict) -> str:
+    """One honest sentence. Learned has what the weights add to the memory, which the base can have too."""
     gain = summary["differences"].get("tuned_memory-base")
     if not gain or gain[0] is None:
         return "Too little was evaluated to say whether the model learned."
     value, low, high = gain
     interval = f"{value:+.3f} bits per changed character" + (f" [{low:+.3f}, {high:+.3f}]" if low is not None else "")
-    if high is not None and high < 0:
+    weights = summary["differences"].get("tuned_memory-base_memory") or (None, None, None)
+    if high is not None and high < 0 and (weights[2] is None or weights[2] >= 0):
+        added = "cannot be seen" if weights[0] is None else f"is no clear difference, {weights[0]:+.3f}"
+        claim = f"The memory predicts newer edits better than the base alone, {interval}; what training adds to it {added}."
+    elif high is not None and high < 0:
         claim = f"It learned: memory and weights together predict newer edits better than the base, {interval}."
     elif low is not None and low > 0:
         claim = f"It got worse: memory and weights together predict newer edits worse than the base, {interval}."
@@ -229,9 +269,7 @@ def _claim(summary: dict[str, Any], replaces: bool, has_current: bool) -> str:
         claim = f"No clear difference between the trained model and the base on this test: {interval}."
     if summary["heldout"]["commits"] < report.FEW_COMMITS:
         claim += " With so few commits that is a hint, not a finding."
-    if has_current:
-        claim += " It replaces the model served so far." if replaces else " The model served so far is kept: it is better."
-    return claim
+    return f"{claim} {verdict.why}".rstrip()
 
 
 def _curve(trained: Manifest) -> list[report.CurvePoint]:

@@ -106,7 +106,7 @@ def load(
     current = Current.load(find_home(Path.cwd(), out))
     engine = Engine.load(current.quantized, config)
     remembered = store.load(current.memory, engine.tokenizer) if memory else None
-    return Loaded(current.name, engine, remembered, silence.load(current.run / silence.FOLDER), current.quantized_hash, show_from)
+    return Loaded(current.name, engine, remembered, silence.load(current.run / silence.FOLDER), current.fingerprint, show_from)
 
 
 def follow(
@@ -135,7 +135,7 @@ def watch(
                 continue
             try:
                 current = Current.find(home)
-                if current is not None and current.quantized_hash != served():
+                if current is not None and current.fingerprint != served():
                     loaded = load(None, home.folder, config=config, show_from=show_from)
                     put(loaded)
                     say(f"serving {loaded.name} from now on")

@@ -11,6 +11,8 @@ from apprentice.core.errors import InputError
 from apprentice.core.protocols import Generator
 from apprentice.text.tokenizer import Tokenizer
 
+SAMPLES, SAMPLE_BYTES = 65, 64 << 10
+
 
 def open_model(folder: Path, tokenizer: Tokenizer) -> Generator:
     """Raises: InputError where the folder holds no model of ours.
@@ -39,8 +41,18 @@ def open_in_torch(folder: Path, tokenizer: Tokenizer) -> Generator:
 
 
 def weights_hash(folder: Path) -> str:
-    """Content hash of an artifact; of any other folder what its weights are called, how large and how old."""
+    """Content hash of an artifact; of any other folder a hash of its settings and tokenizer and of its weights, by name, size and SAMPLES
+    pieces of each: a copy is the same model."""
     if artifacts.is_finished(folder):
         return artifacts.read(folder).hash
-    facts = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.safetensors"))
-    return hashlib.sha256(f"{facts} {(folder / 'config.json').read_text(encoding='utf-8')}".encode()).hexdigest()
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in (".json", ".jinja") and path.is_file()):
+        found.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        found.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as stream:
+            for number in range(SAMPLES):
+                stream.seek(max(size - SAMPLE_BYTES, 0) * number // (SAMPLES - 1))
+                found.update(stream.read(SAMPLE_BYTES))
+    return found.hexdigest()

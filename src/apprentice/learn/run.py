@@ -44,6 +44,8 @@ class CurrentFile(msgspec.Struct, frozen=True, kw_only=True):
     base_hash: str
     quantized_hash: str
     memory_hash: str
+    memory_run: Annotated[str, msgspec.Meta(pattern=r"^runs/\d+$")] | None = None
+    """Whose memory it is, where a later run kept the model: that memory is newer, with the model's own gate."""
     replaced: dict[str, Any] | None = None
     """The same of what was served before."""
 
@@ -93,6 +95,7 @@ class Run:
         self.home, self.folder, self.config = home, folder, config
         self.clock = Clock(folder / "clock.jsonl", config.budget_s, progress)
         self.policy = Policy(learn_from=config.learn_from) if config.learn_from else Policy()
+        self._budget_s, self._progress = config.budget_s, progress
         self.base_folder = Path()
         self.base_hash = ""
         """Both set by the stage `base`."""
@@ -100,6 +103,14 @@ class Run:
     @property
     def progress(self) -> ProgressSink:
         return self.clock
+
+    def restart(self) -> None:
+        """What it works on is not what it was: the time that was used and what was decided belong to the other. Artifacts stay, and
+        are made anew where they are stale."""
+        self.clock.tick()
+        for name in ("clock.jsonl", "decisions.json"):
+            files.remove_file(self.folder / name)
+        self.clock = Clock(self.folder / "clock.jsonl", self._budget_s, self._progress)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -5,7 +5,8 @@
 They depend on the base alone, so they are asked once on a machine and kept with the bases:
 
     ~/.cache/apprentice/answers/HASH/        all questions
-    ~/.cache/apprentice/answers/HASH-30s/    those that were answered in that time: another budget asks again
+    ~/.cache/apprentice/answers/HASH-30s/    those that were answered in that time: another budget asks again, and so does another
+                                             run where a busy machine answered less than half of them
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def of(base: Path, base_hash: str, tokenizer: Tokenizer, *, progress: ProgressSi
     """Asked now, or found: all of them, where they were ever asked without a limit."""
     kept = files.make_folder(bases.cache_folder() / "answers")
     folder = kept / base_hash[:16]
-    if limit_s is not None and not artifacts.is_finished(folder):
+    if limit_s is not None and _made(folder, base_hash) is None:
         folder = kept / f"{base_hash[:16]}-{limit_s:.0f}s"
     with waiting.lock(folder, progress.note):
         manifest = write(folder, base, base_hash, tokenizer, progress=progress, limit_s=limit_s)
@@ -70,17 +71,26 @@ def write(
 ) -> Manifest:
     """Ask a base, or find it asked. `limit_s`: seconds after which answers that are not done are given up."""
     parents = {"base": base_hash}
-    if artifacts.is_finished(folder):
-        manifest = artifacts.read(folder, kind=KIND)
-        if manifest.made_from(version=VERSION, parents=parents, config={}):
-            return manifest
+    found = _made(folder, base_hash)
+    if found is not None and (limit_s is None or found.counts.get("cut_off", 0) <= found.counts["asked"] / 2):
+        return found
     with artifacts.create(folder, kind=KIND, version=VERSION, parents=parents, config={}) as writer:
         questions = _questions() if tokenizer.chat_template is not None else []
         progress.stage("ask the base", len(questions), "questions")
-        found = _ask(questions, open_model(base, tokenizer), tokenizer, progress, limit_s) if questions else []
+        found, cut_off = _ask(questions, open_model(base, tokenizer), tokenizer, progress, limit_s) if questions else ([], 0)
         lines = [msgspec.json.encode({"messages": messages}).decode() for messages in found]
         files.write_text(writer.path(FILE), "".join(line + "\n" for line in lines))
-        return writer.finish(counts={"asked": len(questions), "answers": len(found)})
+        if cut_off > len(questions) / 2:
+            progress.note(f"the base answered {len(found)} of {len(questions)} questions in its time: chat is rehearsed with these alone")
+        counts = {"asked": len(questions), "answers": len(found)}
+        return writer.finish(counts=counts | ({"cut_off": cut_off} if cut_off else {}))
+
+
+def _made(folder: Path, base_hash: str) -> Manifest | None:
+    if not artifacts.is_finished(folder):
+        return None
+    manifest = artifacts.read(folder, kind=KIND)
+    return manifest if manifest.made_from(version=VERSION, parents={"base": base_hash}, config={}) else None
 
 
 def read(folder: Path, tokenizer: Tokenizer) -> list[Rendered]:
@@ -99,20 +109,24 @@ def _questions() -> list[str]:
 
 def _ask(
     questions: list[str], generator: Generator, tokenizer: Tokenizer, progress: ProgressSink, limit_s: float | None
-) -> list[list[dict[str, str]]]:
-    """The answers that came to an end."""
+) -> tuple[list[list[dict[str, str]]], int]:
+    """The answers that came to an end, and how many questions the time was over for."""
     deadline = math.inf if limit_s is None else time.monotonic() + limit_s
     requests = [_request(tokenizer, question, seed) for seed, question in enumerate(questions)]
     found: list[list[dict[str, str]]] = []
+    cut_off = 0
     for part in (slice(0, FIRST), slice(FIRST, None)):
         samples = generator.generate(requests[part], on_token=lambda *_: time.monotonic() < deadline)
+        cut_off += sum(sample.finish_reason == "cancelled" for sample in samples)
         for question, sample in zip(questions[part], samples, strict=True):
             if sample.finish_reason == "stop" and sample.text.strip():
                 found.append([{"role": "user", "content": question}, {"role": "assistant", "content": sample.text}])
         progress.advance(len(samples))
         if not found:
+            if time.monotonic() >= deadline:
+                cut_off += len(questions) - len(samples)
             break
-    return found
+    return found, cut_off
 
 
 def _request(tokenizer: Tokenizer, question: str, seed: int) -> Request:

@@ -131,14 +131,16 @@ def load_gate(folder: Path) -> Gate:
 
 
 def make(run: Run, sessions: Sessions, history: History, gate: Gate, gate_hash: str) -> Manifest:
-    """The memory to serve: of the newest moment of the repository with the most edits."""
+    """The memory to serve: of the newest moment of the repository that was named first, or stood in, and that has anything: others,
+    and our own history where there was little, are for learning from."""
     parents = {"sessions": sessions.hash, "gate": gate_hash, "base": run.base_hash}
     if manifest := run.fresh("memory", version=store.VERSION, parents=parents, config={}):
         return manifest
     run.progress.stage("write the memory")
-    snapshots = [history.snapshot(repository) for repository in sessions.repositories()]
-    largest = max(snapshots, key=lambda snapshot: len(snapshot.edits))
-    return store.save(remember(largest, run.tokenizer, gate), run.artifact("memory"), parents=parents, config={})
+    snapshots = (history.snapshot(repository) for repository in sessions.repositories())
+    built = (remember(snapshot, run.tokenizer, gate) for snapshot in snapshots)
+    found = next((memory for memory in built if memory.paths), None)
+    return store.save(found or Memory(run.tokenizer, gate), run.artifact("memory"), parents=parents, config={})
 
 
 def _newest(examples: list[Example], limit: int) -> set[str]:
