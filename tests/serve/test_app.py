@@ -71,7 +71,7 @@ def post(url: str, path: str, body: Any, **headers: str) -> httpx.Response:
 
 def test_models_are_listed_and_described(client: openai.OpenAI) -> None:
     models = client.models.list().data
-    assert [model.id for model in models] == ["debug"]
+    assert [model.id for model in models] == ["apprentice", "debug"]
     assert client.models.retrieve("debug").model_extra == {"max_model_len": 4096}
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt-4o")
@@ -342,7 +342,7 @@ def test_a_request_ends_with_the_model_that_it_began_with(start: Start, engine: 
         assert {part.model for part in said} == {"debug"}
         for name in ("debug", "newer", "apprentice"):
             assert client.chat.completions.create(model=name, **settings).model == "newer"
-        assert [model.id for model in client.models.list().data] == ["newer"]
+        assert [model.id for model in client.models.list().data] == ["apprentice", "newer"]
 
 
 def test_replies_are_held_to_a_schema_whether_streamed_or_not(client: openai.OpenAI) -> None:
@@ -422,6 +422,26 @@ def test_the_line_is_bounded(start: Start) -> None:
     assert httpx.get(running.url.removesuffix("/v1") + "/health").json() == {"status": "ok", "model": "debug"}
     slow.release.set()
     first.join(10)
+
+
+def test_who_goes_away_leaves_the_line(start: Start) -> None:
+    """Editors ask and call off at every letter: those calls must not keep others out."""
+    slow = Slow(70)
+    running = start(generator=slow, max_waiting=3)
+    first = threading.Thread(target=post, args=(running.url, "/completions", {"model": "debug", "prompt": "x"}))
+    first.start()
+    assert slow.begun.wait(10)
+    for _ in range(12):
+        with pytest.raises(httpx.TimeoutException):
+            httpx.post(running.url + "/completions", json={"model": "debug", "prompt": "x"}, timeout=0.2)
+    statuses: list[int] = []
+    last = threading.Thread(target=lambda: statuses.append(post(running.url, "/completions", {"model": "debug", "prompt": "x"}).status_code))
+    last.start()
+    time.sleep(0.2)
+    slow.release.set()
+    for thread in (first, last):
+        thread.join(20)
+    assert statuses == [200]
 
 
 def test_requests_of_several_clients_take_turns(start: Start) -> None:

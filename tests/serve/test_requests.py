@@ -51,3 +51,42 @@ def test_any_values_of_any_fields_are_taken_or_refused(kind: type[Shared], data:
 def test_any_bytes_are_refused_or_taken(body: bytes) -> None:
     with pytest.raises(ApiError):
         parse(body, CompletionRequest)
+
+
+def conversation(*messages: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
+    return parse(json.dumps({"model": "m", "messages": messages, **fields}).encode(), ChatRequest).conversation()
+
+
+def test_roles_are_those_that_templates_know() -> None:
+    said = conversation({"role": "developer", "content": "Be brief."}, {"role": "function", "name": "f", "content": "1"})
+    assert said == [{"role": "system", "content": "Be brief."}, {"role": "tool", "content": "1"}]
+
+
+def test_calls_of_earlier_replies_are_told() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "ls", "arguments": '{"path": "."}'}}
+    said = conversation({"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_1", "content": "a.py"})
+    assert said[0]["tool_calls"] == [{"type": "function", "function": {"name": "ls", "arguments": '{"path": "."}'}}]
+    assert said[1] == {"role": "tool", "content": "a.py"}
+    with pytest.raises(ApiError, match="tool_calls"):
+        conversation({"role": "assistant", "tool_calls": [{"function": {"arguments": "{}"}}]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, {}), ({"reasoning_effort": "high"}, {}), ({"reasoning_effort": "none"}, {"enable_thinking": False}),
+        ({"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "none"}, {"enable_thinking": True}),
+    ],
+)  # fmt: skip
+def test_a_template_is_told_whether_to_think(fields: dict[str, Any], told: dict[str, Any]) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}
+    assert parse(json.dumps(body).encode(), ChatRequest).variables() == told
+
+
+def test_tools_that_must_not_be_called_do_not_hinder() -> None:
+    tool = {"type": "function", "function": {"name": "ls"}}
+    assert conversation({"role": "user", "content": "x"}, tools=[tool], tool_choice="none")
+    for fields in ({"tools": [tool]}, {"tools": [tool], "tool_choice": "required"}, {"chat_template_kwargs": {"x": 1}}):
+        with pytest.raises(ApiError) as caught:
+            conversation({"role": "user", "content": "x"}, **fields)
+        check_refusal(caught.value)

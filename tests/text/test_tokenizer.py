@@ -198,3 +198,17 @@ def test_every_byte_has_its_own_symbol() -> None:
     assert len(set(token_formats.BYTE_SYMBOLS)) == 256
     assert token_formats.BYTE_SYMBOLS[ord(" ")] == "Ġ"
     assert token_formats.BYTE_SYMBOLS[ord("\n")] == "Ċ"
+
+
+def test_what_a_checkpoint_puts_in_front_of_a_text_is_known() -> None:
+    """Llama's way: a sequence of processors, one of which has a template."""
+    state = Tokenizer.byte_level()._state
+    single = [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|im_end|>"}}]
+    specials = {"<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}}
+    template = {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": specials}
+    assert Tokenizer({**state, "post_processor": template}).beginning_ids == (1,)
+    assert Tokenizer({**state, "post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}}).beginning_ids == (1,)
+    assert Tokenizer({**state, "post_processor": {"type": "ByteLevel"}}).beginning_ids == ()
+    assert Tokenizer(state).beginning_ids == ()
+    with pytest.raises((ValueError, KeyError)):
+        Tokenizer({**state, "post_processor": {**template, "special_tokens": {"<|im_start|>": {"ids": ["x"]}}}})

@@ -38,7 +38,7 @@ from apprentice.serve.generation import Choice, Ending, Event, Finish, Piece, gi
 from apprentice.serve.guard import Guard, GuardConfig
 from apprentice.serve.jobs import Job, Line
 from apprentice.serve.requests import ChatRequest, CompletionRequest, InfillRequest, Shared, parse
-from apprentice.serve.served import ServedModel, Slot, chat_requests, completion_requests, infill_request
+from apprentice.serve.served import ALIAS, ServedModel, Slot, chat_requests, completion_requests, infill_request
 from apprentice.serve.watching import Watched
 
 log = logging.getLogger("apprentice.serve")
@@ -86,10 +86,14 @@ class _Api:
         return JSONResponse({"status": "ok", "model": self._slot.model.name})
 
     async def models(self, _: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [_description(self._slot.model)]})
+        # The name that stays comes first: the model's own changes with each that is learned.
+        model = self._slot.model
+        return JSONResponse({"object": "list", "data": [_description(model, name) for name in dict.fromkeys((ALIAS, model.name))]})
 
     async def model_by_name(self, request: Request) -> Response:
-        return JSONResponse(_description(self._asked_for(request.path_params["name"])))
+        name = request.path_params["name"]
+        model = self._asked_for(name)
+        return JSONResponse(_description(model, ALIAS if name == ALIAS else model.name))
 
     async def chat(self, request: Request) -> Response:
         asked = parse(await request.body(), ChatRequest)
@@ -155,9 +159,9 @@ class _Api:
         return model
 
 
-def _description(model: ServedModel) -> dict[str, Any]:
+def _description(model: ServedModel, name: str) -> dict[str, Any]:
     return {
-        "id": model.name,
+        "id": name,
         "object": "model",
         "created": model.created,
         "owned_by": "apprentice",
@@ -180,7 +184,10 @@ def _completing(
             if asked.logprobs is not None:
                 first = Watched(request.prompt_ids[0], replies.NOT_KNOWN, {})
                 tokens = [first, *given_tokens(generator, request.prompt_ids, asked.logprobs)]
-            job.give(Piece(index, model.tokenizer.decode(request.prompt_ids), tokens))
+            # What was put in front of a text was not in it.
+            begins = model.tokenizer.beginning_ids
+            skipped = len(begins) if isinstance(asked.prompts()[0], str) and tuple(request.prompt_ids[: len(begins)]) == begins else 0
+            job.give(Piece(index, model.tokenizer.decode(request.prompt_ids[skipped:]), tokens[skipped:]))
         going_on(job)
 
     return run

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from apprentice.serve.errors import ApiError
@@ -30,6 +30,7 @@ class Job(Generic[T]):
         self._items: asyncio.Queue[T | None] = asyncio.Queue()
         self._cancelled = threading.Event()
         self._error: BaseException | None = None
+        self.future: Future[None] | None = None
 
     @property
     def is_wanted(self) -> bool:
@@ -38,6 +39,9 @@ class Job(Generic[T]):
 
     def cancel(self) -> None:
         self._cancelled.set()
+        # One that waits leaves the line: those behind it count as many fewer.
+        if self.future is not None and self.future.cancel():
+            self.end()
 
     def give(self, item: T) -> None:
         """Called by the work, in its thread."""
@@ -77,8 +81,8 @@ class Line:
             raise ApiError(429, "too many requests are waiting; try again in a moment", code="server_busy")
         job: Job[T] = Job(asyncio.get_running_loop())
         self._jobs.add(job)
-        future = self._threads.submit(self._run, job, work)
-        future.add_done_callback(lambda _: self._jobs.discard(job))
+        job.future = self._threads.submit(self._run, job, work)
+        job.future.add_done_callback(lambda _: self._jobs.discard(job))
         return job
 
     def close(self) -> None:

@@ -75,7 +75,7 @@ class Reply:
         return {
             "tokens": texts,
             # The first token of an echoed prompt stands behind nothing.
-            "token_logprobs": [None if token.log_prob > 0 else token.log_prob for token in tokens],
+            "token_logprobs": [None if token.log_prob == NOT_KNOWN else min(token.log_prob, 0.0) for token in tokens],
             "top_logprobs": [_top_by_text(tokenizer, token) for token in tokens],
             "text_offset": offsets,
         }
@@ -100,14 +100,14 @@ def _chat_token(tokenizer: Tokenizer, token: Watched) -> dict[str, Any]:
 
 def _with_bytes(tokenizer: Tokenizer, token_id: int, log_prob: float) -> dict[str, Any]:
     said = tokenizer.token_bytes(token_id)
-    return {"token": said.decode("utf-8", errors="replace"), "logprob": max(log_prob, -9999.0), "bytes": list(said)}
+    return {"token": said.decode("utf-8", errors="replace"), "logprob": min(max(log_prob, -9999.0), 0.0), "bytes": list(said)}
 
 
 def _top_by_text(tokenizer: Tokenizer, token: Watched) -> dict[str, float] | None:
     """Different tokens can read the same (parts of characters): the likelier counts."""
-    if token.log_prob > 0:
+    if token.log_prob == NOT_KNOWN:
         return None
     top: dict[str, float] = {}
     for token_id, log_prob in token.top.items():
-        top.setdefault(tokenizer.decode([token_id]), max(log_prob, -9999.0))
+        top.setdefault(tokenizer.decode([token_id]), min(max(log_prob, -9999.0), 0.0))
     return top

@@ -54,6 +54,19 @@ class Message(msgspec.Struct):
     function_call: Any = None
 
 
+class Function(msgspec.Struct):
+    """What was called."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    arguments: str | dict[str, Any] = ""
+
+
+class Called(msgspec.Struct):
+    """A call of a tool, as an earlier reply made it."""
+
+    function: Function
+
+
 class Shared(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Fields that both endpoints have."""
 
@@ -110,11 +123,14 @@ class ChatRequest(Shared, kw_only=True, forbid_unknown_fields=True):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     safety_identifier: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Not OpenAI's: of vLLM and llama.cpp. `enable_thinking` alone."""
 
     def refuse_unsupported(self) -> None:
         Shared.refuse_unsupported(self)
-        for name in ("tools", "functions"):
-            if getattr(self, name):
+        for name, choice in (("tools", self.tool_choice), ("functions", self.function_call)):
+            # Who may not call them needs none.
+            if getattr(self, name) and choice != "none":
                 raise unsupported(name, f"`{name}`: this server does not call tools; leave the field out")
         for name in ("tool_choice", "function_call"):
             if getattr(self, name) not in (None, "none", "auto"):
@@ -122,6 +138,8 @@ class ChatRequest(Shared, kw_only=True, forbid_unknown_fields=True):
         for name in ("audio", "prediction", "web_search_options"):
             if getattr(self, name):
                 raise unsupported(name, f"`{name}` is not supported by this server")
+        if set(self.chat_template_kwargs or ()) - {"enable_thinking"}:
+            raise unsupported("chat_template_kwargs", "`chat_template_kwargs` may say `enable_thinking`, and nothing else")
         if self.modalities not in (None, [], ["text"]):
             raise unsupported("modalities", "this server answers in text only")
         if self.top_logprobs is not None and not self.logprobs:
@@ -142,9 +160,16 @@ class ChatRequest(Shared, kw_only=True, forbid_unknown_fields=True):
             raise ApiError(400, f"`response_format` must be of type {wanted}", param="response_format")
         return grammar.of_schema(schema)
 
-    def conversation(self) -> list[dict[str, str]]:
-        """Role and text of each message."""
-        return [{"role": m.role, "content": _text(m, number)} for number, m in enumerate(self.messages)]
+    def conversation(self) -> list[dict[str, Any]]:
+        """Role, text and calls of each message, by the roles that templates know: those of OpenAI's that they do not would be passed
+        over without a word."""
+        return [_told(message, number) for number, message in enumerate(self.messages)]
+
+    def variables(self) -> dict[str, Any]:
+        """What a template may be told besides."""
+        told = (self.chat_template_kwargs or {}).get("enable_thinking")
+        thinks = told if isinstance(told, bool) else False if self.reasoning_effort in ("none", "minimal") else None
+        return {} if thinks is None else {"enable_thinking": thinks}
 
 
 class CompletionRequest(Shared, kw_only=True, forbid_unknown_fields=True):
@@ -246,9 +271,21 @@ def parse(body: bytes, kind: type[T]) -> T:
     return request
 
 
+def _told(message: Message, number: int) -> dict[str, Any]:
+    role = {"developer": "system", "function": "tool"}.get(message.role, message.role)
+    calls = message.tool_calls or ([{"type": "function", "function": message.function_call}] if message.function_call else [])
+    if not calls or role != "assistant":
+        return {"role": role, "content": _text(message, number)}
+    try:
+        named = [msgspec.convert(call, Called, strict=False) for call in calls]
+    except msgspec.ValidationError as error:
+        where = f"messages[{number}].tool_calls"
+        raise ApiError(400, f"`{where}`: {error}", param=where) from None
+    functions = [{"name": call.function.name, "arguments": call.function.arguments} for call in named]
+    return {"role": role, "content": _text(message, number), "tool_calls": [{"type": "function", "function": one} for one in functions]}
+
+
 def _text(message: Message, number: int) -> str:
-    if message.tool_calls or message.function_call:
-        raise unsupported(f"messages[{number}]", "this server does not call tools; leave tool calls out of the messages")
     if isinstance(message.content, list):
         for part in message.content:
             if part.type != "text":

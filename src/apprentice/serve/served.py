@@ -15,14 +15,15 @@ from apprentice.serve.errors import ApiError
 from apprentice.serve.generation import Ending
 from apprentice.serve.requests import ChatRequest, CompletionRequest, InfillRequest, Shared
 from apprentice.serve.silence import SHOW_FROM, Decision, Shown, facts
-from apprentice.text import chat
+from apprentice.text import chat, tools
 from apprentice.text.edits import Edit, EditFormatError, parse_target, split_lines
 from apprentice.text.grammar import Grammar
 from apprentice.text.healing import heal
 from apprentice.text.lookup import PromptLookup
 from apprentice.text.tokenizer import Tokenizer
 
-DEFAULT_CHAT_TOKENS = 1024
+DEFAULT_CHAT_TOKENS = 8192
+"""Most, where the client says nothing: room in the cache is promised for all of them."""
 DEFAULT_COMPLETION_TOKENS = 16
 """OpenAI's."""
 INFILL_TOKENS = 64
@@ -104,7 +105,10 @@ class Slot:
 def chat_requests(model: ServedModel, asked: ChatRequest) -> list[Request]:
     """Raises: ApiError."""
     try:
-        rendered = chat.render(model.tokenizer, None, asked.conversation(), add_generation_prompt=True)
+        messages = tools.for_template(asked.conversation(), model.tokenizer.chat_template)
+        rendered = chat.render(
+            model.tokenizer, None, messages, add_generation_prompt=True, variables=asked.variables(), learnable=False
+        )
     except InputError as error:
         raise ApiError(400, error.message, param="messages") from None
     limit = asked.max_completion_tokens or asked.max_tokens
@@ -150,7 +154,9 @@ def completion_requests(model: ServedModel, asked: CompletionRequest) -> tuple[l
         if isinstance(said, dialects.Unknown):
             plan = Plan([0], 0)
         elif asked.suffix is not None and isinstance(prompt, str):
+            # Greedy, as wherever a cursor is asked about.
             plan = _fill_in(model, prompt, asked.suffix, asked.path or "", limit, healed=asked.logprobs is None)
+            plan = dataclasses.replace(plan, temperature=0.0)
         elif isinstance(said, dialects.Cursor):
             plan = _go_on(model, said, limit, healed=asked.logprobs is None)
         elif isinstance(said, dialects.Region):
@@ -240,7 +246,7 @@ def _rewrite(model: ServedModel, asked: dialects.Region) -> Plan:
 
 def _token_ids(model: ServedModel, prompt: str | list[int]) -> list[int]:
     if isinstance(prompt, str):
-        return model.tokenizer.encode(prompt)
+        return [*model.tokenizer.beginning_ids, *model.tokenizer.encode(prompt)]
     if max(prompt) >= model.tokenizer.vocab_size:
         raise ApiError(400, f"`prompt` has a token id above {model.tokenizer.vocab_size - 1}", param="prompt")
     return prompt

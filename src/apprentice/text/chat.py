@@ -53,20 +53,21 @@ class Rendered:
 def render(
     tokenizer: Tokenizer, template: str | None, messages: Sequence[Mapping[str, Any]], *,
     tools: Sequence[Mapping[str, Any]] | None = None, add_generation_prompt: bool = False,
-    variables: Mapping[str, Any] | None = None,
+    variables: Mapping[str, Any] | None = None, learnable: bool = True,
 ) -> Rendered:
     """`template` None: the tokenizer's own. `variables`: further names for the template (`enable_thinking`), chosen by
-    us and never by whoever wrote the messages. Raises: InputError for messages or templates that cannot be rendered."""
+    us and never by whoever wrote the messages. `learnable`: whether it is said which tokens are replies, which takes a rendering for
+    each. Raises: InputError for messages or templates that cannot be rendered."""
     conversation = _Conversation(tokenizer, template, messages, tools, variables or {})
     text = conversation.text(len(messages), add_generation_prompt=add_generation_prompt)
     pieces = list(conversation.pieces(text))
     token_ids, offsets = tokenizer.encode_pieces(pieces)
-    starts = conversation.reply_starts(text)
+    starts = conversation.reply_starts(text) if learnable else []
     replies = _replies(token_ids, offsets, [len(conversation.restored(text[:at])) for at in starts], tokenizer.eos_ids)
-    learnable = [False] * len(token_ids)
+    of_replies = [False] * len(token_ids)
     for reply in replies:
-        learnable[reply.start : reply.stop] = [True] * len(reply)
-    return Rendered("".join(piece for piece, _ in pieces), token_ids, learnable, replies[-1] if replies else range(0))
+        of_replies[reply.start : reply.stop] = [True] * len(reply)
+    return Rendered("".join(piece for piece, _ in pieces), token_ids, of_replies, replies[-1] if replies else range(0))
 
 
 class _Conversation:
@@ -180,7 +181,7 @@ def _replies(
 ) -> list[range]:
     """Places of the tokens of each reply: up to its end token, and where a template has none up to the next reply."""
     ends, found = set(eos_ids), list[range]()
-    for start, next_start in itertools.pairwise([*starts, math.inf]):
+    for start, next_start in itertools.pairwise((*starts, math.inf)):
         first = last = bisect_left(offsets, (start, 0))
         while last < len(token_ids) and offsets[last][0] < next_start:
             last += 1

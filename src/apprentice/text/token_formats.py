@@ -9,12 +9,15 @@ pre-tokenizers, which GGUF files name only (`tokenizer.ggml.pre`).
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apprentice.core.errors import DAMAGED_HINT, HostileInputError, InputError
+
+MAX_TOKEN_ID = 2**22
 
 SMOLLM2_SPECIALS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>", "<filename>",
@@ -86,6 +89,20 @@ def bpe_state(
             "vocab": dict(vocab), "merges": [list(pair) for pair in merges],
         },
     }
+
+
+def beginning(state: Mapping[str, Any]) -> tuple[int, ...]:
+    """Ids that a tokenizer's post-processor puts in front of one text."""
+    processor = state.get("post_processor") or {}
+    found: list[int] = []
+    for one in processor.get("processors") or [processor]:
+        if one.get("type") != "TemplateProcessing":
+            continue
+        for piece in itertools.takewhile(lambda piece: "SpecialToken" in piece, one["single"]):
+            found += one["special_tokens"][piece["SpecialToken"]["id"]]["ids"]
+    if not all(isinstance(token_id, int) and 0 <= token_id < MAX_TOKEN_ID for token_id in found[:8]) or len(found) > 8:
+        raise ValueError("what the post-processor puts in front is no list of tokens")
+    return tuple(found)
 
 
 def is_byte_level(state: Mapping[str, Any]) -> bool:

@@ -33,7 +33,6 @@ from apprentice.text import token_formats
 
 MAX_FILE_BYTES = 128 * 2**20
 """Of a tokenizer.json; the largest in use (Gemma's) has 33 MB."""
-MAX_TOKEN_ID = 2**22
 """A table of tokens is allocated up to the largest id, so a made-up id must not decide its size."""
 CHUNK_CHARS = 1 << 16
 """Longer texts are cut between lines and encoded as a batch: linear time, all cores."""
@@ -61,11 +60,13 @@ class Tokenizer:
             self.special_tokens[token["content"]] = token["id"]
             self._added[token["content"]] = token
         self._plain = _engine(token_formats.for_plain_text(self._state))
-        self._bytes = token_formats.token_table(self._state, MAX_TOKEN_ID)
+        self._bytes = token_formats.token_table(self._state, token_formats.MAX_TOKEN_ID)
         self._byte_level = token_formats.is_byte_level(self._state)
         named = [self.special_tokens.get(text) for text in (self.named_tokens().get("eos_token"), *_END_TOKENS) if text]
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*eos_ids, *(i for i in named if i is not None)]))
         self._encode_short = lru_cache(maxsize=1 << 15)(self._encode_to_tuple)
+        self.beginning_ids = token_formats.beginning(self._state)
+        """What the checkpoint's own tokenizer puts in front of a text, such as Llama's `<|begin_of_text|>`: a plain prompt wants it."""
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
