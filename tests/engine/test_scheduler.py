@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from apprentice.core.errors import InputError
-from apprentice.engine.scheduler import Room, Scheduler
+from apprentice.engine.scheduler import MOST_PASSED, Room, Scheduler
 
 WAIT_S = 20
 
@@ -248,7 +248,7 @@ def test_nobody_is_passed_over_however_many_others_there_are() -> None:
     assert 0 < ages.oldest[True] <= 2 * num_threads
 
 
-def test_room_is_given_in_the_order_it_was_asked_for() -> None:
+def test_room_is_given_in_the_order_it_was_asked_for_but_for_who_needs_less() -> None:
     room = Room(10)
     order: list[str] = []
     release = {name: threading.Event() for name in "abc"}
@@ -259,17 +259,39 @@ def test_room_is_given_in_the_order_it_was_asked_for() -> None:
             assert release[name].wait(WAIT_S)
 
     threads = []
-    for name, count, waiting in (("a", 6, 0), ("b", 10, 1), ("c", 1, 2)):
+    for name, count, entered, waiting in (("a", 6, 1, 0), ("b", 10, 1, 1), ("c", 1, 2, 1)):
         threads.append(threading.Thread(target=ask, args=(name, count)))
         threads[-1].start()
-        until(lambda waiting=waiting: len(order) == 1 and len(room._line) == waiting)
-    # There would be room for c, but b came first.
-    assert order == ["a"]
+        until(lambda entered=entered, waiting=waiting: len(order) == entered and len(room._line) == waiting)
+    # There is room for c, which need not wait until there is for b.
+    assert order == ["a", "c"]
     for name in "abc":
         release[name].set()
     for thread in threads:
         thread.join(WAIT_S)
-    assert order == ["a", "b", "c"]
+    assert order == ["a", "c", "b"]
+
+
+def test_who_needs_much_room_is_overtaken_a_few_times_and_then_not() -> None:
+    room, entered = Room(10), threading.Event()
+
+    def ask_for_all() -> None:
+        with room.promised(10):
+            entered.set()
+
+    with room.promised(5):
+        large = threading.Thread(target=ask_for_all)
+        large.start()
+        until(lambda: len(room._line) == 1)
+        for _ in range(MOST_PASSED):
+            with room.promised(1):
+                assert not entered.is_set()
+        small = threading.Thread(target=lambda: room.promised(1).__enter__())
+        small.start()
+        until(lambda: len(room._line) == 2)
+    assert entered.wait(WAIT_S)
+    large.join(WAIT_S)
+    small.join(WAIT_S)
 
 
 def test_room_comes_back_after_a_failure() -> None:

@@ -232,13 +232,23 @@ class Passage:
                 self._changed.notify_all()
 
 
+MOST_PASSED = 32
+"""Who waits for room lets so many by who need less: a suggestion shall not wait for a long chat, nor the chat for ever."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    count: int
+    passed: int = 0
+
+
 class Room:
-    """A stock that is promised in parts; who does not fit waits in line, so nobody is overtaken for ever."""
+    """A stock that is promised in parts; who does not fit waits in line, and is overtaken a few times at most."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._free = size
-        self._line: deque[object] = deque()
+        self._line: list[_Ticket] = []
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
@@ -246,14 +256,16 @@ class Room:
         """`count` of it, at most all, for the time of a `with` block. A thread that holds some must not ask for more: two
         could wait for each other. Raises: CalledOff where it is no longer wanted; then those behind it move up."""
         assert 0 <= count <= self.size
-        ticket = object()
+        ticket = _Ticket(count)
         with self._changed:
             self._line.append(ticket)
             try:
-                while self._line[0] is not ticket or self._free < count:
+                while not self._may_enter(ticket):
                     calling_off.check(is_wanted)
                     self._changed.wait(None if is_wanted is None else calling_off.LOOK_S)
                 self._free -= count
+                for earlier in self._line[: self._line.index(ticket)]:
+                    earlier.passed += 1
             finally:
                 self._line.remove(ticket)
                 self._changed.notify_all()
@@ -263,3 +275,8 @@ class Room:
             with self._changed:
                 self._free += count
                 self._changed.notify_all()
+
+    def _may_enter(self, ticket: _Ticket) -> bool:
+        """It fits, and nobody in front of it would, or has waited for enough others."""
+        before = self._line[: self._line.index(ticket)]
+        return self._free >= ticket.count and all(self._free < one.count and one.passed < MOST_PASSED for one in before)
