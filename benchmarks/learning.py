@@ -45,7 +45,7 @@ from apprentice.eval.statistics import Commits, Resampling
 from apprentice.examples import build, conversation_store, store
 from apprentice.examples.build import ExamplesConfig
 from apprentice.examples.conversations import ConversationsConfig
-from apprentice.examples.example import Example, spans_of
+from apprentice.examples.example import Example
 from apprentice.examples.history import History
 from apprentice.learn.compare import Contestant, TestBench
 from apprentice.learn.config import LearnConfig
@@ -58,10 +58,9 @@ from apprentice.model import base as bases
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions
 from apprentice.text.chat import render
-from apprentice.text.edits import render_target
 from apprentice.text.tokenizer import Tokenizer
 from apprentice.train import sft
-from benchmarks.harness import Benchmark, Row
+from benchmarks.harness import Benchmark, Row, imported_sources
 
 DEV = ("rich", "more-itertools")
 TEST = ("httpx", "click")
@@ -110,7 +109,11 @@ class Study:
         recipe: sft.SftConfig,
     ) -> None:
         self.benchmark, self.name, self.dev, self.progress = benchmark, name, dev, progress
-        self.work = files.make_folder(benchmark.work / ("dev" if dev else "test") / name)
+        # What other code has read, trained or answered is no result of this one.
+        work = benchmark.work / ("dev" if dev else "test") / name
+        sources = [one for one in imported_sources() if not one[0].startswith(ENGINE)]
+        self.read = files.make_folder(work / f"read-{_digest([one for one in sources if one[0].startswith(READERS)])}")
+        self.work = files.make_folder(work / f"code-{_digest([one for one in sources if not one[0].startswith(READERS)])}")
         self._repository = folder / f"{name}.git"
         self.recipe = recipe
         self.base = bases.resolve(None, progress=progress)
@@ -120,7 +123,7 @@ class Study:
     def sessions(self) -> Sessions:
         source = Source("git", self._repository, "")
         config = LearnConfig(limit_commits=LIMIT_COMMITS)
-        return sessions.read([source], self.work / "sessions", config, Policy(), self.progress)
+        return sessions.read([source], self.read / "sessions", config, Policy(), self.progress)
 
     @cached_property
     def history(self) -> History:
@@ -129,7 +132,7 @@ class Study:
     @cached_property
     def examples(self) -> Path:
         """All splits; for recipes the newest 20% of the commits are gone and the rest is split anew."""
-        target, config = self.work / "examples", ExamplesConfig()
+        target, config = self.read / "examples", ExamplesConfig()
         parents = {"sessions": self.sessions.hash, "base": weights_hash(self.base)}
         if artifacts.is_finished(target) and artifacts.read(target).parents == parents:
             return target
@@ -178,7 +181,7 @@ class Study:
     @cached_property
     def conversations(self) -> Path:
         """Of the commits alone: these repositories come without talks."""
-        target = self.work / "conversations"
+        target = self.read / "conversations"
         spoken.write(
             target, self.sessions, self.examples, self.tokenizer, Policy(), self.progress, config=ConversationsConfig(), parents=self._parents()
         )
@@ -187,7 +190,7 @@ class Study:
     @cached_property
     def silent_places(self) -> Path:
         """Near the edits that are learned from."""
-        target = self.work / "silent_places"
+        target = self.read / "silent_places"
         silent_places.write(target, self.sessions, self.examples, self.tokenizer, Policy(), self.progress, parents=self._parents())
         return target
 
@@ -316,6 +319,10 @@ def _does_nothing(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Pass) or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
 
 
+def _digest(sources: Sequence[tuple[str, str]]) -> str:
+    return hashlib.sha256(repr(sources).encode()).hexdigest()[:12]
+
+
 def data_hash(folder: Path) -> str:
     """Of the files of an artifact."""
     data = {name: file.sha256 for name, file in artifacts.read(folder).files.items() if not file.volatile}
@@ -328,16 +335,20 @@ def files_hash(path: Path) -> str:
 
 
 def shuffled(rows: list[Example]) -> list[Example]:
-    """The same prompts, each with the replacement of another edit: what is learned besides the edits themselves."""
-    edits = [row for row in rows if row.kind == "next_edit"]
-    targets = [row.edit for row in edits]
-    random.Random(0).shuffle(targets)
-    dealt = []
-    for row, other in zip(edits, targets, strict=True):
-        pieces = render_target(row.edit.old, other.new)
-        prompt = row.prompt_spans
-        dealt.append(msgspec.structs.replace(row, target="".join(p.text for p in pieces), spans=spans_of(prompt, pieces)))
-    return dealt
+    """The same prompts, each with the answer of another one of its kind: what is learned besides the edits themselves. Of an answer the
+    same tokens carry loss as at its own place, so that as much is learned as otherwise."""
+    kinds: dict[str, list[Example]] = {}
+    for row in rows:
+        kinds.setdefault(row.kind, []).append(row)
+    others = {kind: random.Random(0).sample(of_kind, len(of_kind)) for kind, of_kind in kinds.items()}
+    return [_dealt(row, others[row.kind].pop()) for row in rows]
+
+
+def _dealt(row: Example, other: Example) -> Example:
+    border, further = len(other.prompt), len(row.prompt) - len(other.prompt)
+    mine = [span for span in row.spans if span[1] <= len(row.prompt)]
+    theirs = [(start + further, end + further, kind) for start, end, kind in other.spans if start >= border]
+    return msgspec.structs.replace(row, target=other.target, spans=(*mine, *theirs))
 
 
 def result_rows(rows: Sequence[SampleRow]) -> tuple[list[Row], dict[str, Any]]:

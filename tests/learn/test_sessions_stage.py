@@ -39,6 +39,28 @@ def test_a_repository_that_is_named_after_a_person(new_repository: Callable[...,
     assert streams[0].repository == streams[1].repository == first.repositories()[0]
 
 
+def test_a_branch_that_is_merged_late_stands_where_its_time_is(new_repository: Callable[..., GitRepository], tmp_path: Path) -> None:
+    repository, target = new_repository("project"), tmp_path / "sessions"
+
+    def read() -> list[str]:
+        sessions = stage.read([Source("git", repository.path, "")], target, LearnConfig(), Policy(), Silent())
+        return [session.intent for session in sessions.sessions()]
+
+    repository.commit("one", a_py="1\n")
+    repository.git("checkout", "-q", "-b", "side")
+    repository.commit("aside", b_py="1\n")
+    repository.git("checkout", "-q", "-")
+    repository.commit("two", a_py="2\n")
+    assert read() == ["one", "two"]
+    repository.commit("three", a_py="3\n")
+    assert read() == ["one", "two", "three"]
+    # Only what is new was read.
+    assert len(Sessions.open(target).streams()) == 2
+    repository.git("merge", "-q", "-m", "Merge", "side")
+    assert read() == ["one", "aside", "two", "three"]
+    assert len(Sessions.open(target).streams()) == 1
+
+
 def test_what_a_killed_reading_left_is_not_taken_and_goes(new_repository: Callable[..., GitRepository], tmp_path: Path) -> None:
     repository, target = new_repository("project"), tmp_path / "sessions"
     repository.commit("one", author="Grace Hopper <grace@example.org>", a_py="1\n")

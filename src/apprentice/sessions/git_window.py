@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,9 +10,11 @@ from apprentice.core.errors import InputError
 from apprentice.repository.git import CommitLink, Git
 from apprentice.repository.world import World
 from apprentice.sessions import replay
+from apprentice.sessions.commits import parse_commit
 from apprentice.sessions.store import Sessions, Stream
 
 SOURCE = "git"
+_MAX_COMMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,20 @@ def can_continue(git: Git, sessions: Sessions, repository: str, revision: str = 
     """Whether the repository was read before and its history only grew since; else it has to be read anew."""
     streams = git_streams(sessions, repository)
     return bool(streams) and git.is_ancestor(streams[-1].state["head"], git.resolve(revision))
+
+
+def comes_late(git: Git, sessions: Sessions, repository: str) -> bool:
+    """Whether something new is older than what was read: a branch that was merged late. Read behind the rest it would count as newer than
+    all of it, and be tested on in place of learned from."""
+    head = git_streams(sessions, repository)[-1].state["head"]
+    with git.objects() as objects:
+
+        def committed(commit: str) -> float:
+            data = objects.read(commit, kind="commit", max_bytes=_MAX_COMMIT_BYTES).data
+            return math.inf if data is None else parse_commit(data).committed
+
+        newest = committed(head)
+        return any(len(link.parents) < 2 and committed(link.commit) < newest for link in git.commits(git.head(), without=head))
 
 
 def next_window(git: Git, head: str, limit: int, earlier: Earlier | None) -> Window:

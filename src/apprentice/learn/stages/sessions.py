@@ -240,7 +240,9 @@ def _previous(target: Path, resolved: dict[str, Any], repositories: dict[str, Gi
     sessions = Sessions.open(target)
     same = (sessions.manifest.version, sessions.manifest.config) == (store.VERSION, resolved)
     grown = all(git_window.can_continue(git, sessions, name) for name, git in repositories.items())
-    return sessions if same and grown else None
+    if not same or not grown or any(git_window.comes_late(git, sessions, name) for name, git in repositories.items()):
+        return None
+    return sessions
 
 
 def _news(previous: Sessions, repositories: dict[str, Git]) -> bool:
