@@ -124,7 +124,7 @@ def test_a_neighbour_gets_the_sample_that_it_would_get_alone(make_folder: MakeFo
     assert free_pages(engine) == free
 
 
-def test_who_is_called_off_in_line_for_room_lets_those_behind_it_pass(make_folder: MakeFolder, library: object) -> None:
+def test_who_waits_for_room_lets_those_pass_who_need_less_and_can_be_called_off(make_folder: MakeFolder, library: object) -> None:
     # 64 pages of 16 KiB.
     engine = load(make_folder(), "native", prefix_cache_mib=0, cache_mib=1)
     assert isinstance(engine.model, NativeModel)
@@ -144,14 +144,15 @@ def test_who_is_called_off_in_line_for_room_lets_those_behind_it_pass(make_folde
     ]
     threads[0].start()
     until(lambda: free_pages(engine) < free)
-    for number, thread in enumerate(threads[1:]):
-        thread.start()
-        until(lambda number=number: len(line) == number + 1)
+    threads[1].start()
+    until(lambda: len(line) == 1)
+    threads[2].start()
+    threads[2].join(WAIT_S)
+    assert order == [("behind it", "length")]
     wanted.clear()
-    for thread in threads[1:]:
-        thread.join(WAIT_S)
-    assert [name for name, _ in order] == ["called off", "behind it"]
-    assert order[0] == ("called off", "cancelled")
+    threads[1].join(WAIT_S)
+    assert order[1:] == [("called off", "cancelled")]
+    assert not line
     release.set()
     threads[0].join(WAIT_S)
     assert len(order) == 3
