@@ -34,8 +34,8 @@ def quantize(
         none. The default is a tenth.
     distill
         A time such as `10m`, in which the matrices in four bits learn together to say what the checkpoint says, on the examples of
-        `--calibrate`. Takes torch (the extra `learn`) and memory as for training all weights. A GPU's worth of text is needed for
-        a gain that can be seen: see the guide.
+        `--calibrate`. Takes torch (the extra `learn`) and memory as for training all weights. What minutes
+        give is little: see the guide.
     search
         Search each block's scale; slower and closer.
     """
