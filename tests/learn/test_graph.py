@@ -23,8 +23,8 @@ from apprentice.examples import store as examples_store
 from apprentice.learn import graph, loading
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.current import Current
-from apprentice.learn.run import Home
-from apprentice.learn.stages import conversations
+from apprentice.learn.run import Home, Run
+from apprentice.learn.stages import conversations, quantize
 from apprentice.model import weights
 from apprentice.repository.prompt import Place
 from apprentice.serve import silence as decision
@@ -160,6 +160,21 @@ def test_the_memory_that_is_served_is_of_the_repository_named_first(
     memory = loading.load(None, tmp_path / "runs").memory
     assert memory is not None
     assert set(memory.paths) == {"mine.py"}
+
+
+def test_time_that_training_leaves_goes_into_four_bits(config: LearnConfig, history: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    graph.learn(config, tmp_path, out, Silent())
+    folder = Home(out).runs()[0]
+    for budget_s, seconds in ((600.0, None), (3600.0, 1800.0), (1500.0, 600.0)):
+        (folder / "decisions.json").unlink(missing_ok=True)
+        (folder / "clock.jsonl").write_text("")
+        run = Run(Home(out), folder, replace(config, steps=None, eval_commits=None, budget_s=budget_s), Silent())
+        found = quantize.in_spare_time(run, folder / "checkpoint")
+        # Half of the budget is for what comes behind.
+        assert (found and found.seconds) == (seconds and pytest.approx(seconds, rel=0.3))
+    # Where steps are given no clock decides.
+    assert quantize.in_spare_time(Run(Home(out), folder, config, Silent()), folder / "checkpoint") is None
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from apprentice.core.protocols import ProgressSink
 from apprentice.kernels import nvfp4
 from apprentice.kernels.formats import Format, Packed
 from apprentice.model import estimate, weights
-from apprentice.model.config import read_config
+from apprentice.model.config import ModelConfig, read_config
 from apprentice.model.transformer import Transformer
 from apprentice.train import losses
 from apprentice.train.numerics import Numerics, applied, fixed, tune_process
@@ -109,11 +109,16 @@ class _Text:
     states_TD: Tensor
 
 
+def needed_gib(model: ModelConfig, text_tokens: int = 768) -> float:
+    """Memory that it takes."""
+    return (estimate.training_bytes(model, text_tokens) + MOST_STATE_BYTES) / 2**30
+
+
 def check(folder: Path, sequences: Sequence[Sequence[int]], config: DistillConfig) -> None:
     """Before anything is spent. Raises: InputError where there is too little text or memory."""
     if sum(len(ids) > 1 for ids in sequences) < 2:
         raise InputError("there is too little text to distill with", hint="give two texts or more, of more than one token each")
-    needed = (estimate.training_bytes(read_config(folder), config.text_tokens) + MOST_STATE_BYTES) / 2**30
+    needed = needed_gib(read_config(folder), config.text_tokens)
     if needed > (available := machine.look().memory_available_gib):
         raise InputError(
             f"{folder}: distilling takes about {needed:.1f} GiB of memory, {available:.1f} GiB are free",
@@ -135,12 +140,10 @@ def distill(
     check(folder, sequences, config)
     numerics = numerics or fixed()
     tune_process()
-    if progress is not None:
-        progress.stage("distill", total=100, unit="%")
     with applied(numerics):
         model = weights.load(folder).requires_grad_(False)
         teaching = float("inf") if config.steps is not None or config.seconds is None else started + TEACHER_SHARE * config.seconds
-        learned, held_out = _read_all(model, sequences, config, numerics, lambda: clock() > teaching)
+        learned, held_out = _read_all(model, sequences, config, numerics, lambda: clock() > teaching, progress)
         own = _cross_entropy(model, held_out, numerics.matmul)
         student = _Student(model, packed, format)
         before = _cross_entropy(model, held_out, numerics.matmul) - own
@@ -164,6 +167,8 @@ def _train(
     left_s = None if config.steps is not None or config.seconds is None else max(config.seconds - (clock() - started), 1e-9)
     steps = config.steps or -(-len(learned) // config.step_texts)
     begun, part, done, shown = clock(), 0.0, 0, 0
+    if progress is not None:
+        progress.stage("distill", total=100, unit="%")
     for batch in _batches(learned, config):
         # A step is as long as the one before it; the first one's rate is 0 anyway.
         known = part
@@ -186,7 +191,8 @@ def _train(
 
 
 def _read_all(
-    model: Transformer, sequences: Sequence[Sequence[int]], config: DistillConfig, numerics: Numerics, is_over: Callable[[], bool]
+    model: Transformer, sequences: Sequence[Sequence[int]], config: DistillConfig, numerics: Numerics, is_over: Callable[[], bool],
+    progress: ProgressSink | None = None,
 ) -> tuple[list[_Text], list[_Text]]:
     """What is learned from, and what is held out: the last texts, which nothing else was fitted to where there are many."""
     texts = [list(ids[-config.text_tokens :]) for ids in sequences if len(ids) > 1]
@@ -195,8 +201,12 @@ def _read_all(
     most = len(texts) if config.steps is None else config.steps * config.step_texts
     learned: list[_Text] = []
     size = 0
+    if progress is not None:
+        progress.stage("read as the teacher", total=min(most, len(texts) - apart), unit="texts")
     for ids in texts[:-apart][:most]:
         learned.append(_read(model, ids, numerics.matmul))
+        if progress is not None:
+            progress.advance()
         size += learned[-1].states_TD.nbytes
         if size > MOST_STATE_BYTES or is_over():
             break

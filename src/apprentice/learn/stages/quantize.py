@@ -1,6 +1,7 @@
 """checkpoint/ + examples/ -> quantized/: NVFP4, the files that are served, calibrated on the newest work trained on.
 
-Where it is asked for, the fitted matrices are then trained together to say what the checkpoint says (`train.distillation`)."""
+Where training has come to its end before its time, as it does once everything was shown, what is left goes into this: the fitted
+matrices are trained together to say what the checkpoint says (`train.distillation`). A minute of training is worth more."""
 
 from __future__ import annotations
 
@@ -9,14 +10,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apprentice.core import artifacts
+from apprentice.core import artifacts, machine
 from apprentice.core.artifacts import Manifest
 from apprentice.core.config import to_dict
 from apprentice.core.errors import ConfigError
 from apprentice.core.protocols import ProgressSink
 from apprentice.examples import store
 from apprentice.kernels.formats import FORMATS
+from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE, SILENCE_SHARE
 from apprentice.learn.run import Run
+from apprentice.model.config import ModelConfig, read_config
 from apprentice.quantize.calibration import DEFAULT_TOKENS, Fitted, fit, replaced
 from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.quantize.report import Distillation
@@ -32,20 +35,56 @@ SHORT_TOKENS, LONG_BUDGET_S = 8192, 1800.0
 """A short run fits to less text: with a third of the tokens four bits lose about a third more, in a third of the time."""
 TOKENS_FITTED_TO_ONE_MEASURED, MOST_MEASURED = 32, 384
 """Finding what four bits hurt reads a text sixty times, fitting twice."""
-MOST_DISTILLED = 400_000
-"""Tokens of examples that distillation may choose from."""
+MOST_DISTILLED, LEAST_DISTILLED = 400_000, 20
+"""Tokens of examples that distillation may choose from; examples below which a run leaves it out."""
+LEAST_SPARE_S, MOST_SPARE_S = 480.0, 1800.0
+"""Of spare time that are worth distilling in, and that are given to it."""
+MOST_DISTILLED_PARAMETERS = 600_000_000
+"""Where a run distils by itself: it takes memory as training all weights does."""
+QUANTIZE_PARAMETERS_PER_S = 2_000_000
 
 
 def make(run: Run, checkpoint: Path, checkpoint_hash: str, examples_hash: str) -> Manifest:
     """Quantize, or find it done."""
     parents = {"checkpoint": checkpoint_hash, "examples": examples_hash}
     config, tokens = QuantizeConfig(), calibration_tokens(run)
-    if manifest := run.fresh("quantized", version=VERSION, parents=parents, config=_described(config, tokens)):
+    distilling = in_spare_time(run, checkpoint)
+    if manifest := run.fresh("quantized", version=VERSION, parents=parents, config=_described(config, tokens, distilling)):
         return manifest
     return write(
         checkpoint, run.artifact("quantized"), config, parents=parents, progress=run.progress,
-        examples=run.artifact("examples"), tokens=tokens,
+        examples=run.artifact("examples"), tokens=tokens, distilling=distilling,
     )  # fmt: skip
+
+
+def quantize_s(model: ModelConfig, tokens: int) -> float:
+    """A rough time for quantizing, fitted to so much text, and loading what was quantized."""
+    return 4 + model.num_parameters / QUANTIZE_PARAMETERS_PER_S * tokens / SHORT_TOKENS
+
+
+def after_training_s(run: Run, model: ModelConfig) -> float:
+    """What comes behind training, and must have its time."""
+    shares = EVALUATION_SHARE + 2 * GATE_SHARE + SILENCE_SHARE + RESERVE_SHARE
+    return run.config.budget_s * shares + quantize_s(model, calibration_tokens(run))
+
+
+def in_spare_time(run: Run, checkpoint: Path) -> DistillConfig | None:
+    """How the fitted matrices are distilled; None where there is too little time, text or memory for it."""
+    if not run.config.by_clock:
+        return None
+    model = read_config(checkpoint)
+    spare = run.stored("spare_s", lambda: round(run.clock.left_s - after_training_s(run, model)))
+    if spare < LEAST_SPARE_S or model.num_parameters > MOST_DISTILLED_PARAMETERS:
+        return None
+    from apprentice.train import distillation
+    from apprentice.train.distillation import DistillConfig
+
+    if distillation.needed_gib(model) > machine.look().memory_available_gib:
+        return None
+    if artifacts.read(run.artifact("examples")).counts.get("train_next_edit", 0) < LEAST_DISTILLED:
+        return None
+
+    return DistillConfig(seconds=min(float(spare), MOST_SPARE_S), seed=run.config.seed)
 
 
 def calibration_tokens(run: Run) -> int:

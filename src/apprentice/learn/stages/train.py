@@ -8,19 +8,17 @@ from apprentice.core import config
 from apprentice.core.artifacts import Manifest
 from apprentice.examples import store
 from apprentice.examples.split import TRAIN
-from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE, SILENCE_SHARE
 from apprentice.learn.run import Run
 from apprentice.learn.stages import conversations, silent_places
 from apprentice.learn.stages.answers import Answers
-from apprentice.learn.stages.quantize import SHORT_TOKENS, calibration_tokens
-from apprentice.model.config import ModelConfig, read_config
+from apprentice.learn.stages.quantize import after_training_s
+from apprentice.model.config import read_config
 
 if TYPE_CHECKING:
     from apprentice.train.sft import SftConfig
 
 FULL_PARAMETERS = 600_000_000
 """Above this `auto` trains adapters: all weights with their moments need 16 bytes a parameter."""
-QUANTIZE_PARAMETERS_PER_S = 2_000_000
 
 
 def make(
@@ -69,12 +67,5 @@ def weights_for(run: Run) -> Literal["full", "upper", "lora"]:
 
 def budget_s(run: Run) -> float:
     """Seconds for training: the whole less what is used and what comes after it."""
-    whole = run.config.budget_s
-    after = whole * (EVALUATION_SHARE + 2 * GATE_SHARE + SILENCE_SHARE + RESERVE_SHARE) + quantize_s(read_config(run.base_folder), calibration_tokens(run))
-    return max(run.clock.left_s - after, 0.1 * whole)
-
-
-def quantize_s(model: ModelConfig, tokens: int) -> float:
-    """A rough time for quantizing, fitted to so much text, and loading what was quantized."""
-    return 4 + model.num_parameters / QUANTIZE_PARAMETERS_PER_S * tokens / SHORT_TOKENS
+    return max(run.clock.left_s - after_training_s(run, read_config(run.base_folder)), 0.1 * run.config.budget_s)
 
