@@ -182,6 +182,8 @@ def test_time_that_training_leaves_goes_into_four_bits(config: LearnConfig, hist
     [
         ([-0.2, -0.3, -0.1], [-0.05, -0.08, -0.01], "It learned: memory and weights"),
         ([-0.2, -0.3, -0.1], [-0.01, -0.03, 0.02], "The memory predicts newer edits better than the base alone"),
+        ([-0.2, -0.3, -0.1], [-0.01, -0.03, 0.02], "what training adds to it is no clear difference, -0.010"),
+        ([-0.2, -0.3, -0.1], [0.03, 0.01, 0.05], "what training adds to it is a loss, +0.030"),
         ([-0.2, -0.3, -0.1], None, "what training adds to it cannot be seen"),
         ([0.2, 0.1, 0.3], [0.1, 0.05, 0.2], "It got worse"),
         ([-0.2, -0.5, 0.1], [-0.1, -0.2, -0.01], "No clear difference"),

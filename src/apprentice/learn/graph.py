@@ -259,7 +259,8 @@ def _claim(summary: dict[str, Any], verdict: Verdict) -> str:
     interval = f"{value:+.3f} bits per changed character" + (f" [{low:+.3f}, {high:+.3f}]" if low is not None else "")
     weights = summary["differences"].get("tuned_memory-base_memory") or (None, None, None)
     if high is not None and high < 0 and (weights[2] is None or weights[2] >= 0):
-        added = "cannot be seen" if weights[0] is None else f"is no clear difference, {weights[0]:+.3f}"
+        worse = weights[1] is not None and weights[1] > 0
+        added = "cannot be seen" if weights[0] is None else f"is {'a loss' if worse else 'no clear difference'}, {weights[0]:+.3f}"
         claim = f"The memory predicts newer edits better than the base alone, {interval}; what training adds to it {added}."
     elif high is not None and high < 0:
         claim = f"It learned: memory and weights together predict newer edits better than the base, {interval}."
