@@ -94,6 +94,8 @@ def test_llama_vim_is_set_up_for_the_editors_that_are_used(tmp_path: Path) -> No
     assert f"'endpoint_fim': '{URL}/infill'" in change.after
     # A key that newer versions warn of at every start is not in what they read.
     assert "'endpoint':" not in change.after
+    # And of the user's own the newer versions would make `endpoint_fim`, in place of ours.
+    assert """'v:key !=# "endpoint"'""" in change.after
 
 
 def test_a_file_that_was_changed_since_is_left_alone(tmp_path: Path) -> None:
@@ -108,6 +110,8 @@ def test_a_file_that_was_changed_since_is_left_alone(tmp_path: Path) -> None:
 def test_undo_goes_back_to_before_the_first_time(tmp_path: Path) -> None:
     connect("llama.vim", tmp_path)
     clients.write("llama.vim", plan("llama.vim", tmp_path, "http://other:1"), tmp_path / "kept")
+    assert clients.undo("llama.vim", tmp_path / "kept", dry_run=True) == [tmp_path / ".vim/plugin/apprentice.vim"]
+    assert (tmp_path / ".vim/plugin/apprentice.vim").exists()
     clients.undo("llama.vim", tmp_path / "kept")
     assert not (tmp_path / ".vim/plugin/apprentice.vim").exists()
 

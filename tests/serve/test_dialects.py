@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -64,6 +65,10 @@ def test_a_cursor_between_two_texts(form: str) -> None:
         ("<|fim_prefix|># src/a.py\nA<|fim_suffix|>B<|fim_middle|>", "src/a.py"),
         ("<|fim_prefix|># A comment.\nA<|fim_suffix|>B<|fim_middle|>", ""),
         ("[SUFFIX]B[PREFIX]+++++ b.py\nx\n\n+++++ src/a.py\nA", "src/a.py"),
+        # Continue where no other file is open, and twinny.
+        ("<|fim_prefix|>\n# src/a.py\nA<|fim_suffix|>B<|fim_middle|>", "src/a.py"),
+        ("<|fim_prefix|>\n\n# Language: Python (python) \n# File uri: file:///home/me/my%20repo/src/a.py (python) \nA<|fim_suffix|>B<|fim_middle|>", "/home/me/my repo/src/a.py"),
+        ("# Language: Python\n\n[SUFFIX]B[PREFIX]A", ""),
         ("<|fim_prefix|>A<|fim_suffix|>B<|fim_middle|>", ""),
     ],
 )
@@ -73,11 +78,43 @@ def test_the_path_is_the_one_that_the_prompt_names(prompt: str, path: str) -> No
     assert (found.path, found.before[-1], found.after) == (path, "A", "B")
 
 
+def test_a_blank_behind_the_mark_is_no_part_of_the_file() -> None:
+    assert dialects.read("<PRE> f(x <SUF> )\n <MID>") == Cursor(before="f(x", after=")\n")
+    assert dialects.read("<PRE> f(x <SUF> + y)\n <MID>") == Cursor(before="f(x", after=" + y)\n")
+
+
 @pytest.mark.parametrize("form", [*ZETA, "0211"])
 def test_a_region_with_the_latest_edits(form: str) -> None:
     edit = Edit("src/a.py", 3, ("    return x",), ("    return y",), ("def f():",), ("",))
     region = REGION.replace("<|user_cursor|>", "")
     assert dialects.read(zeta(form)) == Region(path="src/a.py", above=ABOVE, region=region, below=BELOW, recent=(edit,))
+
+
+ZETA1 = (
+    "### Instruction:\nYou are a code completion assistant.\n\n### User Edits:\n\nUser edited src/a.py:\n```diff\n@@ -3,3 +3,3 @@\n def f():\n"
+    "-    return x\n+    return y\n \n```\n\n### User Excerpt:\n\n```src/a.py\n<|start_of_file|>\nimport os\n\n<|editable_region_start|>\n"
+    "def f():\n    re<|user_cursor_is_here|>turn x\n<|editable_region_end|>\n\nf()\n```\n\n### Response:\n"
+)
+SWEEP = (
+    "<|file_sep|>other.py\nx = 1\n<|file_sep|>src/a.py.diff\noriginal:\ndef f():\n    return x\n\nupdated:\ndef f():\n    return y\n\n"
+    "<|file_sep|>original/src/a.py\ndef f():\n    return y\n<|file_sep|>current/src/a.py\ndef f():\n    return x\n<|file_sep|>updated/src/a.py\n"
+)
+
+
+def test_other_ways_to_ask_for_a_region() -> None:
+    edit = Edit("src/a.py", 3, ("    return x",), ("    return y",), ("def f():",), ("",))
+    region = REGION.replace("<|user_cursor|>", "")
+    found = dialects.read(ZETA1)
+    assert isinstance(found, Region)
+    assert (found.path, found.above, found.region, found.below, found.recent) == ("src/a.py", ABOVE, region, "\nf()", (edit,))
+    # Without its marks an editor would take all that is said for the region, and nothing for an empty one.
+    assert found.answer("x\n") == "<|editable_region_start|>\nx\n<|editable_region_end|>"
+    found = dialects.read(SWEEP)
+    assert isinstance(found, Region)
+    # Where an edit was is not said, but what stood around it.
+    assert (found.path, found.region, found.recent) == ("src/a.py", region, (dataclasses.replace(edit, start_line=1),))
+    assert found.answer(region) == region.removesuffix("\n")
+    assert dialects.read(SWEEP.replace("/src/a.py\n", "/src/a.py:3:4\n")) == found
 
 
 @pytest.mark.parametrize(
@@ -95,7 +132,8 @@ def test_other_texts_are_left_alone(prompt: str) -> None:
     [
         "<|file_sep|>a.py\n<|fim_prefix|>\n<|user_cursor|><|fim_middle|>updated\n", "<|file_sep|>\n<|fim_prefix|><|user_cursor|>",
         "<|marker_1|>\na<|user_cursor|>\n<|marker_2|>", zeta("0113").replace("def f():\n    re", "1:0a|def f():\n2:ff|    re"),
-        zeta("0113").replace("import os", "import <|user_cursor|>os"),
+        zeta("0113").replace("import os", "import <|user_cursor|>os"), ZETA1.replace("<|editable_region_end|>", ""),
+        ZETA1.replace("```src/a.py", ""), ZETA1.replace("import os", "import <|user_cursor_is_here|>os"),
     ],
 )  # fmt: skip
 def test_a_cursor_in_an_unknown_form(prompt: str) -> None:
@@ -108,11 +146,11 @@ def test_line_breaks_of_windows(form: str) -> None:
     assert dialects.read(prompt.replace("\n", "\r\n")) == Cursor(before=BEFORE, after=AFTER)
 
 
-@pytest.mark.parametrize("piece", [CURSOR, "# a/b.py\n", "<[fim-prefix]>", "<filename>edit_history\n", "<<<<<<< CURRENT\n", "=======\n", "<|fim_middle|>", "<|file_sep|>", "[PREFIX]", "+++++ a", "@@ -1 +1 @@\n", "--- a/b\n+++ b/b\n", "<|fim_suffix|>"])
+@pytest.mark.parametrize("piece", [CURSOR, "# a/b.py\n", "<[fim-prefix]>", "<filename>edit_history\n", "<<<<<<< CURRENT\n", "=======\n", "<|fim_middle|>", "<|file_sep|>", "<|file_sep|>a.diff\noriginal:\nx\nupdated:\n", "User edited a:\n```diff\n", "<|user_cursor_is_here|>", "<|editable_region_start|>\n", "[PREFIX]", "+++++ a", "@@ -1 +1 @@\n", "--- a/b\n+++ b/b\n", "<|fim_suffix|>"])
 def test_a_hostile_prompt_takes_no_time(piece: str) -> None:
     start = time.process_time()
     for end in ("", "<|fim_middle|>", "<[fim-middle]>", "<|fim_middle|>updated\n", "=======\n"):
-        for begin in ("", "[SUFFIX]", "<|file_sep|>a\n<|fim_prefix|><|user_cursor|>", "<|file_sep|>edit history\n", "<[fim-suffix]>"):
+        for begin in ("", "[SUFFIX]", "\n```a\n<|editable_region_start|>\n<|user_cursor_is_here|>\n<|editable_region_end|>", "<|file_sep|>a\n<|fim_prefix|><|user_cursor|>", "<|file_sep|>edit history\n", "<[fim-suffix]>"):
             dialects.read(begin + piece * 20_000 + end)
     assert time.process_time() - start < 10
 
@@ -155,6 +193,9 @@ def test_zed_and_continue_get_what_a_suffix_would_get(start: Start, form: str) -
 )
 def test_zeta_gets_the_region_or_its_own_lines(start: Start, engine: Engine, said: str, expected: str | None) -> None:
     running = start(generator=ScriptedGenerator(engine.tokenizer, lambda request: said))
+    region = REGION.replace("<|user_cursor|>", "") if expected is None else expected
+    for prompt, answer in ((SWEEP, region.removesuffix("\n")), (ZETA1, f"<|editable_region_start|>\n{region}<|editable_region_end|>")):
+        assert ask(running.url, {"prompt": prompt, "stop": ["<|file_sep|>", "<|editable_region_end|>"]})["choices"][0]["text"] == answer
     body = {"model": "debug", "prompt": zeta("0113"), "max_tokens": 64, "stop": ["return"], "temperature": None}
     choice = ask(running.url, body)["choices"][0]
     assert choice["text"] == (REGION.replace("<|user_cursor|>", "") if expected is None else expected)
@@ -175,6 +216,8 @@ def test_llama_vim_gets_the_fields_that_it_names(start: Start) -> None:
     assert found["content"] == meant["choices"][0]["text"]
     whole = ask(running.url.removesuffix("/v1"), {**body, "response_fields": None}, "/infill")
     assert whole["tokens_predicted"] == whole["timings"]["predicted_n"] > 0
+    # llama.vscode's status bar.
+    assert whole["generation_settings"]["n_ctx"] > 0
     warm = {**body, "prompt": "", "n_predict": 0, "response_fields": [""]}
     assert ask(running.url.removesuffix("/v1"), warm, "/infill") == {}
 
@@ -185,6 +228,10 @@ def test_one_line_is_suggested_without_what_stands_behind_the_cursor(start: Star
     assert ask(running.url.removesuffix("/v1"), body, "/infill")["content"] == "rn f(x"
     prompt = FORMS["qwen"].format(before=BEFORE, after=")" + AFTER)
     assert ask(running.url, {"model": "debug", "prompt": prompt})["choices"][0]["text"] == "rn f(x"
+    # minuet sends no `stop`, and some send no model.
+    for line_break in ("\n", "\r\n"):
+        body = {"prompt": BEFORE.replace("\n", line_break), "suffix": (")" + AFTER).replace("\n", line_break)}
+        assert ask(running.url, body)["choices"][0]["text"] == "rn f(x"
 
 
 @pytest.mark.parametrize(("show_from", "is_shown"), [(0.0, True), (1.0, False)])
@@ -248,7 +295,7 @@ def test_the_file_is_called_what_the_repository_calls_it(start: Start, said: str
         places.append(place)
         return None
 
-    running = start(make_mixture=make_mixture, paths=["src/a.py", "a.py"], find_path=lambda lines: "found.py" if "x = 1" in lines else "")
+    running = start(make_mixture=make_mixture, paths=frozenset(["src/a.py", "a.py"]), find_path=lambda lines: "found.py" if "x = 1" in lines else "")
     named = f"<|file_sep|>{said}\n" if said else ""
     ask(running.url, {"model": "debug", "prompt": f"{named}<|fim_prefix|>x = 1\ny<|fim_suffix|>\n<|fim_middle|>"})
     ask(running.url, {"model": "debug", "prompt": "x = 1\ny", "suffix": "\n", "path": said or None, "max_tokens": 2})

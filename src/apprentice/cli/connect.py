@@ -41,8 +41,10 @@ def connect(
         raise ConfigError("which editor shall be connected?", hint=clients.HINT)
     kept = cache_folder() / "connect"
     if undo:
-        paths = [str(path) for path in clients.undo(name, kept)]
-        print_result({"restored": paths}, json_output=json, text=lambda: "\n".join(f"as before: {path}" for path in paths))
+        paths = [str(path) for path in clients.undo(name, kept, dry_run=dry_run)]
+        said = "would be as before" if dry_run else "as before"
+        value = {"restored": list[str]() if dry_run else paths, "files": paths}
+        print_result(value, json_output=json, text=lambda: "\n".join(terminal_safe(f"{said}: {path}", single_line=True) for path in paths))
         return
     config = os.environ.get("XDG_CONFIG_HOME") if home == Path("~") else None
     home = home.expanduser()

@@ -119,7 +119,7 @@ class _Api:
             return JSONResponse(infill.chosen({"content": "", "stop": True}, asked.response_fields))
         model = self._slot.model
         generation, ending = await run_in_threadpool(infill_request, model, asked)
-        job = self.line.submit(infill.work(model.generator, generation, ending))
+        job = self.line.submit(infill.work(model.generator, generation, ending, model.max_positions))
         answers = []
         async with _listening(request, job):
             async for answer in job.items():

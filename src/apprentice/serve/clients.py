@@ -17,7 +17,7 @@ from pathlib import Path
 from apprentice.core import files
 from apprentice.core.errors import ConfigError, InputError
 from apprentice.serve import jsonc
-from apprentice.serve.served import ALIAS
+from apprentice.serve.requests import ALIAS
 
 MAX_OUTPUT_TOKENS = 96
 
@@ -37,8 +37,8 @@ _CONTINUE_MODEL = """{indent}- name: Apprentice
 """
 _VIM = """" Written by `apprentice connect llama.vim`.
 " Without `show_info`, unless you set it: times are shown behind every line, also where nothing is suggested.
-let g:llama_config = extend(extend({{'show_info': 0}}, get(g:, 'llama_config', {{}})), {{'endpoint_fim': '{url}/infill'}})
-" Versions before `endpoint_fim` have their own `endpoint` by then; newer ones would warn of it at every start.
+let g:llama_config = extend(extend({{'show_info': 0}}, filter(copy(get(g:, 'llama_config', {{}})), 'v:key !=# "endpoint"')), {{'endpoint_fim': '{url}/infill'}})
+" An `endpoint` of yours would take the place of ours. Versions before `endpoint_fim` have their own `endpoint` by then; newer ones would warn of it at every start.
 autocmd VimEnter * if has_key(g:llama_config, 'endpoint') | let g:llama_config.endpoint = g:llama_config.endpoint_fim | endif
 """
 
@@ -118,8 +118,9 @@ def write(name: str, changes: Sequence[Change], kept: Path) -> None:
         _write(change.path, change.after)
 
 
-def undo(name: str, kept: Path) -> list[Path]:
-    """Puts back what was there before. Raises: InputError where nothing is kept, or a file was changed since: then nothing is done."""
+def undo(name: str, kept: Path, *, dry_run: bool = False) -> list[Path]:
+    """Puts back what was there before; with `dry_run` only says which files those are. Raises: InputError where nothing is kept, or a file
+    was changed since: then nothing is done."""
     known = _kept(kept, name)
     if not known:
         raise InputError(f"`{name}` was not connected from here", hint="take the settings out by hand")
@@ -127,6 +128,8 @@ def undo(name: str, kept: Path) -> list[Path]:
         # As it was before: writing was interrupted.
         if _read(Path(path)) not in versions:
             raise InputError(f"`{path}` was changed since it was written", hint="take our part out by hand")
+    if dry_run:
+        return [Path(path) for path in known]
     for path, (before, _) in known.items():
         if before is not None:
             _write(Path(path), before)

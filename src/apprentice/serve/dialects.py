@@ -2,20 +2,25 @@
 
     <|fim_prefix|>BEFORE<|fim_suffix|>AFTER<|fim_middle|>          Qwen, CodeGemma; so for StarCoder, DeepSeek, GLM, CodeLlama
     [SUFFIX]AFTER[PREFIX]BEFORE                                    Codestral
-    <|file_sep|>PATH <|fim_prefix|>ABOVE <|fim_middle|>current REGION <|fim_suffix|>BELOW <|fim_middle|>updated     Zeta
+    <|file_sep|>PATH <|fim_prefix|>ABOVE <|fim_middle|>current REGION <|fim_suffix|>BELOW <|fim_middle|>updated     Zeta 2
+    ```PATH ABOVE <|editable_region_start|> REGION <|editable_region_end|> BELOW ```                             Zeta 1
+    <|file_sep|>current/PATH REGION <|file_sep|>updated/PATH                                                     Sweep
 
 An editor that is set up for a local model sends such a text to `/v1/completions` and puts what comes back into the file. A model
 that was tuned here knows other marks, and a memory knows the place and not the marks: so what the text says is asked in our own
 form. A prompt with the mark of a cursor in a form that is not known here gets no answer: whatever a model said to it would stand in
 place of a region. A prompt that is none of these goes to the model as it is.
 
-Read in the sources of Zed (crates/edit_prediction/src/fim.rs; crates/zeta_prompt: 0112, 0113, 0120, 0131 and 0211, which is `zeta2`
-today) and Continue (core/autocomplete/templating); nothing was recorded from running editors.
+Read in the sources of Zed (crates/edit_prediction/src: fim.rs, sweep_prompt.rs; crates/zeta_prompt: zeta1, 0112, 0113, 0120, 0131 and
+0211, which is `zeta2` today), Continue (core/autocomplete/templating) and twinny (src/extension/fim-templates.ts); nothing was recorded from
+running editors.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
+import urllib.parse
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,9 +46,20 @@ _REPOSITORY_MARKS = ("<|repo_name|>", "<repo_name>", "<reponame>")
 _PLUS = re.compile(r"^\+{5} (\S[^\n]{0,300})\n", re.MULTILINE)
 _COMMENT = re.compile(r"(#|//|--|;|%|<!--|/\*) ?(.{0,400})")
 _FILE_NAME = re.compile(r"(?:(?:Path|path|File|file): ?)?([\w@.+-]{1,120}(?:/[\w@.+ -]{1,120}){0,20}\.\w{1,12})")
+_FILE_ADDRESS = re.compile(r"File uri: file:///(\S{1,400})(?: \([^()]{1,40}\))?")
 _HASHED = re.compile(r"\d{1,7}:[0-9a-f]{2}\|")
 _CURRENT, _SEPARATOR = "<<<<<<< CURRENT\n", "=======\n"
+_HERE, _START_OF_FILE = "<|user_cursor_is_here|>", "<|start_of_file|>"
+_EDITABLE, _EDITABLE_END = "<|editable_region_start|>", "<|editable_region_end|>"
+_EDITED = re.compile(r'^User edited "?([^"\n]{1,512}?)"?:\n```diff\n', re.MULTILINE)
+_WINDOW = re.compile(r"(original|current|updated)/(.{1,512}?)(?::\d{1,7}:\d{1,7})?")
+_MAX_SHOWN = 200
+"""Lines of an edit as it was and as it is, most."""
 _SEED_ABOVE, _SEED_BELOW, _SEED_MIDDLE, _SEED_FILE = "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", "<filename>"
+_ENDS = ("", "\n", ")", "]", "}", ">", ",", ";", ":", '"', "'", "`")
+"""In front of which a blank seldom stands."""
+_BLANK = 8
+"""Empty lines in front of the comments, most."""
 MAX_COMMENTS = 2_000
 """Lines of comments in front of a file that are looked through."""
 MAX_EDITS = 64
@@ -73,6 +89,14 @@ class Region:
     below: str
     recent: tuple[Edit, ...] = ()
     """The developer's latest edits, oldest first."""
+    answer_as: str = "{}"
+    """What the editor looks for the region in."""
+    last_break: bool = True
+    """Whether the region ends with a line break where it is put back."""
+
+    def answer(self, region: str) -> str:
+        """The reply that puts `region` in its place."""
+        return self.answer_as.replace("{}", region if self.last_break else region.removesuffix("\n"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +109,9 @@ def read(prompt: str) -> Cursor | Region | Unknown | None:
     prompt = prompt.replace("\r\n", "\n")
     if CURSOR in prompt:
         return _zeta(prompt) or _seed(prompt) or Unknown()
-    return _codestral(prompt) or _fill_in(prompt)
+    if _HERE in prompt:
+        return _zeta1(prompt) or Unknown()
+    return _sweep(prompt) or _codestral(prompt) or _fill_in(prompt)
 
 
 def _fill_in(prompt: str) -> Cursor | None:
@@ -102,14 +128,19 @@ def _fill_in(prompt: str) -> Cursor | None:
             head, inside = prompt[:second], (prompt[first + len(before) : end], prompt[second + len(after) : first])
         if middle.startswith(" ") and inside[1].endswith(" "):
             inside = inside[0], inside[1][:-1]
+        if middle.startswith(" ") and inside[1][:1] == " " and inside[1][1:2] in _ENDS:
+            # Some put a blank behind the mark, too.
+            inside = inside[0], inside[1][1:]
         return _named(head, *inside)
     return None
 
 
 def _codestral(prompt: str) -> Cursor | None:
-    if not prompt.startswith("[SUFFIX]") or "[PREFIX]" not in prompt:
+    # Other files may stand in front.
+    _, found, said = prompt.partition("[SUFFIX]")
+    after, also, before = said.partition("[PREFIX]")
+    if not (found and also) or "[SUFFIX]" in said:
         return None
-    after, _, before = prompt.removeprefix("[SUFFIX]").partition("[PREFIX]")
     # Other files come first, each behind a line with its name.
     files = [found for found in _PLUS.finditer(before)]
     if files:
@@ -130,17 +161,77 @@ def _named(head: str, before: str, after: str) -> Cursor:
 def _commented(before: str) -> tuple[str, str]:
     """Continue shows other files in comments, and then the name of the file at hand in a comment of its own: (path, the rest)."""
     lines = before.split("\n")
-    signs = {found[1] for line in lines[:1] if (found := _COMMENT.match(line))}
+    # With nothing to show besides there is an empty line in front.
+    first = next((number for number, line in enumerate(lines[:_BLANK]) if line.strip()), 0)
+    signs = {found[1] for line in lines[first : first + 1] if (found := _COMMENT.match(line))}
     if not signs:
         return "", before
     last, path = -1, ""
-    for number, line in enumerate(lines[:MAX_COMMENTS]):
+    for number, line in enumerate(lines[first : first + MAX_COMMENTS], start=first):
         found = _COMMENT.match(line)
         if found is None or found[1] not in signs:
             break
-        if (name := _FILE_NAME.fullmatch(found[2].strip())) is not None:
-            last, path = number, name[1]
+        if name := _file_name(found[2].strip()):
+            last, path = number, name
     return path, "\n".join(lines[last + 1 :])
+
+
+def _file_name(said: str) -> str:
+    if (address := _FILE_ADDRESS.fullmatch(said)) is not None:
+        return "/" + urllib.parse.unquote(address[1])
+    found = _FILE_NAME.fullmatch(said)
+    return found[1] if found is not None else ""
+
+
+def _zeta1(prompt: str) -> Region | None:
+    head, found, rest = prompt.partition(_EDITABLE + "\n")
+    region, also, below = rest.partition("\n" + _EDITABLE_END)
+    # The file's name stands behind the last mark of code in front of the region.
+    events, fence, excerpt = head.rpartition("\n```")
+    path, _, above = excerpt.partition("\n")
+    if not (found and also and fence) or _HERE not in region or not path.strip() or len(path) > 512:
+        return None
+    below = below.rpartition("\n```")[0].removeprefix("\n")
+    region = region.replace(_HERE, "", 1)
+    if _HERE in above + region + below:
+        return None
+    return Region(
+        path=path.strip(), above=above.removeprefix(_START_OF_FILE + "\n"), region=region + "\n", below=below,
+        recent=tuple(_told_edits(events))[-MAX_EDITS:], answer_as=f"{_EDITABLE}\n{{}}{_EDITABLE_END}",
+    )  # fmt: skip
+
+
+def _told_edits(events: str) -> Iterator[Edit]:
+    """`User edited PATH:` with a diff each."""
+    files = list(_EDITED.finditer(events))
+    for number, file in enumerate(files):
+        diff = events[file.end() : files[number + 1].start() if number + 1 < len(files) else len(events)]
+        yield from _diff_edits(file[1], diff.partition("\n```")[0] + "\n")
+
+
+def _sweep(prompt: str) -> Region | None:
+    """The lines around the cursor as they were, as they are, and to be said as they should be. The window has no last line break: the
+    prompt gives it one where it lacks it."""
+    *others, current, asked = prompt.split(_FILE)[1:] if prompt.count(_FILE) >= 2 else ("", "")
+    now, wanted = (_WINDOW.fullmatch(part.partition("\n")[0].strip()) for part in (current, asked))
+    if now is None or wanted is None or (now[1], wanted[1]) != ("current", "updated") or now[2] != wanted[2] or asked.partition("\n")[2].strip():
+        return None
+    recent = [edit for part in others for edit in _shown_edits(part)]
+    return Region(path=now[2], above="", region=current.partition("\n")[2], below="", recent=tuple(recent[-MAX_EDITS:]), last_break=False)
+
+
+def _shown_edits(block: str) -> Iterator[Edit]:
+    """`PATH.diff` with lines as they were and as they are."""
+    name, _, text = block.partition("\n")
+    old, found, new = text.removeprefix("original:\n").partition("updated:\n")
+    before, after = split_lines(old), split_lines(new)
+    if not name.endswith(".diff") or not found or len(name) > 512 or len(before) + len(after) > _MAX_SHOWN:
+        return
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    for tag, start, end, new_start, new_end in matcher.get_opcodes():
+        if tag != "equal":
+            above, below = after[max(new_start - CONTEXT_LINES, 0) : new_start], after[new_end : new_end + CONTEXT_LINES]
+            yield Edit(name.removesuffix(".diff"), new_start, tuple(before[start:end]), tuple(after[new_start:new_end]), tuple(above), tuple(below))
 
 
 def _zeta(prompt: str) -> Region | None:
@@ -213,11 +304,15 @@ def _edits(history: str) -> Iterator[Edit]:
     files = list(_DIFF_FILE.finditer(history))
     for number, file in enumerate(files):
         diff = history[file.end() : files[number + 1].start() if number + 1 < len(files) else len(history)]
-        hunks = list(_HUNK.finditer(diff))
-        starts = [(hunk.end(), int(hunk[1]) - 1) for hunk in hunks] or [(0, 0)]
-        ends = [hunk.start() for hunk in hunks[1:]] + [len(diff)]
-        for (start, line), end in zip(starts, ends, strict=True):
-            yield from _hunk_edits(file[1].strip(), max(line, 0), split_lines(diff[start:end]))
+        yield from _diff_edits(file[1].strip(), diff)
+
+
+def _diff_edits(path: str, diff: str) -> Iterator[Edit]:
+    hunks = list(_HUNK.finditer(diff))
+    starts = [(hunk.end(), int(hunk[1]) - 1) for hunk in hunks] or [(0, 0)]
+    ends = [hunk.start() for hunk in hunks[1:]] + [len(diff)]
+    for (start, line), end in zip(starts, ends, strict=True):
+        yield from _hunk_edits(path, max(line, 0), split_lines(diff[start:end]))
 
 
 def _hunk_edits(path: str, line: int, lines: list[str]) -> Iterator[Edit]:

@@ -12,7 +12,7 @@ from apprentice.serve.jobs import Job
 from apprentice.serve.wanted import generate_while
 
 
-def work(generator: Generator, request: Request, ending: Ending) -> Callable[[Job[dict[str, Any]]], None]:
+def work(generator: Generator, request: Request, ending: Ending, max_positions: int) -> Callable[[Job[dict[str, Any]]], None]:
     """To be submitted to the line: gives one answer."""
 
     def run(job: Job[dict[str, Any]]) -> None:
@@ -32,6 +32,8 @@ def work(generator: Generator, request: Request, ending: Ending) -> Callable[[Jo
         answer = {
             "content": ending.finish(sample), "stop": True, "truncated": False,
             "tokens_predicted": len(sample.token_ids), "tokens_evaluated": len(request.prompt_ids), "tokens_cached": 0,
+            # llama.vscode takes it to be there.
+            "generation_settings": {"n_ctx": max_positions},
             "timings": {
                 **_times("prompt", len(request.prompt_ids), began - started),
                 **_times("predicted", len(sample.token_ids), ended - began),

@@ -22,6 +22,8 @@ MAX_SAMPLES = 16
 MAX_PROMPTS = 16
 
 Name = Annotated[str, Meta(max_length=256)]
+ALIAS = "apprentice"
+"""A name for whatever is served."""
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(gt=0, le=1)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -175,6 +177,8 @@ class ChatRequest(Shared, kw_only=True, forbid_unknown_fields=True):
 class CompletionRequest(Shared, kw_only=True, forbid_unknown_fields=True):
     """POST /v1/completions."""
 
+    model: Name = ALIAS
+    """OpenAI has it required; some editors send none."""
     prompt: str | list[str | TokenId | list[TokenId]] | None = None
     """A text or token ids, or several of one kind."""
     suffix: str | None = None

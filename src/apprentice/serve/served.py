@@ -13,7 +13,7 @@ from apprentice.repository.prompt import Place, PromptConfig, completion_prompt,
 from apprentice.serve import dialects
 from apprentice.serve.errors import ApiError
 from apprentice.serve.generation import Ending
-from apprentice.serve.requests import ChatRequest, CompletionRequest, InfillRequest, Shared
+from apprentice.serve.requests import ALIAS, ChatRequest, CompletionRequest, InfillRequest, Shared
 from apprentice.serve.silence import SHOW_FROM, Decision, Shown, facts
 from apprentice.text import chat, tools
 from apprentice.text.edits import Edit, EditFormatError, parse_target, split_lines
@@ -36,8 +36,6 @@ EDIT_TOKENS = 64
 UNNAMED_PATH = "untitled"
 MAX_PARTS = 64
 """Of a path that are looked at."""
-ALIAS = "apprentice"
-"""A name for whatever is served."""
 
 MakeMixture = Callable[[Place, str, Sequence[int], str], Mixture | None]
 """(place, what stands on the cursor's line in front of it, healed prompt, what the output must start with)."""
@@ -76,13 +74,30 @@ class ServedModel:
 
     def path_of(self, said: str, lines: Sequence[str]) -> str:
         """What the repository calls a file. Clients put the name of their folder in front, or the whole way to it, or say none."""
-        parts = said.replace("\\", "/").split("/")
-        ways = ("/".join(parts[start:]) for start in range(min(len(parts), MAX_PARTS)))
-        known = next((way for way in ways if way in self.paths), "")
+        said = said.replace("\\", "/")
+        parts = said.split("/")
+        # Continue names the last two parts alone, so what is whole may be the end of another one.
+        ends = [path for path in _by_name(self.paths).get(parts[-1], ()) if path == said or path.endswith("/" + said)]
+        if len(ends) == 1:
+            return ends[0]
+        ways = ["/".join(parts[start:]) for start in range(1, min(len(parts), MAX_PARTS))]
+        longer = next((way for way in ways if "/" in way and way in self.paths), "") if not ends else ""
+        if longer:
+            return longer
         # What looks like a name may be a comment that stands in the file.
-        if not known and self.find_path is not None:
-            known = self.find_path(lines)
-        return known or said or UNNAMED_PATH
+        known = self.find_path(lines) if self.find_path is not None else ""
+        if ends:
+            return known if known in ends else said
+        return known or next((way for way in ways if way in self.paths), "") or said or UNNAMED_PATH
+
+
+@functools.lru_cache(maxsize=4)
+def _by_name(paths: frozenset[str]) -> dict[str, list[str]]:
+    """Last part -> paths that end in it."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        found.setdefault(path.rpartition("/")[2], []).append(path)
+    return found
 
 
 class Slot:
@@ -147,33 +162,40 @@ class Plan:
 
 def completion_requests(model: ServedModel, asked: CompletionRequest) -> tuple[list[Request], list[Ending | None]]:
     """`n` for each prompt, in order, each with how its answer is made. Raises: ApiError."""
-    limit = DEFAULT_COMPLETION_TOKENS if asked.max_tokens is None else asked.max_tokens
-    plans: list[Plan] = []
-    for prompt in asked.prompts():
-        said = dialects.read(prompt) if asked.suffix is None and isinstance(prompt, str) and not asked.echo else None
-        if isinstance(said, dialects.Unknown):
-            plan = Plan([0], 0)
-        elif asked.suffix is not None and isinstance(prompt, str):
-            # Greedy, as wherever a cursor is asked about.
-            plan = _fill_in(model, prompt, asked.suffix, asked.path or "", limit, healed=asked.logprobs is None)
-            plan = dataclasses.replace(plan, temperature=0.0)
-        elif isinstance(said, dialects.Cursor):
-            plan = _go_on(model, said, limit, healed=asked.logprobs is None)
-        elif isinstance(said, dialects.Region):
-            plan = _rewrite(model, said)
-        else:
-            token_ids = _token_ids(model, prompt)
-            plan = Plan(token_ids, limit, make_mixture=functools.partial(PromptLookup, token_ids))
-        _room(model, len(plan.token_ids), 1 if said is not None else limit, "prompt")
-        plans.append(plan)
+    plans = [_completion_plan(model, asked, prompt) for prompt in asked.prompts()]
     return _requests(model, asked, plans), [plan.ending for plan in plans for _ in range(asked.n or 1)]
+
+
+def _completion_plan(model: ServedModel, asked: CompletionRequest, prompt: str | list[int]) -> Plan:
+    if asked.suffix is not None and isinstance(prompt, str):
+        said = dialects.Cursor(before=prompt.replace("\r\n", "\n"), after=asked.suffix.replace("\r\n", "\n"), path=asked.path or "")
+    else:
+        said = dialects.read(prompt) if isinstance(prompt, str) and not asked.echo else None
+    if isinstance(said, dialects.Unknown):
+        plan = Plan([0], 0)
+    elif isinstance(said, dialects.Cursor):
+        limit = LINE_TOKENS if asked.max_tokens is None else asked.max_tokens
+        if asked.suffix is not None and asked.logprobs is not None:
+            # Of each token as it is said: nothing can be taken from the end.
+            plan = dataclasses.replace(_fill_in(model, said, limit, healed=False), temperature=0.0)
+        else:
+            # Whoever sends a `suffix` may have been asked to; the forms of editors come unasked.
+            plan = _go_on(model, said, limit, healed=asked.logprobs is None, unasked=asked.suffix is None)
+    elif isinstance(said, dialects.Region):
+        plan = _rewrite(model, said)
+    else:
+        token_ids = _token_ids(model, prompt)
+        limit = DEFAULT_COMPLETION_TOKENS if asked.max_tokens is None else asked.max_tokens
+        plan = Plan(token_ids, limit, make_mixture=functools.partial(PromptLookup, token_ids))
+    _room(model, len(plan.token_ids), plan.max_tokens if said is None else 1, "prompt")
+    return plan
 
 
 def infill_request(model: ServedModel, asked: InfillRequest) -> tuple[Request, Ending]:
     """Greedy unless the client says otherwise. Raises: ApiError."""
     limit = INFILL_TOKENS if asked.n_predict < 0 else asked.n_predict
     said = dialects.Cursor(before=asked.input_prefix + asked.prompt, after=asked.input_suffix)
-    plan = _go_on(model, said, limit, healed=True)
+    plan = _go_on(model, said, limit, healed=True, unasked=True)
     _room(model, len(plan.token_ids), 1, "prompt")
     stops = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
     request = Request(
@@ -185,29 +207,28 @@ def infill_request(model: ServedModel, asked: InfillRequest) -> tuple[Request, E
     return request, plan.ending
 
 
-def _go_on(model: ServedModel, asked: dialects.Cursor, limit: int, *, healed: bool) -> Plan:
+def _go_on(model: ServedModel, asked: dialects.Cursor, limit: int, *, healed: bool, unasked: bool) -> Plan:
     """How the cursor's line goes on: that is what the model was trained on and what was measured. Greedy. Clients ask for as
-    many tokens as their own models may say. They ask by themselves, while somebody types: what is not worth showing is nothing."""
-    limit = min(limit, LINE_TOKENS)
-    plan, line_rest = _fill_in(model, asked.before, asked.after, asked.path, limit, healed=healed), asked.after.partition("\n")[0]
+    many tokens as their own models may say. `unasked`: they do while somebody types, so what is not worth showing is nothing."""
+    plan, line_rest = _fill_in(model, asked, min(limit, LINE_TOKENS), healed=healed), asked.after.partition("\n")[0]
 
     def finish(sample: Sample) -> str:
         more = completion_text(sample.text.removesuffix("\r"), plan.path, line_rest)
         above, _, line_start = asked.before.rpartition("\n")
         lines = [*split_lines(above), line_start + line_rest]
         shown = Shown(plan.path, lines, len(lines) - 1, len(lines), [line_start + more + line_rest], is_line=True)
-        return more if model.shows(shown, sample) else ""
+        return more if not unasked or model.shows(shown, sample) else ""
 
     return dataclasses.replace(plan, temperature=0.0, stop_text="\n", ending=Ending(finish))
 
 
-def _fill_in(model: ServedModel, before: str, after: str, path: str, limit: int, *, healed: bool) -> Plan:
+def _fill_in(model: ServedModel, asked: dialects.Cursor, limit: int, *, healed: bool) -> Plan:
     """A cursor between two texts, prompted as in training. What follows on the cursor's own line is shown below it."""
-    above, line_break, line_start = before.rpartition("\n")
-    rest, _, below = after.partition("\n")
+    above, line_break, line_start = asked.before.rpartition("\n")
+    rest, _, below = asked.after.partition("\n")
     lines_above = split_lines(above + line_break)
     lines = [*lines_above, *([rest] if rest.strip() else []), *split_lines(below)]
-    path = model.path_of(path, lines)
+    path = model.path_of(asked.path, lines)
     place = Place(path, lines, len(lines_above), len(lines_above))
     text = completion_prompt(model.tokenizer, place, line_start, config=model.prompt).text
     # Log-probabilities are of tokens behind the prompt: healing would take its last ones back.
@@ -234,9 +255,9 @@ def _rewrite(model: ServedModel, asked: dialects.Region) -> Plan:
         try:
             new = parse_target("\n" + sample.text)
         except EditFormatError:
-            return asked.region
+            return asked.answer(asked.region)
         shown = Shown(place.path, lines, place.start_line, place.end_line, new, is_line=False)
-        return "".join(line + "\n" for line in new) if model.shows(shown, sample, asked.recent) else asked.region
+        return asked.answer("".join(line + "\n" for line in new) if model.shows(shown, sample, asked.recent) else asked.region)
 
     plan = Plan(token_ids, limit, "\n", temperature=0.0, ending=Ending(finish, at_mark=True))
     if model.make_mixture is None:
