@@ -30,9 +30,10 @@ WORK = ROOT / ".cache" / "benchmarks"
 NOT_BENCHMARKS = {"harness"}
 NATIVE = "src/apprentice/kernels/native"
 STORAGE = (
-    "benchmarks/harness.py", *(f"src/apprentice/core/{name}.py" for name in ("artifacts", "errors", "files", "progress", "waiting")),
+    "benchmarks/harness.py", *(f"src/apprentice/core/{name}.py" for name in ("artifacts", "errors", "files", "machine", "progress", "waiting")),
 )  # fmt: skip
-"""What keeps, locks and tells what others compute: no figure is made there but how long that takes."""
+"""What keeps, locks and tells what others compute: no figure is made there but how long that takes. What the machine has, as it was found
+out, stands in each result."""
 TIMES_STORAGE = {"ingest", "startup"}
 
 

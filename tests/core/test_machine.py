@@ -23,3 +23,16 @@ def test_peak_memory_grows_with_what_is_held() -> None:
 
 def test_free_space_is_known_for_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
     assert machine.free_disk_gib(tmp_path / "not" / "yet") > 0
+
+
+def test_a_container_has_what_it_may_use(tmp_path: Path) -> None:
+    assert (machine.cpu_quota(tmp_path), machine.memory_limits(tmp_path)) == (None, None)
+    for name, text in (("cpu.max", "max 100000\n"), ("memory.max", "max\n"), ("memory.current", "3000\n")):
+        (tmp_path / name).write_text(text)
+    assert (machine.cpu_quota(tmp_path), machine.memory_limits(tmp_path)) == (None, None)
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "memory.max").write_text("4000\n")
+    assert (machine.cpu_quota(tmp_path), machine.memory_limits(tmp_path)) == (1.5, (4000, 1000))
+    # Files that the kernel keeps at hand are no reason to refuse a model.
+    (tmp_path / "memory.stat").write_text("anon 500\nfile 2500\nactive_file 1000\ninactive_file 1400\nslab_reclaimable 100\n")
+    assert machine.memory_limits(tmp_path) == (4000, 3500)

@@ -212,6 +212,20 @@ def test_a_chunk_that_two_threads_remember_is_counted_once() -> None:
     assert store._bytes == cache.copy_out(0, 64).nbytes
 
 
+def test_of_a_prompt_that_does_not_fit_the_beginning_is_remembered() -> None:
+    cache, tokens_of = Cache(DEBUG, 512), lambda first: [first, *range(300)]
+    size = cache.copy_out(0, 64).nbytes
+    cache.reserve(301)
+    cache.length = 301
+    store = PrefixStore(3 * size, 64)
+    for _ in range(2):
+        store.keep(tokens_of(1), cache)
+        assert (store._bytes, store.restore(tokens_of(1), Cache(DEBUG, 512))) == (3 * size, 3 * 64)
+    # Another prompt takes the room from its end on.
+    store.keep(tokens_of(2)[:64], cache)
+    assert [store.restore(tokens_of(first), Cache(DEBUG, 512)) for first in (1, 2)] == [2 * 64, 64]
+
+
 def test_activations_in_four_bits_of_matrices_that_are_fused_belong_together(make_folder: MakeFolder, tmp_path: Path) -> None:
     source = make_folder()
     fitted = fit(source, [tokens(200, seed) for seed in range(4)])

@@ -112,6 +112,24 @@ def test_steps_that_wait_are_computed_together(passes: Passes, scheduler: Schedu
     assert threads.results == {"first": [10], "second": [20, 30], "third": [40]}
 
 
+def test_a_turn_has_as_many_rows_as_the_weights_are_read_once_for(passes: Passes) -> None:
+    scheduler: Scheduler[int] = Scheduler(lambda items, is_prompt: np.repeat(passes.compute(items, is_prompt), 100, axis=0), lambda _: 100)
+    threads = Threads()
+    threads.start("held", lambda: scheduler.prompt([0]))
+    passes.begun.acquire(timeout=WAIT_S)
+    for number in range(1, 6):
+        threads.start(str(number), lambda number=number: scheduler.step([number], [number]))
+        until_waiting(scheduler, number, 0)
+    # What one thread asks for is never cut.
+    threads.start("many", lambda: scheduler.step([6, 7, 8], [6, 7, 8]))
+    until_waiting(scheduler, 6, 0)
+    passes.is_held = False
+    passes.may_go_on.release()
+    threads.join()
+    assert [items for items, _ in passes.seen] == [[0], [1, 2], [3, 4], [5], [6, 7, 8]]
+    assert threads.results["many"] == [60] * 100 + [70] * 100 + [80] * 100
+
+
 def test_prompts_and_steps_take_turns_and_no_prompt_waits_for_another_to_end(
     passes: Passes, scheduler: Scheduler[int]
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import math
 import os
 import platform
 import re
@@ -22,6 +23,8 @@ from typing import Any
 
 PACKAGES = ("apprentice-coder", "numpy", "pyarrow", "tokenizers", "torch", "safetensors", "msgspec")
 """Whose versions change results."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Where the kernel says what a container may use."""
 TELLING_FLAGS = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8",
                  "asimd", "bf16", "i8mm", "sve")  # fmt: skip
 """Kinds of CPU instructions that decide which arithmetic is fast (x86, then ARM)."""
@@ -69,17 +72,21 @@ def share_cores() -> None:
 
 
 def cores() -> int:
-    """CPU cores that this process may use: by its affinity, and by `OMP_NUM_THREADS` where that is set."""
+    """CPU cores that this process may use: by its affinity, a container's share of time, and `OMP_NUM_THREADS` where that is set."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if (quota := cpu_quota(CGROUP)) is not None:
+        # More threads than that would spend each other's time in waiting.
+        found = min(found, max(1, math.ceil(quota)))
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked) > 0:
-        return min(int(asked), _affinity())
-    return _affinity()
+    return min(int(asked), found) if asked.isdecimal() and int(asked) > 0 else found
 
 
-def _affinity() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def cpu_quota(cgroup: Path) -> float | None:
+    """Cores' worth of time that a container may use; None where it has no limit. Source: the kernel's "Control Group v2", `cpu.max`."""
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (cgroup / "cpu.max").read_text(encoding="utf-8").split()
+        return int(quota) / int(period)
+    return None
 
 
 def versions() -> dict[str, str]:
@@ -141,11 +148,22 @@ def _memory() -> tuple[int, int]:
     with contextlib.suppress(OSError):
         if found := re.search(r"^MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE):
             available = int(found[1]) * 1024
-    with contextlib.suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
-        total, available = min(total, limit), min(available, max(0, limit - used))
+    if (limits := memory_limits(CGROUP)) is not None:
+        total, available = min(total, limits[0]), min(available, limits[1])
     return total, available
+
+
+def memory_limits(cgroup: Path) -> tuple[int, int] | None:
+    """Total and available bytes of a container; None where it has no limit. Files that the kernel keeps in memory are counted to it and
+    given up when somebody needs the room. Source: the kernel's "Control Group v2", `memory.stat`."""
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((cgroup / "memory.max").read_text(encoding="utf-8"))
+        used = int((cgroup / "memory.current").read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, ValueError):
+            counts = dict(line.split() for line in (cgroup / "memory.stat").read_text(encoding="utf-8").splitlines())
+            used -= sum(int(counts.get(name, 0)) for name in ("inactive_file", "active_file", "slab_reclaimable"))
+        return limit, max(0, limit - max(0, used))
+    return None
 
 
 def _git(root: Path, *words: str) -> str:

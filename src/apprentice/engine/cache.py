@@ -69,7 +69,7 @@ class Cache:
 
 
 class PrefixStore:
-    """Chunks of prompts, least recently used ones dropped first."""
+    """Chunks of prompts, least recently used ones dropped first, of one prompt those at its end: without its beginning the rest is of no use."""
 
     def __init__(self, max_bytes: int, chunk_tokens: int) -> None:
         self._max_bytes, self._chunk_tokens = max_bytes, chunk_tokens
@@ -85,31 +85,43 @@ class PrefixStore:
 
     def restore(self, token_ids: Sequence[int], cache: Cache) -> int:
         """Fills an empty cache with the chunks known of this prompt; how many tokens that were."""
-        for key in self._keys(token_ids):
+        keys = self._keys(token_ids)
+        for key in keys:
             with self._lock:
                 chunk = self._chunks.get(key)
-                if chunk is None:
-                    break
-                self._chunks.move_to_end(key)
+            if chunk is None:
+                break
             cache.copy_in(chunk)
+        self._touch(keys)
         return cache.length
 
     def keep(self, token_ids: Sequence[int], cache: Cache) -> None:
         """Remembers the whole chunks of a prompt that has just been computed into `cache`."""
-        for number, key in enumerate(self._keys(token_ids)):
+        keys, needed = self._keys(token_ids), 0
+        for number, key in enumerate(keys):
             with self._lock:
-                if key in self._chunks:
-                    continue
-            chunk = cache.copy_out(number * self._chunk_tokens, (number + 1) * self._chunk_tokens)
-            if chunk.nbytes > self._max_bytes:
-                return
+                chunk = self._chunks.get(key)
+            is_new = chunk is None
+            if chunk is None:
+                chunk = cache.copy_out(number * self._chunk_tokens, (number + 1) * self._chunk_tokens)
+            needed += chunk.nbytes
+            if needed > self._max_bytes:
+                break
             with self._lock:
+                if is_new and key not in self._chunks:
+                    self._chunks[key] = chunk
+                    self._bytes += chunk.nbytes
+        self._touch(keys)
+        with self._lock:
+            while self._bytes > self._max_bytes:
+                self._bytes -= self._chunks.popitem(last=False)[1].nbytes
+
+    def _touch(self, keys: Sequence[bytes]) -> None:
+        """Those of a prompt were just used, its beginning last of all."""
+        with self._lock:
+            for key in reversed(keys):
                 if key in self._chunks:
-                    continue
-                self._chunks[key] = chunk
-                self._bytes += chunk.nbytes
-                while self._bytes > self._max_bytes:
-                    self._bytes -= self._chunks.popitem(last=False)[1].nbytes
+                    self._chunks.move_to_end(key)
 
     def _keys(self, token_ids: Sequence[int]) -> list[bytes]:
         """The chain of hashes at the end of each whole chunk."""

@@ -107,17 +107,25 @@ class Engine:
         if not prompt or len(tokens) > self.model.max_positions:
             # It says what is wrong.
             return decoding.score(self.model, [prompt], [target])[0]
-        whole = Score(model_log_probs=[], mixture_log_probs=None if mixture is None else [])
         with self.model.admitted([len(tokens)]):
-            cache = self.model.new_cache(len(tokens))
-            for at in range(0, len(target), SCORED_TOKENS):
-                part = target[at : at + SCORED_TOKENS]
-                fed = tokens[cache.length : len(prompt) + at + len(part) - 1]
-                (output,) = self.model.forward([decoding.Feed(fed, len(part), cache)])
-                found = decoding.score_target(output.log_probs_TV, part, mixture)
-                whole.model_log_probs.extend(found.model_log_probs)
-                if whole.mixture_log_probs is not None:
-                    whole.mixture_log_probs.extend(found.mixture_log_probs or [])
+            try:
+                return self._score_parts(tokens, len(prompt), target, mixture)
+            except BaseException as error:
+                # As in `_generate`: the pages are back before the room for them is.
+                traceback.clear_frames(error.__traceback__)
+                raise
+
+    def _score_parts(self, tokens: list[int], num_prompt: int, target: Sequence[int], mixture: Mixture | None) -> Score:
+        whole = Score(model_log_probs=[], mixture_log_probs=None if mixture is None else [])
+        cache = self.model.new_cache(len(tokens))
+        for at in range(0, len(target), SCORED_TOKENS):
+            part = target[at : at + SCORED_TOKENS]
+            fed = tokens[cache.length : num_prompt + at + len(part) - 1]
+            (output,) = self.model.forward([decoding.Feed(fed, len(part), cache)])
+            found = decoding.score_target(output.log_probs_TV, part, mixture)
+            whole.model_log_probs.extend(found.model_log_probs)
+            if whole.mixture_log_probs is not None:
+                whole.mixture_log_probs.extend(found.mixture_log_probs or [])
         return whole
 
     @property

@@ -21,7 +21,9 @@ Several threads may call: their steps are computed together, a prompt in chunks 
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
@@ -75,7 +77,8 @@ class NativeCache:
     def truncate(self, length: int) -> None:
         """Forget everything behind the first `length` tokens."""
         assert 0 <= length <= self.length
-        self.decoder.truncate(self.sequence, length)
+        if length < self.length:
+            self.decoder.truncate(self.sequence, length)
         self.length = length
 
     def check_room(self, count: int) -> None:
@@ -223,6 +226,11 @@ class _Decoder:
         if not handle:
             raise InternalError(f"the native decoder cannot be made, variant {variant}")
         self._handle = c_void_p(handle)
+        self._tidying = threading.Lock()
+        self._cut: dict[int, int] = {}
+        """Sequence -> its length; of those and of `_ended` the decoder hears before it needs pages. Told at once, a caller would wait for
+        whatever is being computed, and miss the next step."""
+        self._ended: deque[int] = deque()
         finalizer = weakref.finalize(self, self._functions.apprentice_decoder_free, self._handle)
         # At the end of the process a thread may still be computing.
         finalizer.atexit = False  # pyrefly: ignore
@@ -256,11 +264,21 @@ class _Decoder:
         return sequence
 
     def close(self, sequence: int) -> None:
-        self._functions.apprentice_decoder_close(self._handle, sequence)
+        self._ended.append(sequence)
 
     def truncate(self, sequence: int, length: int) -> None:
-        failed = self._functions.apprentice_decoder_truncate(self._handle, sequence, length)
-        assert not failed
+        self._cut[sequence] = length
+
+    def _tidy(self) -> None:
+        with self._tidying:
+            # Ended ones last: their numbers are given to others.
+            num_ended = len(self._ended)
+            while self._cut:
+                sequence, length = self._cut.popitem()
+                failed = self._functions.apprentice_decoder_truncate(self._handle, sequence, length)
+                assert not failed
+            for _ in range(num_ended):
+                self._functions.apprentice_decoder_close(self._handle, self._ended.popleft())
 
     def restore(self, sequence: int, tokens: np.ndarray) -> int:
         """How many of these tokens (`checked`) the empty sequence holds now."""
@@ -280,6 +298,7 @@ class _Decoder:
 
     @property
     def available_pages(self) -> int:
+        self._tidy()
         return self._functions.apprentice_decoder_available_pages(self._handle)
 
     @property
@@ -294,6 +313,7 @@ class _Decoder:
         sequences = np.array([-1 if cache is None else cache.sequence for _, cache in feeds], np.int64)
         tokens = self.checked([token_id for feed, _ in feeds for token_id in feed.token_ids])
         log_probs_NV = np.empty((int(wanted.sum()), self._vocab_size), np.float32)
+        self._tidy()
         status = self._functions.apprentice_decoder_forward(
             self._handle, len(feeds), sequences.ctypes.data, counts.ctypes.data, wanted.ctypes.data, tokens.ctypes.data,
             is_prompt, log_probs_NV.ctypes.data,

@@ -33,6 +33,8 @@ from apprentice.engine.calling_off import IsWanted
 
 PATIENCE = 0.5
 """Of the time of the last step: how long a step waits for those that were in it."""
+MAX_ROWS = 256
+"""Of a turn of steps, but for the first one's: native code reads the weights once for as many, and each row is as wide as the vocabulary."""
 
 T = TypeVar("T")
 
@@ -156,12 +158,22 @@ class Scheduler(Generic[T]):
                     return [self._prompts.popleft()]
                 left = deadline - time.perf_counter()
                 if not self._expected or left <= 0:
-                    turn = list(self._steps)
-                    self._steps.clear()
+                    turn = self._first_steps()
                     self._expected = {one for work in turn for one in work.ids}
                     self._stepped_last = True
                     return turn
                 self._changed.wait(left)
+
+    def _first_steps(self) -> list[_Work[T]]:
+        """Those that fit into a turn; the others stay in line, in front."""
+        turn: list[_Work[T]] = []
+        rows = 0
+        while self._steps:
+            rows += sum(map(self._num_rows, self._steps[0].items))
+            if turn and rows > MAX_ROWS:
+                break
+            turn.append(self._steps.popleft())
+        return turn
 
     def _run(self, turn: list[_Work[T]]) -> None:
         one_by_one = False
