@@ -193,8 +193,11 @@ def test_time_that_training_leaves_goes_into_four_bits(config: LearnConfig, hist
 def test_a_run_has_learned_where_its_weights_have(all_of_it: Any, of_weights: Any, said: str) -> None:
     differences = {"tuned_memory-base": all_of_it, "tuned_memory-base_memory": of_weights}
     summary = {"differences": {name: value for name, value in differences.items() if value}, "heldout": {"commits": 90}}
-    claim = graph._claim(summary, graph.Verdict(replaces=True, why="It replaces the model served so far."))
+    verdict = graph.Verdict(replaces=True, why="It replaces the model served so far.")
+    claim = graph._claim(summary, verdict, may_claim=True)
     assert said in claim
+    # Where the run said at its start that it can claim nothing, it claims nothing.
+    assert said not in graph._claim(summary, verdict, may_claim=False) or all_of_it is None
     assert claim.endswith("It replaces the model served so far.") == (all_of_it is not None)
 
 

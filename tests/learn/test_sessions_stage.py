@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import GitRepository
+from tests.sessions.readers.test_specstory import HEAD, agent, user
 
 from apprentice.core import artifacts, files
 from apprentice.core.errors import InputError
@@ -16,6 +17,7 @@ from apprentice.core.progress import Silent
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.sources import Source
 from apprentice.learn.stages import sessions as stage
+from apprentice.sessions.bundle import export_bundle
 from apprentice.sessions.forget import Whose
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.store import Sessions
@@ -91,6 +93,27 @@ def test_what_a_killed_reading_left_is_not_taken_and_goes(new_repository: Callab
     with pytest.raises(InputError, match="nothing of that source"):
         stage.forget(target, Whose(source="claude_code"))
     assert not any(folder.exists() for folder in left)
+
+
+def test_talks_of_one_tool_from_two_places_are_in_order_and_told_once(tmp_path: Path) -> None:
+    ours, theirs, bundle = tmp_path / "ours", tmp_path / "theirs", tmp_path / "team.sessions"
+
+    def talk(folder: Path, day: int) -> None:
+        files.make_folder(folder)
+        text = (HEAD + user("go") + agent("done")).replace("id-1", f"id-{day}").replace("2026-01-02", f"2026-01-0{day}")
+        (folder / f"{day}.md").write_text(text)
+
+    def read(*sources: Path, into: str) -> Sessions:
+        return stage.read([Source("sessions", path, "") for path in sources], tmp_path / into, LearnConfig(), Policy(), Silent())
+
+    for day in (1, 3):
+        talk(theirs, day)
+    for day in (1, 2):
+        talk(ours, day)
+    # Whatever a bundle is called.
+    export_bundle(read(theirs, into="first"), bundle)
+    talks = list(read(bundle, ours, into="second").talks())
+    assert [session.id.partition("id-")[2][:1] for session in talks] == ["1", "2", "3"]
 
 
 def test_only_files_that_stayed_as_they_were_need_no_second_look(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import GitRepository
 from tests.sessions.readers.test_specstory import HEAD, agent, user
 
-from apprentice.core import artifacts
+from apprentice.core import artifacts, files
 from apprentice.core.errors import InputError
 from apprentice.core.progress import Silent
 from apprentice.learn.config import LearnConfig
@@ -17,6 +17,7 @@ from apprentice.learn.sources import Source
 from apprentice.learn.stages import sessions as stage
 from apprentice.repository.world import World
 from apprentice.sessions import replay, store
+from apprentice.sessions.bundle import export_bundle
 from apprentice.sessions.forget import Whose, forget, saw
 from apprentice.sessions.policy import Policy
 from apprentice.sessions.readers import files as readers
@@ -156,6 +157,56 @@ def test_who_was_forgotten_does_not_come_back_under_somebody_elses_name(history:
     worlds_fit(anew)
 
 
+def test_who_was_forgotten_does_not_come_back_where_the_folder_has_another_name(history: GitRepository, tmp_path: Path) -> None:
+    target = tmp_path / "sessions"
+
+    def read_again(path: Path) -> Sessions:
+        return stage.read([Source("git", path, "")], target, LearnConfig(), Policy(), Silent())
+
+    grace = next(s.author.person for s in read_again(history.path).sessions() if s.intent.startswith("grace"))
+    stage.forget(target, Whose(person=grace))
+    moved = history.path.rename(tmp_path / "called otherwise")
+    anew = read_again(moved)
+    assert [s.intent.partition(" ")[0] for s in anew.sessions() if s.intent] == ["ada"] * 3
+    assert [said["repository"] for said in anew.manifest.extra["forgotten"]] == anew.repositories() == ["called otherwise"]
+
+
+def test_who_was_forgotten_does_not_come_back_in_a_newer_bundle(history: GitRepository, read: Callable[..., Sessions], tmp_path: Path) -> None:
+    target, bundle = tmp_path / "target", tmp_path / "team.bundle"
+    export_bundle(read(history.path), bundle)
+
+    def read_again(*more: Path) -> Sessions:
+        return stage.read([Source("sessions", path, "") for path in (bundle, *more)], target, LearnConfig(), Policy(), Silent())
+
+    grace = next(s.author.person for s in read_again().sessions() if s.intent.startswith("grace"))
+    stage.forget(target, Whose(person=grace))
+    (tmp_path / "a.md").write_text(HEAD + user("go") + agent("done"))
+    assert grace not in repr(list(read_again(tmp_path / "a.md").sessions()))
+    bundle.unlink()
+    export_bundle(read(history.path, into="newest", limit_commits=4), bundle)
+    with pytest.raises(InputError, match="may come back under another name"):
+        read_again()
+
+
+def test_nothing_is_left_where_the_folder_is_a_link(history: GitRepository, tmp_path: Path) -> None:
+    target, real = tmp_path / "home" / "sessions", tmp_path / "elsewhere"
+    target.parent.mkdir()
+    target.symlink_to(real)
+    sessions = stage.read([Source("git", history.path, "")], target, LearnConfig(), Policy(), Silent())
+    stage.forget(target, Whose(person=next(s.author.person for s in sessions.sessions() if s.intent.startswith("grace"))))
+    assert target.is_symlink()
+    assert not [s.intent for s in Sessions.open(real).sessions() if s.intent.startswith("grace")]
+
+
+def test_nobody_is_forgotten_while_a_run_learns(history: GitRepository, tmp_path: Path) -> None:
+    target = tmp_path / "sessions"
+    stage.read([Source("git", history.path, "")], target, LearnConfig(), Policy(), Silent())
+    (tmp_path / "runs").mkdir()
+    with files.lock(tmp_path), pytest.raises(InputError, match="in use"):
+        stage.forget(target, Whose(person="person-1"))
+    stage.forget(target, Whose(person="person-1"))
+
+
 def test_one_name_in_two_repositories(history: GitRepository, new_repository: NewRepository, read: Callable[..., Sessions], tmp_path: Path) -> None:
     other = new_repository("other")
     other.commit("one", a_py="1\n")
@@ -186,6 +237,17 @@ def test_what_was_made_before_is_named_wherever_it_lies_beside(tmp_path: Path) -
     made = [tmp_path / "runs" / "0001" / "examples", tmp_path / "runs" / "0001" / "checkpoint", tmp_path / "talks" / "conversations"]
     for folder in made:
         with artifacts.create(folder, kind=folder.name, version=1) as artifact:
-            artifact.finish(extra={"people": ["person-2"]} if folder.name == "checkpoint" else {})
-    assert saw(tmp_path) == made[1::-1] + made[2:]
-    assert saw(tmp_path, "person-1") == [made[0], made[2]]
+            parents = {"sessions": "these"} if folder.name == "examples" else {}
+            artifact.finish(extra={"people": ["person-2"]} if folder.name == "checkpoint" else {}, parents=parents)
+    # A report, what a killed run left, and files of others that are called like ours.
+    for name in ("runs/0001/report/index.html", "runs/0002/memory/unfinished.json", "web/public/manifest.json", "web/pages/index.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "recorded").mkdir()
+    more = [tmp_path / "runs/0001/report", tmp_path / "runs/0002/memory"]
+    tool = saw(tmp_path, Whose(source="cursor"), "these")
+    assert tool == sorted([*made, *more])
+    assert saw(tmp_path, Whose(source="editor"), "these") == sorted([*tool, tmp_path / "recorded"])
+    assert saw(tmp_path, Whose(person="person-1"), "these") == sorted([made[0], made[2], *more])
+    # What others called whom is not known.
+    assert saw(tmp_path, Whose(person="person-1"), "others") == tool

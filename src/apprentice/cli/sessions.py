@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from apprentice.cli.common import JsonFlag, check_out, print_next, print_result
+from apprentice.cli.common import JsonFlag, check_newest, check_out, print_next, print_result
 from apprentice.cli.session_text import one_line, session_text
 from apprentice.core.text_safety import terminal_safe
 
@@ -108,6 +108,7 @@ def show(
     from apprentice.core.errors import InputError
     from apprentice.sessions.store import Sessions
 
+    check_newest(newest)
     sessions = Sessions.open(folder)
     found = heapq.merge(sessions.sessions(), sessions.talks(), key=lambda one: one.time)
     latest = [one for one in found if one.id.startswith(session)] if session else list(deque(found, maxlen=newest))
@@ -140,7 +141,7 @@ def forget(
     if bool(person) == bool(source):
         raise ConfigError("whose sessions shall be forgotten?", hint="give a person such as `person-3`, or `--source NAME`")
     done = stage.forget(folder, forgetting.Whose(person=person, repository=repository, source=source))
-    saw = [str(path) for path in forgetting.saw(folder.absolute().parent, person)]
+    saw = [str(path) for path in done.made_before]
     value: dict[str, object] = {"sessions": done.sessions, "events": done.events, "texts": done.texts, "made_before": saw}
     print_result(value, json_output=json, text=lambda: _forgotten(value))
     if not json:
@@ -209,6 +210,7 @@ def export(
     from apprentice.core.errors import ConfigError
     from apprentice.sessions import policy as policies
 
+    check_newest(newest)
     policy = policies.chosen(learn_from, folder.absolute().parent)
     if form == "bundle" and learn_from:
         raise ConfigError("a bundle carries no marks: who is learned from is said where it is read", hint="leave out `--learn-from`, or choose another form")

@@ -218,7 +218,7 @@ def _finish(
     verdict: Verdict,
 ) -> Learned:  # fmt: skip
     comparison = evaluated.comparison
-    claim = _claim(comparison.summary(), verdict)
+    claim = _claim(comparison.summary(), verdict, may_claim=run.may_claim)
     folder = files.make_folder(run.artifact("report"))
     run.clock.tick()
     result = comparison.learn_json(
@@ -250,13 +250,16 @@ def _advice(run: Run, trained: Manifest) -> str:
     return recommend(gflops, run.config.base) if gflops > 0 and run.config.base == "default" else ""
 
 
-def _claim(summary: dict[str, Any], verdict: Verdict) -> str:
+def _claim(summary: dict[str, Any], verdict: Verdict, *, may_claim: bool) -> str:
     """One honest sentence. Learned has what the weights add to the memory, which the base can have too."""
     gain = summary["differences"].get("tuned_memory-base")
     if not gain or gain[0] is None:
         return "Too little was evaluated to say whether the model learned."
     value, low, high = gain
     interval = f"{value:+.3f} bits per changed character" + (f" [{low:+.3f}, {high:+.3f}]" if low is not None else "")
+    if not may_claim:
+        claim = f"There is too little history for a claim about learning; against the base, memory and weights together measure {interval}."
+        return f"{claim} {verdict.why}".rstrip()
     weights = summary["differences"].get("tuned_memory-base_memory") or (None, None, None)
     if high is not None and high < 0 and (weights[2] is None or weights[2] >= 0):
         worse = weights[1] is not None and weights[1] > 0
@@ -288,7 +291,7 @@ def _provenance(run: Run, read: Sessions, trained: Manifest, quantized: Manifest
         "tokens learned from assistants": f"{learned.get('assistant', 0):,}",
         "tokens only read": f"{trained.extra.get('context_tokens', 0):,}",
         "redacted": ", ".join(f"{kind} {count:,}" for kind, count in read.manifest.extra.get("redacted", {}).items()) or "nothing found",
-        "base": run.config.base,
+        "base": Path(run.config.base).name if Path(run.config.base).exists() else run.config.base,
         "base hash": run.base_hash,
         "sessions hash": read.hash,
         "checkpoint hash": trained.hash,

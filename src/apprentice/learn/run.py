@@ -34,6 +34,7 @@ T = TypeVar("T")
 HOME = ".apprentice"
 CURRENT = "current.json"
 RESULT = "result.json"
+RUNS = "runs"
 
 
 class CurrentFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +59,10 @@ class Home:
 
     @classmethod
     def create(cls, folder: Path) -> Home:
-        files.make_folder(folder)
+        if not folder.exists():
+            files.make_folder(folder)
+            # What was recorded in private is read into it.
+            folder.chmod(0o700)
         ignore = folder / ".gitignore"
         if not ignore.exists():
             files.write_text(ignore, "*\n")
@@ -70,7 +74,7 @@ class Home:
 
     def runs(self) -> list[Path]:
         """All runs, oldest first."""
-        return sorted(path for path in (self.folder / "runs").glob("[0-9]*") if path.is_dir())
+        return sorted(path for path in (self.folder / RUNS).glob("[0-9]*") if path.is_dir())
 
     def current(self) -> dict[str, Any] | None:
         """What is served, or None before the first run. Raises: InputError where the file is damaged."""
@@ -85,7 +89,7 @@ class Home:
 
     def new_run(self) -> Path:
         last = max((int(path.name) for path in self.runs()), default=0)
-        return files.make_folder(self.folder / "runs" / f"{last + 1:04d}")
+        return files.make_folder(self.folder / RUNS / f"{last + 1:04d}")
 
 
 class Run:
@@ -99,6 +103,8 @@ class Run:
         self.base_folder = Path()
         self.base_hash = ""
         """Both set by the stage `base`."""
+        self.may_claim = True
+        """Whether there is enough to learn from for a claim about learning; set by the stage `sessions`."""
 
     @property
     def progress(self) -> ProgressSink:

@@ -8,6 +8,7 @@ Sessions in the home folder are for a later, explicit word of the user: nothing 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +61,16 @@ def passed_over(config: LearnConfig, folder: Path) -> str:
 
 def is_export(path: Path) -> bool:
     """Of ours: a folder of sessions, or one file, with the histories in it; everything else is a tool's."""
-    return path.suffix == ".zst" or (path / MANIFEST).is_file()
+    return path.suffix == ".zst" or (path / MANIFEST).is_file() or _begins_as_zstandard(path)
+
+
+def _begins_as_zstandard(path: Path) -> bool:
+    """RFC 8878, 3.1.1: whatever the file is called."""
+    if not path.is_file():
+        return False
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        return stream.read(4) == b"\x28\xb5\x2f\xfd"
+    return False
 
 
 def _names_histories(config: LearnConfig) -> bool:

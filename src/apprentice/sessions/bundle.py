@@ -286,6 +286,9 @@ class _Import:
             )
             return False
         first = events[0]
+        if row.talk and first.session_id in self._writer.talk_ids:
+            self._writer.drop("sessions that another file has")
+            return False
         self._writer.add_session(
             Session(
                 id=first.session_id, source=row.source, repository=first.repository, time=first.time, events=tuple(events)

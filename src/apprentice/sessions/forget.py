@@ -26,6 +26,7 @@ from apprentice.sessions.store import ASIDE, Sessions, SessionsWriter, Stream
 
 FORGOTTEN = "forgotten"
 """In the manifest: whose sessions are gone."""
+_RECORDED = "recorded"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +64,8 @@ class Done:
     sessions: int
     events: int
     texts: int
+    made_before: tuple[Path, ...] = ()
+    """What was made of these sessions and may still know them."""
 
 
 def forget(folder: Path, whose: Whose, target: Path) -> Done:
@@ -136,15 +139,35 @@ def forgotten(manifest: Manifest) -> list[Whose]:
     return list(found)
 
 
-def saw(home: Path, person: str = "") -> list[Path]:
-    """What was made of the sessions in a folder, by its runs or for one who asked: examples, memories, checkpoints, codes. Of a
-    person's, checkpoints only where their manifest names the person."""
-    found: list[Path] = []
-    for folder in sorted(path.parent for where in ("runs/*/*", "*/*") for path in home.glob(f"{where}/manifest.json")):
-        people = artifacts.read(folder).extra.get("people")
-        if not person or people is None or person in people:
-            found.append(folder)
-    return found
+def saw(home: Path, whose: Whose, sessions_hash: str) -> list[Path]:
+    """What was made of the sessions in a folder, by its runs or for one who asked: examples, memories, checkpoints, codes, reports, also
+    those that an interrupted run began; and what was recorded in the editor, where that is forgotten. Of a person's, checkpoints made of the
+    very sessions with this hash only where their manifest names the person: of others nobody knows what they called whom."""
+    marks = (artifacts.MANIFEST, artifacts.UNFINISHED, "index.html")
+    folders = {path.parent for where in ("runs/*/*", "*/*") for mark in marks for path in home.glob(f"{where}/{mark}")}
+    found = {folder for folder in folders if _may_know(folder, whose.person, sessions_hash)}
+    if whose.source == "editor" and (home / _RECORDED).is_dir():
+        found.add(home / _RECORDED)
+    return sorted(found)
+
+
+def _may_know(folder: Path, person: str, sessions_hash: str) -> bool:
+    manifest = _manifest(folder)
+    if manifest is None:
+        # Unfinished, a report, or somebody else's.
+        return (folder / artifacts.UNFINISHED).is_file() or folder.parent.parent.name == "runs"
+    people = manifest.extra.get("people")
+    if not person or people is None or person in people:
+        return True
+    examples = _manifest(folder.parent / "examples")
+    return examples is None or examples.parents.get("sessions") != sessions_hash
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    try:
+        return artifacts.read(folder)
+    except InputError:
+        return None
 
 
 class _Clean:

@@ -41,7 +41,7 @@ from apprentice.sessions.remembered import Remembering
 
 KIND = "sessions"
 ASIDE = "kept_aside.jsonl"
-VERSION = 2
+VERSION = 3
 """Of this stage: a change makes earlier artifacts stale."""
 _TEXT_GROUP_BYTES = 16 << 20
 _EVENT_GROUP_BYTES = 8 << 20
@@ -104,6 +104,8 @@ class SessionsWriter:
         self._streams: list[Stream] = []
         self._tree: list[dict[str, str]] = []
         self._known: set[bytes] = set()
+        self.talk_ids: set[str] = set()
+        """Of conversations that are in it already."""
         self._findings: Counter[str] = Counter()
         self._text_rows: list[tuple[str, str, str]] = []
         self._text_bytes = 0
@@ -172,6 +174,8 @@ class SessionsWriter:
 
     def add_session(self, session: Session) -> None:
         """Sessions come in the order in which they happened."""
+        if self._stream.talks:
+            self.talk_ids.add(session.id)
         for event in session.events:
             body = msgspec.json.encode(event).decode()
             self._event_rows.append(_event_row(event, body))
@@ -321,7 +325,8 @@ class Sessions:
     def _merged(self, streams: list[Stream]) -> Iterator[Session]:
         chains: dict[str, list[Stream]] = {}
         for stream in streams:
-            chains.setdefault(f"{stream.source}/{stream.repository}", []).append(stream)
+            # Readings of a history go on from each other; talks of one tool may have been read in two places.
+            chains.setdefault(stream.events_file if stream.talks else f"{stream.source}/{stream.repository}", []).append(stream)
         return heapq.merge(*(self._chain(chain) for chain in chains.values()), key=lambda session: session.time)
 
     def text(self, text_id: str) -> str:

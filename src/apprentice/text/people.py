@@ -28,9 +28,17 @@ _NO_COUNTRY = frozenset(b"py js ts rs go md sh rb so cc hh jl ml vb kt pl pm hs 
 _NO_PERSON = re.compile(
     rb"(?i)(?:[\w-]+\.)*(?:example|test|invalid|localhost)(?:\.\w+)?|(?:foo|bar|domain|company|host|server|email)\.(?:com|org|net)"
 )
+_LOGIN = rb"[A-Za-z0-9\x80-\xff][\w.\x80-\xff-]{0,63}"
+_END = rb"(?=[/\\\s\"'`:;,)\]]|\Z)"
 _HOMES = [
-    re.compile(folder + rb"([A-Za-z0-9][\w.-]{0,63})(?=[/\\\s\"'`:;,)\]]|\Z)")
-    for folder in (rb"/home/", rb"/Users/", rb":\\{1,2}(?i:users)\\{1,2}")
+    re.compile(rb"/home/(" + _LOGIN + _END + rb")"),
+    # Names may have blanks on Windows and on a Mac: where a separator follows, they belong to it.
+    *(
+        re.compile(folder + rb"(" + _LOGIN + rb"(?: [\w.\x80-\xff-]{1,32}){0,3}(?=[/\\])|" + _LOGIN + _END + rb")")
+        for folder in (rb"/Users/", rb":\\{1,2}(?i:users)\\{1,2}")
+    ),
+    # Claude Code calls the folder of a project by its whole way.
+    re.compile(rb"projects[/\\]{1,2}(?:[A-Za-z]-)?-(?:home|Users)-([A-Za-z0-9\x80-\xff][\w.\x80-\xff]{0,63})(?:(?=-)|" + _END + rb")"),
 ]
 _PHONE = re.compile(rb"\+[1-9][0-9]{0,14}+(?:(?:[ .-]|[ .-]?\(|(?<=\)))[0-9]{1,14}+\)?){0,6}(?![\w-]|\.[0-9])")
 """Each group of digits begins in one way only: a long row of digits must not be cut into groups in all ways there are."""
@@ -106,7 +114,7 @@ class People:
                     yield *match.span(), "phone"
         for home in _HOMES:
             for match in home.finditer(data):
-                if match[1].lower() not in self._nobody:
+                if match[1].partition(b" ")[0].lower() not in self._nobody:
                     yield *match.span(1), "user"
 
 

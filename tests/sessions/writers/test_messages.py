@@ -35,7 +35,7 @@ def test_a_conversation_is_a_line_of_messages_in_openai_s_form() -> None:
     assert (first["content"], first["reasoning_content"]) == ("I look", "a test, surely")
     assert first["tool_calls"][0] == {"id": "call00000", "type": "function", "function": {"name": "Bash", "arguments": '{"command":  "pytest"}'}}
     assert written["messages"][2] == {
-        "role": "tool", "tool_call_id": "call00000", "name": "Bash", "content": "1 failed, 2 passed in 0.1s", "train": False,
+        "role": "tool", "tool_call_id": "call00000", "name": "Bash", "content": "1 failed, 2 passed in 0.1s",
     }  # fmt: skip
     assert {name: written[name] for name in ("id", "source", "agent", "repository", "time", "learn_from")} == {
         "id": "s-1", "source": "claude_code", "agent": "claude", "repository": "engine", "time": "2023-11-14T22:13:20.250000Z",
@@ -52,9 +52,9 @@ def test_every_call_has_its_result_right_behind_it() -> None:
 
 def test_the_mark_follows_the_policy() -> None:
     # Axolotl trains on a message where `train` is true, whatever its role.
-    assert not any(message["train"] for message in row()["messages"])
+    assert not any(message.get("train") for message in row()["messages"])
     marked = row(Policy(learn_from=("developer", "assistant:claude")))["messages"]
-    assert [message["train"] for message in marked] == [message["role"] == "assistant" for message in marked]
+    assert [message.get("train") for message in marked] == [message["role"] == "assistant" or None for message in marked]
 
 
 @pytest.mark.parametrize("learn_from", [(), ("assistant:claude",)])

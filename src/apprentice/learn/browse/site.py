@@ -124,9 +124,9 @@ class _Site:
             yield name, page
 
     def _facts(self) -> dict[str, str]:
-        facts = {"evaluation": str(self._folder), **_made(self._folder)}
+        facts = {"evaluation": _shown(self._folder), **_made(self._folder)}
         if self._other is not None:
-            facts["compared with"] = str(self._other)
+            facts["compared with"] = _shown(self._other)
         counts = {"samples": sum(len(place.rows) for place in self._places), "places": len(self._places), "commits": len(self._commits)}
         return facts | {name: f"{count:,}" for name, count in counts.items()}
 
@@ -155,7 +155,7 @@ class _Site:
                 yield from paged(name, f"{arm}: {kind} there", intro, rows, ["sample", "commit", "here", "there"], self._home)
             index.append([measure, arm, *links, str(sum(seen.said is None for seen in pairs))])
         intro = (
-            f"`{self._other}` (there) beside `{self._folder}` (here), at the places that both have; {self.counts['only_there']:,} samples there have "
+            f"`{_shown(self._other)}` (there) beside `{_shown(self._folder)}` (here), at the places that both have; {self.counts['only_there']:,} samples there have "
             "no counterpart here"
         )
         yield from paged(COMPARE, "Two evaluations", intro, index, ["measure", "arm", *(f"{kind} there" for kind in VERDICTS), "not comparable"], self._home)
@@ -267,3 +267,8 @@ def _gap(seen: _Seen) -> float:
 
 def _number(number: float | None) -> str:
     return "-" if number is None else f"{number:.4g}"
+
+
+def _shown(folder: Path | None) -> str:
+    """Pages are sent to others, whom the whole way to a folder does not concern."""
+    return "" if folder is None else "/".join(folder.absolute().parts[-2:])

@@ -24,7 +24,7 @@ from apprentice.examples.history import History
 from apprentice.examples.work import Player, moments
 from apprentice.learn import sources
 from apprentice.learn.config import MIN_COMMITS, MIN_EDITS, LearnConfig
-from apprentice.learn.run import Run
+from apprentice.learn.run import RUNS, Run
 from apprentice.learn.sources import Source
 from apprentice.repository.git import Git
 from apprentice.sessions import forget as forgetting
@@ -83,7 +83,8 @@ def make(run: Run, folder: Path) -> Sessions:
             hint="name a repository with `--repo PATH`",
         )
     run.progress.note(f"usable: {amount.edits:,} edits of {amount.commits:,} commits")
-    if not amount.is_enough:
+    run.may_claim = amount.is_enough
+    if not run.may_claim:
         run.progress.note(f"below {MIN_EDITS} edits from {MIN_COMMITS} commits no claim about learning is possible")
     return sessions
 
@@ -97,6 +98,7 @@ def read(
     chosen: Sequence[Source], target: Path, config: LearnConfig, policy: Policy, progress: ProgressSink
 ) -> Sessions:
     """Read the sources into the artifact at `target`, or only what it does not have yet. Raises: InputError."""
+    target = _itself(target)
     with _alone(target):
         return _read(chosen, target, config, policy, progress)
 
@@ -113,7 +115,8 @@ def _read(chosen: Sequence[Source], target: Path, config: LearnConfig, policy: P
     previous = _previous(target, resolved, repositories)
     if previous is not None and not _news(previous, repositories):
         return previous
-    gone = _forgotten(target, previous, repositories, history)
+    bundles = {_digest(source.path) for source in chosen if source.kind != "git" and sources.is_export(source.path)}
+    gone = _forgotten(target, previous, repositories, history, bundles)
     beside = target.with_name(target.name + _NEXT)
     with Workers(redaction, target.with_name(target.name + _TOLD), count=machine.cores()) as workers:
         with (
@@ -138,12 +141,17 @@ def _read(chosen: Sequence[Source], target: Path, config: LearnConfig, policy: P
 
 
 def forget(target: Path, whose: Whose) -> Done:
-    """Take somebody's sessions out of the artifact at `target`. Raises: InputError."""
-    with _alone(target):
+    """Take somebody's sessions out of the artifact at `target`. Raises: InputError, also while a run learns from them: what it makes
+    would be in no list."""
+    home, target = target.absolute().parent, _itself(target)
+    learning = files.lock(home) if (home / RUNS).is_dir() else contextlib.nullcontext()
+    with learning, _alone(target):
         _recover(target)
         beside = target.with_name(target.name + _NEXT)
         try:
+            before = artifacts.read(target).hash
             done = forgetting.forget(target, whose, beside)
+            done = replace(done, made_before=tuple(forgetting.saw(home, whose, before)))
         except BaseException:
             files.remove_tree(beside)
             raise
@@ -151,11 +159,18 @@ def forget(target: Path, whose: Whose) -> Done:
     return done
 
 
+def _itself(target: Path) -> Path:
+    """Where the folder is: of a link the old content would stay."""
+    return target.resolve() if target.is_symlink() else target
+
+
 def _alone(target: Path) -> contextlib.AbstractContextManager[None]:
     return files.lock(target.with_name(target.name + _LOCK))
 
 
-def _forgotten(target: Path, previous: Sessions | None, repositories: dict[str, Git], history: GitHistoryConfig) -> list[Whose]:
+def _forgotten(
+    target: Path, previous: Sessions | None, repositories: dict[str, Git], history: GitHistoryConfig, bundles: set[str]
+) -> list[Whose]:
     """Whose sessions must not come back, under the names that they have in this reading. Raises: InputError where those cannot be
     known."""
     if not artifacts.is_finished(target):
@@ -163,20 +178,34 @@ def _forgotten(target: Path, previous: Sessions | None, repositories: dict[str, 
     before = Sessions.open(target)
     gone: list[Whose] = []
     for whose in forgetting.forgotten(before.manifest):
-        git = repositories.get(whose.repository)
-        if previous is None and whose.person and git is not None:
-            has_grown = git_window.can_continue(git, before, whose.repository)
-            # In a reading from the beginning people are numbered anew.
-            name = git_history.renamed(git, before, whose.repository, whose.person, history) if has_grown else None
-            if name is None:
-                raise InputError(
-                    f"{whose.person} of {whose.repository} was forgotten, and may come back under another name: the history was "
-                    "rewritten, or another part of it is read",
-                    hint=f"move `{target}` away, run `apprentice sessions read`, and forget them again before you learn",
-                )
-            whose = replace(whose, person=name)
-        gone.append(whose)
+        if previous is not None or not whose.person:
+            gone.append(whose)
+            continue
+        again = _under_todays_name(whose, before, repositories, history, bundles)
+        if again is None:
+            raise InputError(
+                f"{whose.person} of {whose.repository} was forgotten, and may come back under another name: the history was "
+                "rewritten, or another part of it is read",
+                hint=f"move `{target}` away, run `apprentice sessions read`, and forget them again before you learn",
+            )
+        gone.append(again)
     return gone
+
+
+def _under_todays_name(
+    whose: Whose, before: Sessions, repositories: dict[str, Git], history: GitHistoryConfig, bundles: set[str]
+) -> Whose | None:
+    """In a reading from the beginning people are numbered anew, and a repository is called as its folder is today. None: not known."""
+    streams = git_window.git_streams(before, whose.repository)
+    if not streams or "head" not in streams[-1].state:
+        # It came in a bundle: the same ones give the same names, as long as no history takes the repository's.
+        is_same = bundles <= set(before.manifest.config.get("imported", ())) and whose.repository not in repositories
+        return whose if is_same else None
+    for name, git in sorted(repositories.items(), key=lambda item: item[0] != whose.repository):
+        if git_window.can_continue(git, before, whose.repository):
+            person = git_history.renamed(git, before, whose.repository, whose.person, history)
+            return None if person is None else replace(whose, person=person, repository=name)
+    return None if whose.repository in repositories else whose
 
 
 def usable(sessions: Sessions, policy: Policy) -> Usable:

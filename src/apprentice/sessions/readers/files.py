@@ -104,7 +104,7 @@ def find(paths: Sequence[Path]) -> dict[str, list[Found]]:
 
 def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: ProgressSink, workers: Workers | None = None) -> None:
     """Every file of every tool, in the order of READERS. `workers`: processes that read files beside this one."""
-    known: set[str] = set()
+    known = set(writer.talk_ids)
     for reader in (make() for make in READERS):
         files = found.get(reader.source, [])
         if not files:

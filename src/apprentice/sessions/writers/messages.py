@@ -1,12 +1,14 @@
 """Conversations as Hugging Face `messages`, a conversation a line: what TRL and Axolotl read.
 
-    {"messages": [{"role": "user", "content", "train": false},
+    {"messages": [{"role": "user", "content"},
                   {"role": "assistant", "content", "reasoning_content", "tool_calls": [{"id", "type": "function",
                    "function": {"name", "arguments": JSON text}}], "train": true or false},
-                  {"role": "tool", "tool_call_id", "name", "content", "train": false}, ...],
+                  {"role": "tool", "tool_call_id", "name", "content"}, ...],
      "id", "source", "agent", "repository", "time", "learn_from"}
 
-`train` is the mark of the loss. Axolotl reads it with `message_field_training: train`. TRL has no mark of one message: its
+`train` is the mark of the loss, of replies alone: with `roles_to_train: []` Axolotl takes what has none for not to be trained on, and rows whose
+messages differ in their fields from the first on are no columns to `datasets`, which would refuse fields that come later. Axolotl reads the mark
+with `message_field_training: train`. TRL has no mark of one message: its
 `assistant_only_loss` takes every reply unless the chat template puts `{% generation %}` only around those that are marked, as the
 one in the guide does. Arguments are JSON text, as OpenAI has them: objects of different tools would be given each other's
 fields by readers of columns.
@@ -36,7 +38,7 @@ def document(session: Session, turns: Sequence[Turn], policy: Policy) -> bytes:
     row = {
         "messages": [message for turn in turns for message in _messages(turn)],
         "id": session.id, "source": session.source, "agent": assistant(session), "repository": session.repository,
-        "time": iso_time(session.time), "learn_from": policy.learn_from,
+        "time": iso_time(session.time) or "", "learn_from": policy.learn_from,
     }  # fmt: skip
     return msgspec.json.encode(row) + b"\n"
 
@@ -44,7 +46,7 @@ def document(session: Session, turns: Sequence[Turn], policy: Policy) -> bytes:
 def _messages(turn: Turn) -> Iterator[dict[str, Any]]:
     match turn.event:
         case Prompt(text=text):
-            yield {"role": "user", "content": text, "train": False}
+            yield {"role": "user", "content": text}
         case Reply(text=text, reasoning=reasoning):
             message: dict[str, Any] = {"role": "assistant", "content": text}
             if reasoning:
@@ -55,6 +57,6 @@ def _messages(turn: Turn) -> Iterator[dict[str, Any]]:
                 ]
             yield {**message, "train": turn.train}
             for call in turn.calls:
-                yield {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": call.result, "train": False}
+                yield {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": call.result}
         case _:
             pass
