@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def test_examples_are_shown_with_what_carries_loss_marked(apprentice: Any, learned: Any, harmless: Any) -> None:
     done = apprentice("examples", "show", learned.run / "examples", "--kind", "next_edit", "--newest", 2)
@@ -17,6 +19,20 @@ def test_examples_as_json_are_the_rows_of_the_split(apprentice: Any, learned: An
     done = apprentice("examples", "show", learned.run / "examples", "--split", "test", "--newest", 1, "--json")
     (example,) = json.loads(done.out)["examples"]
     assert {"prompt", "completion", "spans", "kind"} <= set(example)
+
+
+def test_an_unknown_kind_is_told_the_ones_that_are_there(apprentice: Any, learned: Any) -> None:
+    done = apprentice("examples", "show", learned.run / "examples", "--kind", "nextedit")
+    assert (done.code, done.out) == (2, "")
+    assert "completion, next_edit" in done.err
+
+
+@pytest.mark.parametrize("command", [("examples", "show", "examples"), ("sessions", "show", "sessions"), ("sessions", "export", "sessions", "--to", "x")])
+def test_nothing_is_no_number_of_things(apprentice: Any, learned: Any, command: tuple[str, ...]) -> None:
+    folder = learned.run / "examples" if command[0] == "examples" else learned.out / "sessions"
+    done = apprentice(*command[:2], folder, *command[3:], "--newest", 0)
+    assert (done.code, done.out) == (2, "")
+    assert "`--newest 0` asks for nothing" in done.err
 
 
 def test_an_unknown_split_is_told_the_known_ones(apprentice: Any, learned: Any) -> None:

@@ -17,6 +17,18 @@ def test_a_folder_of_runs_lists_its_artifacts(apprentice: Any, learned: Any) -> 
     assert "runs/0001/evaluation: evaluation " in apprentice("show", learned.out).out
 
 
+def test_files_of_others_with_that_name_are_passed_over(apprentice: Any, tmp_path: Path, harmless: Any) -> None:
+    with artifacts.create(tmp_path / "ours", kind="memory\x1b[31m", version=1) as writer:
+        writer.finish()
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.json").write_text('{"name": "an app"}')
+    done = apprentice("show", tmp_path)
+    assert done.code == 0, done.err
+    assert done.out.startswith("ours: memory")
+    assert "web" not in done.out
+    harmless(done.out)
+
+
 def test_an_artifact_says_what_was_redacted(apprentice: Any, tmp_path: Path) -> None:
     with artifacts.create(tmp_path / "sessions", kind="sessions", version=1) as writer:
         writer.finish(seed=0, counts={}, extra={"redacted": {"person": 1200}})

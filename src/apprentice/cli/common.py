@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 import cyclopts
 
-from apprentice.core.errors import ApprenticeError, InputError, InternalError, MissingPieceError
+from apprentice.core.errors import ApprenticeError, ConfigError, InputError, InternalError, MissingPieceError
 from apprentice.core.text_safety import terminal_safe
 
 INTERRUPTED = 130
@@ -59,6 +59,12 @@ def check_out(out: Path, *reads: Path) -> None:
             raise InputError(f"`{out}` would be written anew, and `{path}` is read", hint="name another folder with `--out`")
     if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in (artifacts.MANIFEST, artifacts.UNFINISHED)):
         raise InputError(f"`{out}` holds files that Apprentice did not make", hint="name a new folder with `--out`")
+
+
+def check_newest(newest: int | None) -> None:
+    """Raises: ConfigError for an option `--newest` that asks for nothing."""
+    if newest is not None and newest < 1:
+        raise ConfigError(f"`--newest {newest}` asks for nothing", hint="give 1 or more")
 
 
 def print_next(command: str) -> None:

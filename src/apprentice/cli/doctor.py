@@ -120,11 +120,8 @@ def _torch() -> Check:
     if _import_problem("torch"):
         return Check(name="training on", status="missing", detail="nothing: torch is not installed")
     torch: Any = importlib.import_module("torch")
-    if torch.cuda.is_available():
-        return Check(
-            name="training on", status="ok", detail=f"{torch.cuda.get_device_name(0)} (torch {torch.__version__})"
-        )
-    return Check(name="training on", status="ok", detail=f"the CPU (torch {torch.__version__})")
+    unused = f"; {torch.cuda.get_device_name(0)} is there and not used" if torch.cuda.is_available() else ""
+    return Check(name="training on", status="ok", detail=f"the CPU (torch {torch.__version__}){unused}")
 
 
 def _native_operators() -> Check:

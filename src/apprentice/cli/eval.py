@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def evaluate(
     summary = comparison.summary()
     print_result(summary, json_output=json, text=lambda: _text(summary))
     if not json:
-        print_next(f"apprentice show {out}")
+        print_next(f"apprentice show --browse {shlex.quote(str(out))} --examples {shlex.quote(str(examples))} --to PAGES")
 
 
 def _contestants(folders: dict[str, Path], tokenizer: Tokenizer) -> list[Contestant]:

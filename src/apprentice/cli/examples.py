@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 
-from apprentice.cli.common import JsonFlag, check_out, print_next, print_result
+from apprentice.cli.common import JsonFlag, check_newest, check_out, print_next, print_result
 
 if TYPE_CHECKING:
     from apprentice.examples.conversation import Conversation
@@ -119,7 +119,11 @@ def show(folder: Path, /, *, split: str = "train", kind: str | None = None, newe
 
     if split not in SPLITS:
         raise ConfigError(f"`{split}` is no split", hint=f"one of {', '.join(SPLITS)}")
+    check_newest(newest)
     found = artifacts.read(folder)
+    kinds = sorted({name.removeprefix(f"{one}_") for name in found.counts for one in SPLITS if name.startswith(f"{one}_")})
+    if kind is not None and kind not in kinds:
+        raise ConfigError(f"`{folder}` has nothing of the kind `{kind}`", hint=f"it has {', '.join(kinds) or 'nothing'}")
     reader = conversation_store.read if found.kind == conversation_store.KIND else store.read
     latest = list(deque(reader(folder, split, kind=kind), maxlen=newest))
     value = {"examples": [msgspec.to_builtins(example) for example in latest]}
@@ -139,7 +143,8 @@ def _example(example: object, colour: bool) -> str:
     assert isinstance(example, Example)
     weights = LossWeights()
     whole = example.prompt + example.target
-    parts = [f"== {example.kind} of {example.edit.path}, commit {example.commit[:12]}\n"]
+    title = f"== {example.kind} of {example.edit.path}, commit {example.commit[:12]}"
+    parts = [terminal_safe(title, single_line=True) + "\n"]
     for start, end, kind in example.spans:
         text = terminal_safe(whole[start:end])
         strong = getattr(weights, kind) >= 0.5

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 
 from apprentice.cli.common import JsonFlag, print_result
-from apprentice.core.errors import ConfigError
+from apprentice.core.errors import ConfigError, InputError
 from apprentice.core.text_safety import terminal_safe
 
 if TYPE_CHECKING:
@@ -49,10 +50,14 @@ def show(
 
     if not artifacts.is_finished(folder) and folder.is_dir():
         inside = [path.parent for path in sorted(folder.glob("**/manifest.json"))]
-        found = {str(path.relative_to(folder)): artifacts.read(path) for path in inside}
+        found = {}
+        for path in inside:
+            # Others have files of that name, too.
+            with contextlib.suppress(InputError):
+                found[str(path.relative_to(folder))] = artifacts.read(path)
         value = {name: {"kind": manifest.kind, "hash": manifest.hash} for name, manifest in found.items()}
         text = "\n".join(f"{name}: {manifest.kind} {manifest.hash[:12]}, {manifest.created}" for name, manifest in found.items())
-        print_result(value, json_output=json, text=lambda: text or f"no artifacts in {folder}")
+        print_result(value, json_output=json, text=lambda: terminal_safe(text or f"no artifacts in {folder}"))
         return
     manifest = artifacts.read(folder)
     problems = artifacts.verify(folder)

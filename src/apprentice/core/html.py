@@ -26,6 +26,8 @@ CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _CHART_CONFIG = {
     "background": "white",
     "font": "sans-serif",
+    # Texts are measured in one font here and shown in another there: a wider one needs the room.
+    "padding": {"left": 28, "right": 28, "top": 8, "bottom": 8},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "grid": True, "gridOpacity": 0.4},
     "legend": {"labelFontSize": 12, "titleFontSize": 12},
 }
