@@ -69,6 +69,9 @@ def test_a_cursor_between_two_texts(form: str) -> None:
         ("<|fim_prefix|>\n# src/a.py\nA<|fim_suffix|>B<|fim_middle|>", "src/a.py"),
         ("<|fim_prefix|>\n\n# Language: Python (python) \n# File uri: file:///home/me/my%20repo/src/a.py (python) \nA<|fim_suffix|>B<|fim_middle|>", "/home/me/my repo/src/a.py"),
         ("# Language: Python\n\n[SUFFIX]B[PREFIX]A", ""),
+        # Marks of others that stand in a file.
+        ("<|fim_prefix|>usage: [SUFFIX] [PREFIX]\nA<|fim_suffix|>B<|fim_middle|>", ""),
+        ("[SUFFIX]B[PREFIX]# [SUFFIX]\nA", ""),
         ("<|fim_prefix|>A<|fim_suffix|>B<|fim_middle|>", ""),
     ],
 )
@@ -95,10 +98,16 @@ ZETA1 = (
     "-    return x\n+    return y\n \n```\n\n### User Excerpt:\n\n```src/a.py\n<|start_of_file|>\nimport os\n\n<|editable_region_start|>\n"
     "def f():\n    re<|user_cursor_is_here|>turn x\n<|editable_region_end|>\n\nf()\n```\n\n### Response:\n"
 )
-SWEEP = (
-    "<|file_sep|>other.py\nx = 1\n<|file_sep|>src/a.py.diff\noriginal:\ndef f():\n    return x\n\nupdated:\ndef f():\n    return y\n\n"
-    "<|file_sep|>original/src/a.py\ndef f():\n    return y\n<|file_sep|>current/src/a.py\ndef f():\n    return x\n<|file_sep|>updated/src/a.py\n"
-)
+SWEPT = "last_updated:\n" * 18 + REGION.replace("<|user_cursor|>", "")
+
+
+def sweep(window: str) -> str:
+    """A window without a line break at its end gets one."""
+    window = window if window.endswith("\n") else window + "\n"
+    return (
+        "<|file_sep|>other.py\nx = 1\n<|file_sep|>src/a.py.diff\noriginal:\ndef f():\n    return x\n\nupdated:\ndef f():\n    return y\n\n"
+        f"<|file_sep|>original/src/a.py\n{window}<|file_sep|>current/src/a.py\n{window}<|file_sep|>updated/src/a.py\n"
+    )
 
 
 def test_other_ways_to_ask_for_a_region() -> None:
@@ -107,14 +116,23 @@ def test_other_ways_to_ask_for_a_region() -> None:
     found = dialects.read(ZETA1)
     assert isinstance(found, Region)
     assert (found.path, found.above, found.region, found.below, found.recent) == ("src/a.py", ABOVE, region, "\nf()", (edit,))
+    # Marks of code in the file itself.
+    fenced = dialects.read(ZETA1.replace("import os\n", "```python\nimport os\n```\n"))
+    assert isinstance(fenced, Region)
+    assert (fenced.path, fenced.above) == ("src/a.py", "```python\nimport os\n```\n\n")
     # Without its marks an editor would take all that is said for the region, and nothing for an empty one.
     assert found.answer("x\n") == "<|editable_region_start|>\nx\n<|editable_region_end|>"
-    found = dialects.read(SWEEP)
-    assert isinstance(found, Region)
-    # Where an edit was is not said, but what stood around it.
-    assert (found.path, found.region, found.recent) == ("src/a.py", region, (dataclasses.replace(edit, start_line=1),))
-    assert found.answer(region) == region.removesuffix("\n")
-    assert dialects.read(SWEEP.replace("/src/a.py\n", "/src/a.py:3:4\n")) == found
+    # 21 lines, of which the last is empty, or is not.
+    for window in (SWEPT, SWEPT + "x = 1"):
+        found = dialects.read(sweep(window))
+        assert isinstance(found, Region)
+        # Where an edit was is not said, but what stood around it.
+        assert (found.path, found.region.rstrip("\n"), found.recent) == ("src/a.py", window.rstrip("\n"), (dataclasses.replace(edit, start_line=1),))
+        assert found.answer(found.region) == ""
+        assert found.answer(found.region.replace("f()", "g()")) == window.replace("f()", "g()")
+        assert dialects.read(sweep(window).replace("/src/a.py\n", "/src/a.py:3:4\n")) == found
+    # Near the ends of a file it cannot be told.
+    assert dialects.read(sweep(region)) == Unknown()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +151,7 @@ def test_other_texts_are_left_alone(prompt: str) -> None:
         "<|file_sep|>a.py\n<|fim_prefix|>\n<|user_cursor|><|fim_middle|>updated\n", "<|file_sep|>\n<|fim_prefix|><|user_cursor|>",
         "<|marker_1|>\na<|user_cursor|>\n<|marker_2|>", zeta("0113").replace("def f():\n    re", "1:0a|def f():\n2:ff|    re"),
         zeta("0113").replace("import os", "import <|user_cursor|>os"), ZETA1.replace("<|editable_region_end|>", ""),
-        ZETA1.replace("```src/a.py", ""), ZETA1.replace("import os", "import <|user_cursor_is_here|>os"),
+        ZETA1.replace("\n```src/a.py", ""), ZETA1.replace("import os", "import <|user_cursor_is_here|>os"),
     ],
 )  # fmt: skip
 def test_a_cursor_in_an_unknown_form(prompt: str) -> None:
@@ -194,7 +212,8 @@ def test_zed_and_continue_get_what_a_suffix_would_get(start: Start, form: str) -
 def test_zeta_gets_the_region_or_its_own_lines(start: Start, engine: Engine, said: str, expected: str | None) -> None:
     running = start(generator=ScriptedGenerator(engine.tokenizer, lambda request: said))
     region = REGION.replace("<|user_cursor|>", "") if expected is None else expected
-    for prompt, answer in ((SWEEP, region.removesuffix("\n")), (ZETA1, f"<|editable_region_start|>\n{region}<|editable_region_end|>")):
+    swept = "" if expected is None else expected
+    for prompt, answer in ((sweep(SWEPT), swept), (ZETA1, f"<|editable_region_start|>\n{region}<|editable_region_end|>")):
         assert ask(running.url, {"prompt": prompt, "stop": ["<|file_sep|>", "<|editable_region_end|>"]})["choices"][0]["text"] == answer
     body = {"model": "debug", "prompt": zeta("0113"), "max_tokens": 64, "stop": ["return"], "temperature": None}
     choice = ask(running.url, body)["choices"][0]

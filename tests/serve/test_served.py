@@ -10,7 +10,7 @@ from apprentice.core.fakes import ScriptedGenerator
 from apprentice.engine.engine import Engine
 from apprentice.serve.served import ServedModel
 
-PATHS = frozenset(["conftest.py", "tests/serve/conftest.py", "tests/learn/conftest.py", "src/serve/app.py", "src/deep/only.py"])
+PATHS = frozenset(["conftest.py", "tests/serve/conftest.py", "tests/learn/conftest.py", "src/serve/app.py", "src/deep/only.py", "a/twice/same.py", "b/twice/same.py"])
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,13 @@ PATHS = frozenset(["conftest.py", "tests/serve/conftest.py", "tests/learn/confte
         ("/home/me/project/conftest.py", "", "conftest.py"),
         # Continue says the last two parts: not the file of that name at the root.
         ("serve/conftest.py", "", "tests/serve/conftest.py"),
+        ("serve/conftest.py", "conftest.py", "conftest.py"),
         ("deep/only.py", "", "src/deep/only.py"),
+        # A new file at the root.
+        ("only.py", "", "only.py"),
+        ("only.py", "src/deep/only.py", "src/deep/only.py"),
+        ("twice/same.py", "", "twice/same.py"),
+        ("twice/same.py", "b/twice/same.py", "b/twice/same.py"),
         ("project/src/serve/app.py", "", "src/serve/app.py"),
         # One of several is told by its lines.
         ("conftest.py", "tests/learn/conftest.py", "tests/learn/conftest.py"),

@@ -53,6 +53,7 @@ _HERE, _START_OF_FILE = "<|user_cursor_is_here|>", "<|start_of_file|>"
 _EDITABLE, _EDITABLE_END = "<|editable_region_start|>", "<|editable_region_end|>"
 _EDITED = re.compile(r'^User edited "?([^"\n]{1,512}?)"?:\n```diff\n', re.MULTILINE)
 _WINDOW = re.compile(r"(original|current|updated)/(.{1,512}?)(?::\d{1,7}:\d{1,7})?")
+_SWEEP_LINES = 21
 _MAX_SHOWN = 200
 """Lines of an edit as it was and as it is, most."""
 _SEED_ABOVE, _SEED_BELOW, _SEED_MIDDLE, _SEED_FILE = "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", "<filename>"
@@ -93,9 +94,13 @@ class Region:
     """What the editor looks for the region in."""
     last_break: bool = True
     """Whether the region ends with a line break where it is put back."""
+    silence: str | None = None
+    """The reply that changes nothing; None: the region as it is."""
 
     def answer(self, region: str) -> str:
         """The reply that puts `region` in its place."""
+        if region == self.region and self.silence is not None:
+            return self.silence
         return self.answer_as.replace("{}", region if self.last_break else region.removesuffix("\n"))
 
 
@@ -111,7 +116,7 @@ def read(prompt: str) -> Cursor | Region | Unknown | None:
         return _zeta(prompt) or _seed(prompt) or Unknown()
     if _HERE in prompt:
         return _zeta1(prompt) or Unknown()
-    return _sweep(prompt) or _codestral(prompt) or _fill_in(prompt)
+    return _sweep(prompt) or _fill_in(prompt) or _codestral(prompt)
 
 
 def _fill_in(prompt: str) -> Cursor | None:
@@ -137,9 +142,9 @@ def _fill_in(prompt: str) -> Cursor | None:
 
 def _codestral(prompt: str) -> Cursor | None:
     # Other files may stand in front.
-    _, found, said = prompt.partition("[SUFFIX]")
+    head, found, said = prompt.partition("[SUFFIX]")
     after, also, before = said.partition("[PREFIX]")
-    if not (found and also) or "[SUFFIX]" in said:
+    if not (found and also) or (head and (not head.endswith("\n\n") or "[SUFFIX]" in said)):
         return None
     # Other files come first, each behind a line with its name.
     files = [found for found in _PLUS.finditer(before)]
@@ -186,8 +191,7 @@ def _file_name(said: str) -> str:
 def _zeta1(prompt: str) -> Region | None:
     head, found, rest = prompt.partition(_EDITABLE + "\n")
     region, also, below = rest.partition("\n" + _EDITABLE_END)
-    # The file's name stands behind the last mark of code in front of the region.
-    events, fence, excerpt = head.rpartition("\n```")
+    events, fence, excerpt = head.rpartition("### User Excerpt:\n\n```")
     path, _, above = excerpt.partition("\n")
     if not (found and also and fence) or _HERE not in region or not path.strip() or len(path) > 512:
         return None
@@ -209,22 +213,33 @@ def _told_edits(events: str) -> Iterator[Edit]:
         yield from _diff_edits(file[1], diff.partition("\n```")[0] + "\n")
 
 
-def _sweep(prompt: str) -> Region | None:
-    """The lines around the cursor as they were, as they are, and to be said as they should be. The window has no last line break: the
-    prompt gives it one where it lacks it."""
+def _sweep(prompt: str) -> Region | Unknown | None:
+    """The lines around the cursor as they were, as they are, and to be said as they should be. A window of Zed's ends without a line break,
+    and the prompt gives it one; where its last line is empty, it has one of its own. So of the 21 lines of a whole window 21 are told or 20.
+    Near a file's ends it cannot be known, and what is wrong there would change the file's end: nothing is suggested."""
     *others, current, asked = prompt.split(_FILE)[1:] if prompt.count(_FILE) >= 2 else ("", "")
     now, wanted = (_WINDOW.fullmatch(part.partition("\n")[0].strip()) for part in (current, asked))
     if now is None or wanted is None or (now[1], wanted[1]) != ("current", "updated") or now[2] != wanted[2] or asked.partition("\n")[2].strip():
         return None
-    recent = [edit for part in others for edit in _shown_edits(part)]
-    return Region(path=now[2], above="", region=current.partition("\n")[2], below="", recent=tuple(recent[-MAX_EDITS:]), last_break=False)
+    region = current.partition("\n")[2]
+    num_lines = len(split_lines(region))
+    if not _SWEEP_LINES - 1 <= num_lines <= _SWEEP_LINES:
+        return Unknown()
+    recent: list[Edit] = []
+    for part in reversed(others):
+        recent[:0] = _shown_edits(part)
+        if len(recent) >= MAX_EDITS:
+            break
+    return Region(
+        path=now[2], above="", region=region, below="", recent=tuple(recent[-MAX_EDITS:]), last_break=num_lines < _SWEEP_LINES, silence="",
+    )  # fmt: skip
 
 
 def _shown_edits(block: str) -> Iterator[Edit]:
     """`PATH.diff` with lines as they were and as they are."""
     name, _, text = block.partition("\n")
-    old, found, new = text.removeprefix("original:\n").partition("updated:\n")
-    before, after = split_lines(old), split_lines(new)
+    old, found, new = text.partition("\nupdated:\n")
+    before, after = split_lines(old + "\n")[1:], split_lines(new)
     if not name.endswith(".diff") or not found or len(name) > 512 or len(before) + len(after) > _MAX_SHOWN:
         return
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)

@@ -76,19 +76,19 @@ class ServedModel:
         """What the repository calls a file. Clients put the name of their folder in front, or the whole way to it, or say none."""
         said = said.replace("\\", "/")
         parts = said.split("/")
+        ways = [way for start in range(1, min(len(parts), MAX_PARTS)) if (way := "/".join(parts[start:])) in self.paths]
         # Continue names the last two parts alone, so what is whole may be the end of another one.
-        ends = [path for path in _by_name(self.paths).get(parts[-1], ()) if path == said or path.endswith("/" + said)]
-        if len(ends) == 1:
-            return ends[0]
-        ways = ["/".join(parts[start:]) for start in range(1, min(len(parts), MAX_PARTS))]
-        longer = next((way for way in ways if "/" in way and way in self.paths), "") if not ends else ""
-        if longer:
-            return longer
+        longer = [path for path in _by_name(self.paths).get(parts[-1], ()) if path.endswith("/" + said)] if said else []
+        possible = [*([said] if said in self.paths else []), *(longer if "/" in said or said in self.paths else []), *ways[:1]]
+        if len(possible) == 1 and ("/" in possible[0] or possible[0] == said):
+            return possible[0]
         # What looks like a name may be a comment that stands in the file.
         known = self.find_path(lines) if self.find_path is not None else ""
-        if ends:
-            return known if known in ends else said
-        return known or next((way for way in ways if way in self.paths), "") or said or UNNAMED_PATH
+        if known and (not possible or known in possible or possible == ways[:1]):
+            return known
+        if possible and len(longer) <= 1 and said not in self.paths:
+            return possible[0]
+        return said or UNNAMED_PATH
 
 
 @functools.lru_cache(maxsize=4)
@@ -187,7 +187,7 @@ def _completion_plan(model: ServedModel, asked: CompletionRequest, prompt: str |
         token_ids = _token_ids(model, prompt)
         limit = DEFAULT_COMPLETION_TOKENS if asked.max_tokens is None else asked.max_tokens
         plan = Plan(token_ids, limit, make_mixture=functools.partial(PromptLookup, token_ids))
-    _room(model, len(plan.token_ids), plan.max_tokens if said is None else 1, "prompt")
+    _room(model, len(plan.token_ids), plan.max_tokens if plan.ending is None else 1, "prompt")
     return plan
 
 
