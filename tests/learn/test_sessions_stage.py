@@ -114,6 +114,22 @@ def test_talks_of_one_tool_from_two_places_are_in_order_and_told_once(tmp_path: 
     export_bundle(read(theirs, into="first"), bundle)
     talks = list(read(bundle, ours, into="second").talks())
     assert [session.id.partition("id-")[2][:1] for session in talks] == ["1", "2", "3"]
+    # One that went on since is another one.
+    (ours / "1.md").write_text((ours / "1.md").read_text() + user("more").replace("2026-01-02", "2026-01-01"))
+    assert [session.id.partition("id-")[2][:1] for session in read(bundle, ours, into="third").talks()] == ["1", "1", "2", "3"]
+
+
+def test_a_bundle_and_then_the_repository_of_the_same_name(new_repository: Callable[..., GitRepository], tmp_path: Path) -> None:
+    repository, bundle, target = new_repository("engine"), tmp_path / "team.zst", tmp_path / "sessions"
+    repository.commit("one", a_py="1\n")
+
+    def read(*sources: Source) -> Sessions:
+        return stage.read(sources, target, LearnConfig(), Policy(), Silent())
+
+    ours, theirs = Source("git", repository.path, ""), Source("sessions", bundle, "")
+    export_bundle(read(ours), bundle)
+    for sources, names in (([theirs], ["engine"]), ([ours], ["engine"]), ([ours, theirs], ["engine", "engine-2"])):
+        assert read(*sources).repositories() == names
 
 
 def test_only_files_that_stayed_as_they_were_need_no_second_look(tmp_path: Path) -> None:

@@ -157,7 +157,9 @@ def test_who_was_forgotten_does_not_come_back_under_somebody_elses_name(history:
     worlds_fit(anew)
 
 
-def test_who_was_forgotten_does_not_come_back_where_the_folder_has_another_name(history: GitRepository, tmp_path: Path) -> None:
+def test_who_was_forgotten_does_not_come_back_where_the_folder_has_another_name(
+    history: GitRepository, new_repository: NewRepository, tmp_path: Path
+) -> None:
     target = tmp_path / "sessions"
 
     def read_again(path: Path) -> Sessions:
@@ -169,6 +171,18 @@ def test_who_was_forgotten_does_not_come_back_where_the_folder_has_another_name(
     anew = read_again(moved)
     assert [s.intent.partition(" ")[0] for s in anew.sessions() if s.intent] == ["ada"] * 3
     assert [said["repository"] for said in anew.manifest.extra["forgotten"]] == anew.repositories() == ["called otherwise"]
+    # Nor after a reading that left it out, and under a third name.
+    other = new_repository("other")
+    other.commit("one", a_py="1\n")
+    assert read_again(other.path).repositories() == ["other"]
+    moved = moved.rename(tmp_path / "third")
+    assert not [s for s in read_again(moved).sessions() if s.intent.startswith("grace")]
+    # On another branch nobody knows who is who.
+    history.path = moved.rename(tmp_path / "fourth")
+    history.git("checkout", "-q", "-b", "aside", "HEAD~2")
+    history.commit("aside", late_py="1\n")
+    with pytest.raises(InputError, match="may come back under another name"):
+        read_again(history.path)
 
 
 def test_who_was_forgotten_does_not_come_back_in_a_newer_bundle(history: GitRepository, read: Callable[..., Sessions], tmp_path: Path) -> None:
@@ -182,6 +196,9 @@ def test_who_was_forgotten_does_not_come_back_in_a_newer_bundle(history: GitRepo
     stage.forget(target, Whose(person=grace))
     (tmp_path / "a.md").write_text(HEAD + user("go") + agent("done"))
     assert grace not in repr(list(read_again(tmp_path / "a.md").sessions()))
+    # A reading without it between changes nothing.
+    stage.read([Source("git", history.path, "")], target, LearnConfig(), Policy(), Silent())
+    assert grace not in repr(list(read_again().sessions()))
     bundle.unlink()
     export_bundle(read(history.path, into="newest", limit_commits=4), bundle)
     with pytest.raises(InputError, match="may come back under another name"):

@@ -30,7 +30,7 @@ from apprentice.repository.world import World
 from apprentice.sessions import replay
 from apprentice.sessions.differences import hunks_between
 from apprentice.sessions.events import AnyEvent, Commit, EditEvent, Move, Provenance, Session
-from apprentice.sessions.store import Sessions, SessionsWriter
+from apprentice.sessions.store import Sessions, SessionsWriter, talk_key
 from apprentice.sessions.unusable import Unusable
 
 FORMAT = "apprentice-sessions"
@@ -274,6 +274,9 @@ class _Import:
                 self._writer.drop("tree: odd_entry")
 
     def _add(self, row: _Session) -> bool:
+        if row.talk and row.events and talk_key(row.source, row.events) in self._writer.told:
+            self._writer.drop("sessions that another file has")
+            return False
         try:
             events = [self._event(event, is_talk=row.talk) for event in row.events]
         except Unusable as unusable:
@@ -286,9 +289,6 @@ class _Import:
             )
             return False
         first = events[0]
-        if row.talk and first.session_id in self._writer.talk_ids:
-            self._writer.drop("sessions that another file has")
-            return False
         self._writer.add_session(
             Session(
                 id=first.session_id, source=row.source, repository=first.repository, time=first.time, events=tuple(events)

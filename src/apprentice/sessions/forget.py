@@ -10,8 +10,9 @@ was learned before is in checkpoints and memories until they are made anew: `saw
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -36,6 +37,12 @@ class Whose:
     person: str = ""
     repository: str = ""
     source: str = ""
+    windows: tuple[tuple[str, str | None, int], ...] = field(default=(), compare=False)
+    """Of a history that a later reading left out: (head, without, commits) of the readings that numbered its people."""
+    exports: tuple[str, ...] = field(default=(), compare=False)
+    """Of a bundle that a later reading left out: hashes of all that were read with it, in order, ..."""
+    beside: tuple[str, ...] = field(default=(), compare=False)
+    """... and the names of histories that were. With the same ones, repositories and people are called the same."""
 
     def __post_init__(self) -> None:
         if bool(self.person) == bool(self.source):
@@ -51,9 +58,15 @@ class Whose:
         """Whether a line of what could not be read is of this source."""
         return bool(self.source) and msgspec.json.decode(line).get("source") == self.source
 
-    def described(self) -> dict[str, str]:
-        """For the manifest and the user."""
-        return {name: value for name in ("person", "repository", "source") if (value := getattr(self, name))}
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether nothing of theirs was read: what has the repository's name now is another one."""
+        return bool(self.windows or self.exports)
+
+    def described(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {name: value for name, value in asdict(self).items() if value}
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +134,8 @@ def forget(folder: Path, whose: Whose, target: Path) -> Done:
 def again(folder: Path, known: Sequence[Whose], beside: Path) -> None:
     """Forget in an artifact that goes on from one where they were forgotten. `beside` must be free; it is gone afterwards."""
     for whose in known:
+        if whose.is_elsewhere:
+            continue
         try:
             forget(folder, whose, beside)
         except InputError:
@@ -135,7 +150,7 @@ def forgotten(manifest: Manifest) -> list[Whose]:
     """Whose sessions were taken out of an artifact."""
     found: dict[Whose, None] = {}
     for said in manifest.extra.get(FORGOTTEN, []):
-        found[Whose(**said)] = None
+        found[msgspec.convert(said, Whose)] = None
     return list(found)
 
 
@@ -166,7 +181,7 @@ def _may_know(folder: Path, person: str, sessions_hash: str) -> bool:
 def _manifest(folder: Path) -> Manifest | None:
     try:
         return artifacts.read(folder)
-    except InputError:
+    except (InputError, OSError):
         return None
 
 

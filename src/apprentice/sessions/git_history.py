@@ -17,7 +17,7 @@ the list of commits, ids, and a bounded number of texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +30,8 @@ from apprentice.sessions.blob_texts import BlobTexts
 from apprentice.sessions.commits import CommitFacts, parse_commit
 from apprentice.sessions.differences import hunks_between
 from apprentice.sessions.events import Author, Commit, EditEvent, Move, Note, Provenance, Session
-from apprentice.sessions.git_window import SOURCE, Earlier, Window, first_parent, git_streams, next_window, switches
-from apprentice.sessions.store import Sessions, SessionsWriter, Stream
+from apprentice.sessions.git_window import SOURCE, Earlier, Window, first_parent, next_window, switches
+from apprentice.sessions.store import SessionsWriter, Stream
 from apprentice.sessions.unusable import Unusable
 
 _MAX_COMMIT_BYTES = 1 << 20
@@ -96,13 +96,13 @@ def identities(git: Git, config: GitHistoryConfig, revision: str = "HEAD") -> se
     return found
 
 
-def renamed(git: Git, before: Sessions, repository: str, person: str, config: GitHistoryConfig) -> str | None:
-    """What somebody of earlier readings is called in one from the beginning; None where nothing of theirs would be read."""
+def renamed(git: Git, windows: Sequence[tuple[str, str | None, int]], person: str, config: GitHistoryConfig) -> str | None:
+    """What somebody of earlier readings (`git_window.windows`) is called in one from the beginning; None where nothing of theirs would be
+    read."""
     old, new = Pseudonyms(), Pseudonyms()
     with git.objects() as objects:
-        for stream in git_streams(before, repository):
-            window = Window.read(git, stream.state["head"], stream.state["commits"], stream.state["without"])
-            _name(old, window, objects)
+        for head, without, commits in windows:
+            _name(old, Window.read(git, head, commits, without), objects)
         _name(new, Window.read(git, git.head(), config.limit_commits), objects)
     key = old.key(person)
     return None if key is None else new.known(key)

@@ -75,8 +75,7 @@ class Earlier:
         world = World(sessions.tree(repository), sessions)
         for session in sessions.sessions(repository):
             replay.advance(world, session)
-        windows = [(s.state["head"], s.state["without"], s.state["commits"]) for s in streams]
-        return cls(windows, streams[-1].state["last"], world.files())
+        return cls(windows(sessions, repository), streams[-1].state["last"], world.files())
 
 
 def git_streams(sessions: Sessions, repository: str) -> list[Stream]:
@@ -84,10 +83,17 @@ def git_streams(sessions: Sessions, repository: str) -> list[Stream]:
     return [stream for stream in sessions.streams() if (stream.source, stream.repository) == (SOURCE, repository)]
 
 
+def windows(sessions: Sessions, repository: str) -> list[tuple[str, str | None, int]]:
+    """(head, without, commits) of each reading, oldest first; none of a history that came in a bundle."""
+    states = [stream.state for stream in git_streams(sessions, repository)]
+    return [(state["head"], state["without"], state["commits"]) for state in states if "head" in state]
+
+
 def can_continue(git: Git, sessions: Sessions, repository: str, revision: str = "HEAD") -> bool:
     """Whether the repository was read before and its history only grew since; else it has to be read anew."""
     streams = git_streams(sessions, repository)
-    return bool(streams) and git.is_ancestor(streams[-1].state["head"], git.resolve(revision))
+    # Of one that came in a bundle nobody knows where it ended.
+    return bool(streams) and "head" in streams[-1].state and git.is_ancestor(streams[-1].state["head"], git.resolve(revision))
 
 
 def comes_late(git: Git, sessions: Sessions, repository: str) -> bool:

@@ -22,7 +22,7 @@ import hashlib
 import heapq
 import itertools
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -77,6 +77,15 @@ def text_id(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+TalkKey = tuple[str, str, float, int]
+
+
+def talk_key(source: str, events: Sequence[AnyEvent]) -> TalkKey:
+    """What a talk that is met twice is known by. An id alone is not enough: two runs of an agent are called after the same task, and a talk
+    may have gone on since somebody exported it."""
+    return source, events[0].session_id, events[0].time, len(events)
+
+
 class Stream(msgspec.Struct, kw_only=True):
     """One reading of one repository or file, as the manifest has it."""
 
@@ -104,8 +113,8 @@ class SessionsWriter:
         self._streams: list[Stream] = []
         self._tree: list[dict[str, str]] = []
         self._known: set[bytes] = set()
-        self.talk_ids: set[str] = set()
-        """Of conversations that are in it already."""
+        self.told: set[TalkKey] = set()
+        """Conversations that are in it already."""
         self._findings: Counter[str] = Counter()
         self._text_rows: list[tuple[str, str, str]] = []
         self._text_bytes = 0
@@ -174,8 +183,8 @@ class SessionsWriter:
 
     def add_session(self, session: Session) -> None:
         """Sessions come in the order in which they happened."""
-        if self._stream.talks:
-            self.talk_ids.add(session.id)
+        if self._stream.talks and session.events:
+            self.told.add(talk_key(session.source, session.events))
         for event in session.events:
             body = msgspec.json.encode(event).decode()
             self._event_rows.append(_event_row(event, body))

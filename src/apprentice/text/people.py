@@ -31,11 +31,13 @@ _NO_PERSON = re.compile(
 _LOGIN = rb"[A-Za-z0-9\x80-\xff][\w.\x80-\xff-]{0,63}"
 _END = rb"(?=[/\\\s\"'`:;,)\]]|\Z)"
 _HOMES = [
-    re.compile(rb"/home/(" + _LOGIN + _END + rb")"),
-    # Names may have blanks on Windows and on a Mac: where a separator follows, they belong to it.
+    *(re.compile(folder + rb"(" + _LOGIN + _END + rb")") for folder in (rb"/home/", rb"(?<!/[A-Za-z])/Users/")),
+    # Names may have blanks on Windows: where a separator like the one in front follows, they belong to it.
     *(
-        re.compile(folder + rb"(" + _LOGIN + rb"(?: [\w.\x80-\xff-]{1,32}){0,3}(?=[/\\])|" + _LOGIN + _END + rb")")
-        for folder in (rb"/Users/", rb":\\{1,2}(?i:users)\\{1,2}")
+        re.compile(folder + rb"(" + _LOGIN + rb"(?: [\w.\x80-\xff-]{1,32}){0,3}(?=" + end + rb")|" + _LOGIN + _END + rb")")
+        for folder, end in (
+            (rb"/[A-Za-z]/Users/", rb"/"), (rb":\\(?i:users)\\(?!\\)", rb"\\(?!\\)"), (rb":\\\\(?i:users)\\\\", rb"\\\\"),
+        )
     ),
     # Claude Code calls the folder of a project by its whole way.
     re.compile(rb"projects[/\\]{1,2}(?:[A-Za-z]-)?-(?:home|Users)-([A-Za-z0-9\x80-\xff][\w.\x80-\xff]{0,63})(?:(?=-)|" + _END + rb")"),
@@ -114,7 +116,7 @@ class People:
                     yield *match.span(), "phone"
         for home in _HOMES:
             for match in home.finditer(data):
-                if match[1].partition(b" ")[0].lower() not in self._nobody:
+                if match[1].lower() not in self._nobody:
                     yield *match.span(1), "user"
 
 

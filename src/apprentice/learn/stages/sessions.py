@@ -115,8 +115,7 @@ def _read(chosen: Sequence[Source], target: Path, config: LearnConfig, policy: P
     previous = _previous(target, resolved, repositories)
     if previous is not None and not _news(previous, repositories):
         return previous
-    bundles = {_digest(source.path) for source in chosen if source.kind != "git" and sources.is_export(source.path)}
-    gone = _forgotten(target, previous, repositories, history, bundles)
+    gone = _forgotten(target, previous, repositories, history, tuple(resolved["exports"]))
     beside = target.with_name(target.name + _NEXT)
     with Workers(redaction, target.with_name(target.name + _TOLD), count=machine.cores()) as workers:
         with (
@@ -169,7 +168,7 @@ def _alone(target: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def _forgotten(
-    target: Path, previous: Sessions | None, repositories: dict[str, Git], history: GitHistoryConfig, bundles: set[str]
+    target: Path, previous: Sessions | None, repositories: dict[str, Git], history: GitHistoryConfig, exports: tuple[str, ...]
 ) -> list[Whose]:
     """Whose sessions must not come back, under the names that they have in this reading. Raises: InputError where those cannot be
     known."""
@@ -181,7 +180,7 @@ def _forgotten(
         if previous is not None or not whose.person:
             gone.append(whose)
             continue
-        again = _under_todays_name(whose, before, repositories, history, bundles)
+        again = _under_todays_name(whose, before, repositories, history, exports)
         if again is None:
             raise InputError(
                 f"{whose.person} of {whose.repository} was forgotten, and may come back under another name: the history was "
@@ -193,19 +192,25 @@ def _forgotten(
 
 
 def _under_todays_name(
-    whose: Whose, before: Sessions, repositories: dict[str, Git], history: GitHistoryConfig, bundles: set[str]
+    whose: Whose, before: Sessions, repositories: dict[str, Git], history: GitHistoryConfig, exports: tuple[str, ...]
 ) -> Whose | None:
     """In a reading from the beginning people are numbered anew, and a repository is called as its folder is today. None: not known."""
-    streams = git_window.git_streams(before, whose.repository)
-    if not streams or "head" not in streams[-1].state:
-        # It came in a bundle: the same ones give the same names, as long as no history takes the repository's.
-        is_same = bundles <= set(before.manifest.config.get("imported", ())) and whose.repository not in repositories
-        return whose if is_same else None
-    for name, git in sorted(repositories.items(), key=lambda item: item[0] != whose.repository):
-        if git_window.can_continue(git, before, whose.repository):
-            person = git_history.renamed(git, before, whose.repository, whose.person, history)
-            return None if person is None else replace(whose, person=person, repository=name)
-    return None if whose.repository in repositories else whose
+    read = whose.windows or tuple(() if whose.exports else git_window.windows(before, whose.repository))
+    if not read:
+        config = before.manifest.config
+        then = whose if whose.exports else replace(whose, exports=tuple(config.get("exports", ())), beside=tuple(config["repositories"]))
+        if not exports:
+            return then
+        is_same = (exports, tuple(sorted(repositories))) == (then.exports, then.beside)
+        return Whose(person=whose.person, repository=whose.repository) if is_same else None
+    head = read[-1][0]
+    for name, git in repositories.items():
+        if git.is_ancestor(head, git.head()):
+            person = git_history.renamed(git, read, whose.person, history)
+            return None if person is None else Whose(person=person, repository=name)
+    # Rewritten, or another branch of it.
+    is_here = whose.repository in repositories or any(git.is_ancestor(head, head) for git in repositories.values())
+    return None if is_here else replace(whose, windows=read)
 
 
 def usable(sessions: Sessions, policy: Policy) -> Usable:
@@ -235,8 +240,11 @@ def _named(found: Sequence[Git], redactor: Redactor) -> dict[str, Git]:
 def _config(chosen: Sequence[Source], repositories: dict[str, Git], config: LearnConfig) -> dict[str, Any]:
     """What decides the artifact besides the histories themselves."""
     # Without their names: folders of tools are named after the home folder.
-    imported = sorted(_digest(source.path) for source in chosen if source.kind != "git")
-    return {"repositories": sorted(repositories), "imported": imported, "limit_commits": config.limit_commits}
+    digests = {source.path: _digest(source.path) for source in chosen if source.kind != "git"}
+    return {
+        "repositories": sorted(repositories), "imported": sorted(digests.values()),
+        "exports": [digest for path, digest in digests.items() if sources.is_export(path)], "limit_commits": config.limit_commits,
+    }  # fmt: skip
 
 
 def _digest(path: Path) -> str:
@@ -267,9 +275,10 @@ def _previous(target: Path, resolved: dict[str, Any], repositories: dict[str, Gi
     if not artifacts.is_finished(target):
         return None
     sessions = Sessions.open(target)
-    same = (sessions.manifest.version, sessions.manifest.config) == (store.VERSION, resolved)
+    if (sessions.manifest.version, sessions.manifest.config) != (store.VERSION, resolved):
+        return None
     grown = all(git_window.can_continue(git, sessions, name) for name, git in repositories.items())
-    if not same or not grown or any(git_window.comes_late(git, sessions, name) for name, git in repositories.items()):
+    if not grown or any(git_window.comes_late(git, sessions, name) for name, git in repositories.items()):
         return None
     return sessions
 

@@ -30,7 +30,7 @@ from apprentice.sessions.readers.specstory import SpecStory
 from apprentice.sessions.readers.swe_agent import SweAgent
 from apprentice.sessions.readers.told import take_in
 from apprentice.sessions.readers.workers import Workers
-from apprentice.sessions.store import SessionsWriter
+from apprentice.sessions.store import SessionsWriter, talk_key
 
 BEGINNING = 16 << 10
 """Bytes of a file that decide what it is."""
@@ -104,7 +104,8 @@ def find(paths: Sequence[Path]) -> dict[str, list[Found]]:
 
 def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: ProgressSink, workers: Workers | None = None) -> None:
     """Every file of every tool, in the order of READERS. `workers`: processes that read files beside this one."""
-    known = set(writer.talk_ids)
+    known: set[str] = set()
+    imported = set(writer.told)
     for reader in (make() for make in READERS):
         files = found.get(reader.source, [])
         if not files:
@@ -127,7 +128,8 @@ def read(found: dict[str, list[Found]], writer: SessionsWriter, progress: Progre
                 continue
             for session in next(told):
                 # A copy of another tool's talk puts all sub-agents of it into one.
-                if session.id in known or (session.id.endswith("/sidechain") and session.id.removesuffix("/sidechain") in with_agents):
+                of_agents = session.id.endswith("/sidechain") and session.id.removesuffix("/sidechain") in with_agents
+                if session.id in known or of_agents or (session.events and talk_key(session.source, session.events) in imported):
                     writer.drop("sessions that another file has")
                 else:
                     known.add(session.id)
