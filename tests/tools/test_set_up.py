@@ -1,3 +1,4 @@
+import fcntl
 import importlib.metadata
 import os
 import shutil
@@ -22,6 +23,7 @@ case "$*" in
     *"-m venv"*) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
     *"torch_choice.py installed"*) exit 1 ;;
     *"torch_choice.py cuda"*) exit "${CUDA:-1}" ;;
+    *"install --quiet -c requirements/constraints.txt pip"*) exit "${OFFLINE:-0}" ;;
     *"-e ."*) exit "${BREAKS:-0}" ;;
 esac
 """
@@ -82,6 +84,35 @@ def test_a_changed_requirement_is_installed_into_the_same_environment(checkout: 
     assert code == 0
     assert any("-e .[learn] " in call for call in calls)
     assert not any("-m venv" in call for call in calls)
+
+
+def test_what_was_there_goes_on_where_nothing_can_be_fetched(checkout: Path) -> None:
+    set_up(checkout)
+    pins = checkout / "requirements" / "constraints.txt"
+    before = pins.read_text()
+    pins.write_text(before + "new==1\n")
+    assert set_up(checkout, OFFLINE="1")[0] == 1
+    assert (checkout / ".venv" / "bin" / "python").exists()
+    pins.write_text(before)
+    code, said, calls = set_up(checkout)
+    assert (code, said) == (0, "set-up: what is needed has changed\nlooking up which build of torch "
+                               f"{before.partition('torch==')[2].partition(chr(10))[0]} pip would take\nset-up is done\n")  # fmt: skip
+    assert not any("-m venv" in call for call in calls)
+
+
+def test_the_second_of_two_waits_and_has_nothing_to_do(checkout: Path) -> None:
+    lock = checkout / ".set-up.lock"
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        path = f"{checkout.parent / 'bin'}:/usr/bin:/bin"
+        second = subprocess.Popen([checkout / "tools" / "set_up", "run"], env={"PATH": path, "LOG": str(checkout.parent / "log")}, stderr=subprocess.PIPE)
+        assert second.stderr is not None
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(0.5)
+        assert not (checkout / ".venv").exists()
+    with second.stderr:
+        assert second.wait(60) == 0
+    assert set_up(checkout) == (0, "", [])
 
 
 def test_a_changed_native_source_is_compiled_and_nothing_else_is_done(checkout: Path) -> None:
