@@ -99,6 +99,7 @@ def test_too_little_history_to_learn_from(learn: Any, new_repository: Any) -> No
         (("--weights", "all"), "`all`"),
         (("--steps", "0"), "`--steps` must be 1 or more"),
         (("--steps", "many"), "`many`"),
+        (("--seed", "-1"), "below 0"),
         (("--base", "no such base"), "`no such base`"),
     ],
 )

@@ -24,7 +24,7 @@ def test_examples_as_json_are_the_rows_of_the_split(apprentice: Any, learned: An
 def test_an_unknown_kind_is_told_the_ones_that_are_there(apprentice: Any, learned: Any) -> None:
     done = apprentice("examples", "show", learned.run / "examples", "--kind", "nextedit")
     assert (done.code, done.out) == (2, "")
-    assert "completion, next_edit" in done.err
+    assert "it has completion, next_edit\n" in done.err
 
 
 @pytest.mark.parametrize("command", [("examples", "show", "examples"), ("sessions", "show", "sessions"), ("sessions", "export", "sessions", "--to", "x")])

@@ -37,6 +37,14 @@ def test_what_stays_in_16_bits_can_be_said_and_needs_text(apprentice: Any, learn
     assert json.loads((out / "config.json").read_text())["quantization_config"]["ignore"] == ["lm_head"]
 
 
+def test_a_mistyped_source_costs_no_earlier_model(apprentice: Any, learned: Any, tmp_path: Path) -> None:
+    out = tmp_path / "quantized"
+    assert apprentice("model", "quantize", learned.run / "checkpoint", "--out", out).code == 0
+    for source in (tmp_path / "chekpoint", learned.run / "quantized"):
+        assert apprentice("model", "quantize", source, "--out", out).code == 2
+        assert (out / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("out", ["model", "."])
 def test_a_model_is_never_written_over(apprentice: Any, make_folder: Any, tmp_path: Path, out: str) -> None:
     make_folder()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.conftest import GitRepository
 
+from apprentice.core.errors import InputError
 from apprentice.learn.config import LearnConfig
 from apprentice.learn.sources import chosen, passed_over
 
@@ -30,6 +32,16 @@ def test_talks_go_with_the_history_of_the_checkout_they_are_about(new_repository
 def test_talks_alone_where_there_is_no_checkout(tmp_path: Path) -> None:
     (source,) = chosen(LearnConfig(sessions=(tmp_path / "projects",)), tmp_path)
     assert source.kind == "sessions"
+
+
+def test_a_checkout_that_cannot_be_read_is_not_passed_over_in_silence(new_repository: Callable[..., GitRepository], tmp_path: Path) -> None:
+    new_repository("empty")
+    assert chosen(LearnConfig(), tmp_path / "empty") == []
+    # A worktree whose repository is elsewhere.
+    (tmp_path / "worktree").mkdir()
+    (tmp_path / "worktree" / ".git").write_text("gitdir: /nowhere/.git/worktrees/x\n")
+    with pytest.raises(InputError, match="worktree"):
+        chosen(LearnConfig(), tmp_path / "worktree")
 
 
 def test_it_is_said_why_the_history_at_hand_is_not_read(new_repository: Callable[..., GitRepository], tmp_path: Path) -> None:

@@ -45,10 +45,12 @@ def chat(
     from apprentice.core.protocols import Request
     from apprentice.core.text_safety import terminal_safe
     from apprentice.learn import loading
+    from apprentice.learn.config import check_seed
     from apprentice.text import chat as rendering
     from apprentice.text import grammar
     from apprentice.text.lookup import PromptLookup
 
+    check_seed(seed)
     loaded = loading.load(model, out, memory=False, adapter=adapter)
     messages: list[dict[str, str]] = []
     form = None if schema is None else grammar.of_schema_file(schema)

@@ -121,7 +121,7 @@ def show(folder: Path, /, *, split: str = "train", kind: str | None = None, newe
         raise ConfigError(f"`{split}` is no split", hint=f"one of {', '.join(SPLITS)}")
     check_newest(newest)
     found = artifacts.read(folder)
-    kinds = sorted({name.removeprefix(f"{one}_") for name in found.counts for one in SPLITS if name.startswith(f"{one}_")})
+    kinds = sorted({name.removeprefix(f"{one}_") for name in found.counts for one in SPLITS if name.startswith(f"{one}_")} - {"commits"})
     if kind is not None and kind not in kinds:
         raise ConfigError(f"`{folder}` has nothing of the kind `{kind}`", hint=f"it has {', '.join(kinds) or 'nothing'}")
     reader = conversation_store.read if found.kind == conversation_store.KIND else store.read

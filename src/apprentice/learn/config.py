@@ -59,6 +59,7 @@ class LearnConfig:
     def __post_init__(self) -> None:
         if self.budget_s < 10:
             raise ConfigError(f"a budget of {self.budget_s:g} s is too short", hint="use `--budget 1m` or more")
+        check_seed(self.seed)
         if self.steps is not None and self.steps < 1:
             raise ConfigError("`--steps` must be 1 or more", hint="leave it out, and the clock decides")
         if self.eval_commits is not None and self.eval_commits < 1:
@@ -72,6 +73,12 @@ class LearnConfig:
     def by_clock(self) -> bool:
         """Whether the clock decides how much is trained and evaluated."""
         return self.steps is None
+
+
+def check_seed(seed: int) -> None:
+    """Raises: ConfigError."""
+    if seed < 0:
+        raise ConfigError(f"`--seed {seed}` is below 0", hint="give 0 or more")
 
 
 def parse_budget(text: str) -> float:

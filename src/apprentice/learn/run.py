@@ -12,6 +12,7 @@ the same parents, config and version is not made again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -35,6 +36,8 @@ HOME = ".apprentice"
 CURRENT = "current.json"
 RESULT = "result.json"
 RUNS = "runs"
+_OURS = (RUNS, CURRENT, "sessions", "recorded", "policy.toml", ".lock")
+"""One of them is in every folder of ours."""
 
 
 class CurrentFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,10 +62,16 @@ class Home:
 
     @classmethod
     def create(cls, folder: Path) -> Home:
+        """Raises: InputError for one that is somebody else's: git would ignore all that is new in it."""
+        inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if inside - {".gitignore"} and inside.isdisjoint(_OURS):
+            raise InputError(f"`{folder}` holds files that Apprentice did not make", hint="name a folder of its own with `--out`")
         if not folder.exists():
             files.make_folder(folder)
             # What was recorded in private is read into it.
-            folder.chmod(0o700)
+            with contextlib.suppress(OSError):
+                # Some file systems have no modes.
+                folder.chmod(0o700)
         ignore = folder / ".gitignore"
         if not ignore.exists():
             files.write_text(ignore, "*\n")
@@ -74,7 +83,7 @@ class Home:
 
     def runs(self) -> list[Path]:
         """All runs, oldest first."""
-        return sorted(path for path in (self.folder / RUNS).glob("[0-9]*") if path.is_dir())
+        return sorted(path for path in (self.folder / RUNS).glob("[0-9]*") if path.name.isdecimal() and path.is_dir())
 
     def current(self) -> dict[str, Any] | None:
         """What is served, or None before the first run. Raises: InputError where the file is damaged."""

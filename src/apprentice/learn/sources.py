@@ -78,11 +78,16 @@ def _names_histories(config: LearnConfig) -> bool:
 
 
 def _checkout(config: LearnConfig, folder: Path) -> Git | None:
-    """The repository in `folder` that has commits, unless others were named."""
+    """The repository in `folder` that has commits, unless others were named. Raises: InputError for one that cannot be read."""
     if _names_histories(config):
         return None
     try:
         git = Git.open(folder)
+    except InputError:
+        if (folder / ".git").exists():
+            raise
+        return None
+    try:
         git.head()
     except InputError:
         return None

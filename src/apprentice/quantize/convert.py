@@ -88,12 +88,7 @@ def convert(
 
     Raises: InputError naming file and tensor where the source cannot be used."""
     config.check(is_fitted=fitted is not None)
-    hugging_face = read_json(source / "config.json")
-    if hugging_face.get("quantization_config"):
-        raise InputError(f"{source}: already quantized", hint="give the folder that it was made from")
-    shapes = parameter_shapes(read_config(source))
-    found = tensor_files.open_folder(source)
-    tensor_files.check_shapes(found, shapes, source)
+    hugging_face, shapes, found = opened(source)
     files.make_folder(target)
     work = _Work(shapes, found, config, fitted or {}, kept, progress)
     _write_weights(target, work.infos(), work.arrays())
@@ -106,6 +101,17 @@ def convert(
     write_page(target, report, measured)
     write_card(source, target, report, FORMATS[config.format], activations=config.activations)
     return report
+
+
+def opened(source: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]], dict[str, tensor_files.TensorFile]]:
+    """A checkpoint's config, the shapes that it must have, and its tensors. Raises: InputError where it cannot be quantized."""
+    hugging_face = read_json(source / "config.json")
+    if hugging_face.get("quantization_config"):
+        raise InputError(f"{source}: already quantized", hint="give the folder that it was made from")
+    shapes = parameter_shapes(read_config(source))
+    found = tensor_files.open_folder(source)
+    tensor_files.check_shapes(found, shapes, source)
+    return hugging_face, shapes, found
 
 
 class _Work:

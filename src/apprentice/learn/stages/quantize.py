@@ -21,7 +21,7 @@ from apprentice.learn.config import EVALUATION_SHARE, GATE_SHARE, RESERVE_SHARE,
 from apprentice.learn.run import Run
 from apprentice.model.config import ModelConfig, read_config
 from apprentice.quantize.calibration import DEFAULT_TOKENS, Fitted, fit, replaced
-from apprentice.quantize.convert import QuantizeConfig, convert
+from apprentice.quantize.convert import QuantizeConfig, convert, opened
 from apprentice.quantize.report import Distillation
 from apprentice.quantize.sensitivity import Sensitivity, measure, most_sensitive
 from apprentice.text.tokenizer import Tokenizer
@@ -102,6 +102,7 @@ def write(
     Raises: ConfigError, InputError."""
     # Before what lies in the target is removed.
     config.check(is_fitted=examples is not None)
+    opened(checkpoint)
     if examples is None:
         if distilling is not None:
             raise ConfigError("distilling needs text like the model's work", hint="give `--calibrate`")
