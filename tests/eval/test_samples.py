@@ -20,6 +20,20 @@ def test_rows_are_there_again_after_a_restart(tmp_path: Path) -> None:
     assert again.find("line", "tuned", "1", "1") is None
 
 
+def test_what_failed_is_asked_again(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    samples = Samples(tmp_path / "first")
+    for row in (_row("1", error="no answer"), _row("2")):
+        samples.add(row)
+    assert [row.example for row in samples.rows()] == ["1", "2"]
+    for again in (Samples(tmp_path / "first"), Samples(tmp_path / "second", reuse=[tmp_path / "first"])):
+        assert again.find("line", "base", "1", "1") is None
+        assert again.find("line", "base", "1", "2") == _row("2")
+    samples.finish(samples.rows())
+    assert Samples(tmp_path / "first").find("line", "base", "1", "1") is None
+
+
 @pytest.mark.parametrize("torn", [b"{", b'{"measure":"line"', b'{"measure":"line","arm":"b\xc3'])
 def test_a_torn_last_line_is_dropped_and_the_next_row_is_whole(tmp_path: Path, torn: bytes) -> None:
     Samples(tmp_path).add(_row("1"))

@@ -94,7 +94,7 @@ def evaluate(
     if failed := [row for row in rows if row.error]:
         raise InputError(
             f"{len(failed):,} answers of `{failed[0].arm}` did not come, and count as wrong: {failed[0].error}",
-            hint=f"look at the server, then take another folder with `--out`: in `{out}` they are kept",
+            hint="look at the server; the same command asks them again",
         )
     if not json:
         print_next(f"apprentice show --browse {shlex.quote(str(out))} --examples {shlex.quote(str(examples))} --to PAGES")

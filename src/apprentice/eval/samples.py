@@ -67,10 +67,10 @@ class Samples:
     """The rows of one evaluation folder."""
 
     def __init__(self, folder: Path, *, reuse: Iterable[Path] = ()) -> None:
-        """`reuse`: folders of earlier evaluations whose rows are taken over when they are asked for."""
+        """`reuse`: folders of earlier evaluations whose rows are taken over when they are asked for. What failed is asked again."""
         self._folder = folder
-        self._earlier = {row.key: row for other in reuse for row in read(other, partial=True)}
-        self._rows = {row.key: row for row in read(folder)}
+        self._earlier = {row.key: row for other in reuse for row in read(other, partial=True) if not row.error}
+        self._rows = {row.key: row for row in read(folder) if not row.error}
 
     def find(self, measure: str, arm: str, version: str, example: str) -> Row | None:
         """The row, if it was made before; one of an earlier evaluation becomes one of this."""

