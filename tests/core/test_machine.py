@@ -1,4 +1,6 @@
 import json
+import os
+import threading
 from pathlib import Path
 
 from apprentice.core import machine
@@ -36,3 +38,18 @@ def test_a_container_has_what_it_may_use(tmp_path: Path) -> None:
     # Files that the kernel keeps at hand are no reason to refuse a model.
     (tmp_path / "memory.stat").write_text("anon 500\nfile 2500\nactive_file 1000\ninactive_file 1400\nslab_reclaimable 100\n")
     assert machine.memory_limits(tmp_path) == (4000, 3500)
+
+
+def test_how_busy_a_machine_is_is_seen_in_a_moment(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    assert machine.busy_cores(stat) is None
+    stat.write_text("cpu  words\n")
+    assert machine.busy_cores(stat) is None
+    stat.write_text("cpu  10 0 10 80 0 0 0 0 0 0\ncpu0 ...\n")
+    # No time has passed.
+    assert machine.busy_cores(stat, over_s=0.0) is None
+    later = threading.Timer(0.1, lambda: stat.write_text("cpu  60 0 10 130 0 0 0 0 0 0\n"))
+    later.start()
+    found = machine.busy_cores(stat, over_s=0.5)
+    assert found is not None
+    assert found == 0.5 * (os.cpu_count() or 1)
