@@ -111,6 +111,31 @@ def test_an_interrupted_run_ends_in_the_same_weights_wherever_it_was_cut(tmp_pat
             assert steps == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("heldout", [4, 0])
+def test_what_was_learned_last_counts_where_the_clock_runs_out_early(tmp_path, sequences, heldout):
+    clock = Clock()
+
+    class Slow(Listener):
+        """Everything takes a second, until another program takes the machine."""
+
+        def advance(self, amount=1, detail=""):
+            super().advance(amount, detail)
+            clock.now += 1.0 if getattr(self, "steps", 0) != 7 else 60.0
+
+    config = dataclasses.replace(CONFIG, checkpoint_every_s=1e9)
+    _, trainer = _trainer(tmp_path, sequences, budget_s=20.0, clock=clock, progress=Slow(), config=config, heldout=heldout)
+    outcome = trainer.run()
+    assert outcome.num_steps == 7
+    if heldout:
+        assert outcome.curve[-1].step == 7
+        assert outcome.best_step == 7
+    assert trainer.load_best(outcome)
+    if heldout:
+        # Nothing is left to do for one that takes it up again: the log says that the time is over.
+        again = _trainer(tmp_path, sequences, budget_s=20.0, clock=Clock(), config=config, heldout=heldout)[1].run()
+        assert (again.num_steps, len(again.curve)) == (7, len(outcome.curve))
+
+
 def test_resuming_a_finished_run_trains_nothing(tmp_path, sequences):
     first, trainer = _trainer(tmp_path, sequences, steps=3)
     outcome = trainer.run()

@@ -125,6 +125,7 @@ class Trainer:
         self._recent_s: list[float] = [plan.step_s] if plan.step_s else []
         self._replay: dict[int, Decision] = {}
         self._written_at, self._writing_s, self._aside_s = clock(), 0.0, 0.0
+        self._saved_step = -1
 
     def run(self) -> Outcome:
         """Train to the end of the plan. Raises: UserError where that would not be training."""
@@ -139,7 +140,15 @@ class Trainer:
                 self._step(decision)
                 self._after_step(last=decision.remaining == 1)
                 self._recent_s.append(self._clock() - started - (self._aside_s - aside_s))
+            if self._state.course.step and not self._is_settled():
+                # The clock ran out sooner than the steps before had let expect: what was learned since the last point counts.
+                self._after_step(last=True)
         return self._outcome()
+
+    def _is_settled(self) -> bool:
+        """Whether the last step is measured and on disk."""
+        step, points = self._state.course.step, self._state.curve.points
+        return self._saved_step == step and (not self._heldout or (bool(points) and points[-1].step == step))
 
     def load_best(self, outcome: Outcome) -> bool:
         """Put the weights of the best point into the model. False where that is the base itself, untouched."""
@@ -260,6 +269,7 @@ class Trainer:
         }
         checkpoints.save(self._folder, course.step, self._optimizer.parameters, self._optimizer.state(), state)
         checkpoints.prune(self._folder, resume_step=course.step, best_step=best.step if best else None)
+        self._saved_step = course.step
         self._written_at = self._clock()
         self._writing_s = self._written_at - started
         self._aside_s += self._writing_s
@@ -275,6 +285,7 @@ class Trainer:
             self._state.curve = Curve(msgspec.convert(state["curve"], list[HeldOut]))
             self._put(checkpoints.load_tensors(path / checkpoints.WEIGHTS))
             self._optimizer.load(checkpoints.load_tensors(path / checkpoints.OPTIMIZER))
+            self._saved_step = self._state.course.step
             self._progress.note(f"going on from step {step} of an interrupted run")
         if past:
             self._already_s += max(entry.elapsed_s for entry in past)
