@@ -17,6 +17,7 @@ from apprentice.core.errors import InputError
 from apprentice.engine.scheduler import MOST_PASSED, Room, Scheduler
 
 WAIT_S = 20
+PASS_S = 5e-5
 
 
 class Passes:
@@ -231,6 +232,7 @@ class Ages:
         self._ages: Counter[int] = Counter()
 
     def compute(self, items: Sequence[int], is_prompt: bool) -> np.ndarray:
+        time.sleep(PASS_S)  # The others get in line meanwhile, as they do while a model computes.
         with self.scheduler._changed:
             for line in (self.scheduler._steps, self.scheduler._prompts):
                 for work in line:
