@@ -14,6 +14,7 @@ import ast
 import hashlib
 import importlib
 import json
+import os
 import pkgutil
 import sys
 import time
@@ -30,11 +31,14 @@ WORK = ROOT / ".cache" / "benchmarks"
 NOT_BENCHMARKS = {"harness"}
 NATIVE = "src/apprentice/kernels/native"
 STORAGE = (
-    "benchmarks/harness.py", *(f"src/apprentice/core/{name}.py" for name in ("artifacts", "errors", "files", "machine", "progress", "waiting")),
+    *(f"src/apprentice/core/{name}.py" for name in ("artifacts", "errors", "files", "machine", "progress", "waiting")),
 )  # fmt: skip
 """What keeps, locks and tells what others compute: no figure is made there but how long that takes. What the machine has, as it was found
 out, stands in each result."""
 TIMES_STORAGE = {"ingest", "startup"}
+HARNESS = "benchmarks/harness.py"
+SWITCH = "APPRENTICE_NATIVE"
+"""`kernels.native.SWITCH`, without importing it: what a run imports makes its results stale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +66,14 @@ class Benchmark:
     ) -> dict[str, Any]:  # fmt: skip
         """The result of a cell: read where it holds, made where it does not. `work` gives rows and details; `ignoring`: how
         the paths of sources begin that it does not depend on; `inputs`: name -> hash of what it is made from."""
-        path, made_from = self.folder / f"{name}.json", inputs()
+        path, made_from = self._path(name), inputs()
         if path.is_file() and not changed_sources(result := self.result(name)) and result.get("inputs", {}) == made_from:
             return result
         load, started = machine.look().load, time.monotonic()
         rows, details = work()
         result = {
             "benchmark": self.name,
-            "cell": name,
+            "cell": path.stem,
             "seed": seed,
             "rows": [asdict(row) for row in rows],
             "details": details,
@@ -87,7 +91,11 @@ class Benchmark:
 
     def result(self, name: str) -> dict[str, Any]:
         """Of a cell that was run."""
-        return json.loads((self.folder / f"{name}.json").read_text())
+        return json.loads(self._path(name).read_text())
+
+    def _path(self, name: str) -> Path:
+        variant = os.environ.get(SWITCH, "")
+        return self.folder / (f"{name}-{variant}.json" if variant and variant not in name.split("-") else f"{name}.json")
 
 
 def imported_sources() -> Iterator[tuple[str, str]]:
@@ -121,7 +129,7 @@ def _is_text(node: ast.AST) -> bool:
 def changed_sources(result: dict[str, Any]) -> list[str]:
     """Files that are not what they were when the result was made."""
     changed = []
-    ignored = () if result.get("benchmark") in TIMES_STORAGE else STORAGE
+    ignored = (HARNESS,) if result.get("benchmark") in TIMES_STORAGE else (HARNESS, *STORAGE)
     for name, digest in result.get("sources", {}).items():
         path = ROOT / name
         if name not in ignored and (not path.exists() or code_hash(path) != digest):

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from benchmarks import harness
 
+from apprentice.kernels import native
+
 CODE = '"""Says what it does."""\n\nTIMES = 2\n\n\ndef f(x):\n    """Doubles."""\n    return TIMES * x\n'
 
 
@@ -40,6 +42,17 @@ def test_how_results_are_kept_matters_only_where_that_is_timed() -> None:
     sources = dict.fromkeys(harness.STORAGE, "another")
     assert not harness.changed_sources({"benchmark": "decoding", "sources": sources})
     assert harness.changed_sources({"benchmark": "ingest", "sources": sources}) == list(harness.STORAGE)
+
+
+def test_results_of_chosen_operators_stand_beside_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert harness.SWITCH == native.SWITCH
+    benchmark = harness.Benchmark("sample", results=tmp_path / "results", work=tmp_path / "work")
+    benchmark.cell("one", lambda: ([], {}))
+    monkeypatch.setenv(harness.SWITCH, "avx2")
+    for name, kept in (("one", "one-avx2"), ("kernels-avx2-one", "kernels-avx2-one")):
+        assert benchmark.cell(name, lambda: ([], {}))["cell"] == kept
+        assert benchmark.result(name)["cell"] == kept
+    assert {path.stem for path in benchmark.folder.iterdir()} == {"one", "one-avx2", "kernels-avx2-one"}
 
 
 def test_a_cell_runs_again_only_where_its_code_changed(tmp_path: Path) -> None:
