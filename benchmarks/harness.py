@@ -4,7 +4,7 @@
 
 A result holds its rows (arm, metric, value, low, high), commit, machine, load, package versions, seed, and the hash of
 every source file of the project that the run had imported: of its statements, without comments and docstrings; of native code, where
-it had been loaded, as a whole. A figure holds until one of these changes: `--stale` lists what must run again. Code whose whole effect lies in files that a cell is made
+it had been loaded, what runs on that processor. A figure holds until one of these changes: `--stale` lists what must run again. Code whose whole effect lies in files that a cell is made
 from can be left out, where the cell says what those files are (`inputs`): the next run looks whether they are the same. Work that outlives a kill (training, samples) lies under `.cache/benchmarks`, not here.
 """
 
@@ -30,6 +30,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 WORK = ROOT / ".cache" / "benchmarks"
 NOT_BENCHMARKS = {"harness"}
 NATIVE = "src/apprentice/kernels/native"
+VARIANTS = ("portable", "avx2", "avx512", "neon")
 STORAGE = (
     *(f"src/apprentice/core/{name}.py" for name in ("artifacts", "errors", "files", "machine", "progress", "waiting")),
 )  # fmt: skip
@@ -55,8 +56,8 @@ class Row:
 class Benchmark:
     """The results of one benchmark."""
 
-    def __init__(self, name: str, *, results: Path = RESULTS, work: Path = WORK) -> None:
-        self.name = name
+    def __init__(self, name: str, *, results: Path = RESULTS, work: Path = WORK, variant: str = os.environ.get(SWITCH, "")) -> None:
+        self.name, self._variant = name, variant
         self.folder = files.make_folder(results / name)
         self.work = files.make_folder(work / name)
 
@@ -94,8 +95,8 @@ class Benchmark:
         return json.loads(self._path(name).read_text())
 
     def _path(self, name: str) -> Path:
-        variant = os.environ.get(SWITCH, "")
-        return self.folder / (f"{name}-{variant}.json" if variant and variant not in name.split("-") else f"{name}.json")
+        is_named = not self._variant or self._variant in name.split("-")
+        return self.folder / (f"{name}.json" if is_named else f"{name}-{self._variant}.json")
 
 
 def imported_sources() -> Iterator[tuple[str, str]]:
@@ -104,15 +105,18 @@ def imported_sources() -> Iterator[tuple[str, str]]:
     for path in sorted(paths):
         if path.is_relative_to(ROOT / "src") or path.is_relative_to(ROOT / "benchmarks"):
             yield path.relative_to(ROOT).as_posix(), code_hash(path)
-    if "apprentice.kernels.native" in sys.modules:
-        yield NATIVE, code_hash(ROOT / NATIVE)
+    if native := sys.modules.get("apprentice.kernels.native"):
+        variant = library.variant if (library := native.load()) else "none"
+        yield f"{NATIVE}:{variant}", code_hash(ROOT / NATIVE, variant)
 
 
-def code_hash(path: Path) -> str:
+def code_hash(path: Path, variant: str = "") -> str:
     """sha256 of what a Python file does: its syntax tree without comments, docstrings and places in the file. Of a folder of native
-    code: of its lines without comments."""
+    code: of its lines without comments, but for files of other variants than this one (`products_avx2.cpp`)."""
     if path.is_dir():
-        lines = [line.split("//")[0].strip() for file in sorted(path.iterdir()) for line in file.read_text(encoding="utf-8").splitlines()]
+        others = set(VARIANTS) - {variant} if variant else set()
+        sources = [file for file in sorted(path.iterdir()) if file.stem.rpartition("_")[2] not in others]
+        lines = [line.split("//")[0].strip() for file in sources for line in file.read_text(encoding="utf-8").splitlines()]
         return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
@@ -131,8 +135,9 @@ def changed_sources(result: dict[str, Any]) -> list[str]:
     changed = []
     ignored = (HARNESS,) if result.get("benchmark") in TIMES_STORAGE else (HARNESS, *STORAGE)
     for name, digest in result.get("sources", {}).items():
-        path = ROOT / name
-        if name not in ignored and (not path.exists() or code_hash(path) != digest):
+        place, _, variant = name.partition(":")
+        path = ROOT / place
+        if name not in ignored and (not path.exists() or code_hash(path, variant) != digest):
             changed.append(name)
     return changed
 

@@ -38,26 +38,42 @@ def test_native_code_counts_as_a_whole_and_without_what_is_said_about_it(tmp_pat
     assert harness.code_hash(tmp_path) != before
 
 
+def test_native_code_of_another_processor_does_not_count(tmp_path: Path) -> None:
+    names = ("pool.cpp", "products_avx2.cpp", "products_avx512.cpp")
+    for name in names:
+        (tmp_path / name).write_text("int x;\n")
+    before = harness.code_hash(tmp_path, "avx512")
+    changes = []
+    for name in names:
+        (tmp_path / name).write_text("int y;\n")
+        changes.append(harness.code_hash(tmp_path, "avx512") != before)
+        (tmp_path / name).write_text("int x;\n")
+    assert changes == [True, False, True]
+    key = f"{harness.NATIVE}:avx2"
+    assert harness.changed_sources({"sources": {key: "another"}}) == [key]
+    assert not harness.changed_sources({"sources": {key: harness.code_hash(harness.ROOT / harness.NATIVE, "avx2")}})
+
+
 def test_how_results_are_kept_matters_only_where_that_is_timed() -> None:
     sources = dict.fromkeys(harness.STORAGE, "another")
     assert not harness.changed_sources({"benchmark": "decoding", "sources": sources})
     assert harness.changed_sources({"benchmark": "ingest", "sources": sources}) == list(harness.STORAGE)
 
 
-def test_results_of_chosen_operators_stand_beside_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_chosen_operators_stand_beside_the_others(tmp_path: Path) -> None:
     assert harness.SWITCH == native.SWITCH
-    benchmark = harness.Benchmark("sample", results=tmp_path / "results", work=tmp_path / "work")
-    benchmark.cell("one", lambda: ([], {}))
-    monkeypatch.setenv(harness.SWITCH, "avx2")
+    work, results = tmp_path / "work", tmp_path / "results"
+    harness.Benchmark("sample", results=results, work=work, variant="").cell("one", lambda: ([], {}))
+    chosen = harness.Benchmark("sample", results=results, work=work, variant="avx2")
     for name, kept in (("one", "one-avx2"), ("kernels-avx2-one", "kernels-avx2-one")):
-        assert benchmark.cell(name, lambda: ([], {}))["cell"] == kept
-        assert benchmark.result(name)["cell"] == kept
-    assert {path.stem for path in benchmark.folder.iterdir()} == {"one", "one-avx2", "kernels-avx2-one"}
+        assert chosen.cell(name, lambda: ([], {}))["cell"] == kept
+        assert chosen.result(name)["cell"] == kept
+    assert {path.stem for path in chosen.folder.iterdir()} == {"one", "one-avx2", "kernels-avx2-one"}
 
 
 def test_a_cell_runs_again_only_where_its_code_changed(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    benchmark, calls = harness.Benchmark("sample", results=results, work=tmp_path / "work"), []
+    benchmark, calls = harness.Benchmark("sample", results=results, work=tmp_path / "work", variant=""), []
 
     def work() -> tuple[list[harness.Row], dict[str, int]]:
         calls.append(1)

@@ -14,7 +14,7 @@ constexpr int kFloatRows = 6;
 constexpr int kBf16Rows = 5;
 constexpr int kFloatPair = 3;
 constexpr int kBf16Pair = 2;
-constexpr int kEagerRows = 3;
+constexpr int kEagerRows = 0;
 
 inline Vector zero() { return _mm256_setzero_ps(); }
 inline Vector load(const float* from) { return _mm256_loadu_ps(from); }
