@@ -4,7 +4,7 @@
 //           --vpmaddwd--> 8 sums of a block of 16 inputs --x scale of the block--> float sums of 64 inputs --> y
 //
 // Half a tile (8 outputs) is worked on with 4 rows of activations at a time, a whole one with 2 or 1, each with sums of its own in the
-// same order. For a prompt a panel is unpacked once and read by all rows: same numbers, a quarter fewer instructions.
+// same order. For a prompt, or kManyRows, a panel is unpacked once and read by all rows: same numbers, a quarter fewer instructions.
 // 8-bit weights need 16 bits for two products: |x| times w with the sign of x. Letters as in operators.h.
 #define APPRENTICE_VARIANT avx2_ops
 #include "declarations.inl"
@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kPanelGroups = 16;
 constexpr int64_t kAhead = 2048;  // bytes
-constexpr int64_t kManyRows = 8;  // for so many in a step, too, unpacking once is faster
+constexpr int64_t kManyRows = 8;
 constexpr int kUnpackedTile = kLanes * kGroup + 4 * kLanes * 4;
 // 8-bit weights in the order of the tile, then 4 x 16 float scales.
 
