@@ -16,7 +16,8 @@ suggestion is made once and kept; the arms differ in what of it they show:
 
 `NAME-ARM-forgetful`: the same by a server that forgets what was rejected. `rejected`: suggestions that the developer turns down, asked
 for again in the same session, in the next one, and by a server that forgets. `both`: the two repositories together, with paired
-differences. `CHECKPOINT-...`: the same of another model than the default, by the name of its folder in DIR/NAME/models.
+differences. `CHECKPOINT-...`: the same of another model than the default, by the name of its folder in DIR/NAME/code-*/models: the
+newest of that name, with the sessions and examples that it learned from.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import argparse
 import contextlib
 import dataclasses
 import fnmatch
+import hashlib
 import json
 import math
 import os
@@ -43,6 +45,7 @@ import msgspec
 import numpy as np
 
 from apprentice.core import artifacts, files
+from apprentice.core.errors import InputError
 from apprentice.core.progress import Progress
 from apprentice.engine.engine import Engine
 from apprentice.engine.model import EngineConfig
@@ -71,7 +74,7 @@ from apprentice.serve.suggestions import Suggester, Suggestion
 from apprentice.sessions.store import Sessions
 from apprentice.text.edits import Edit
 from apprentice.text.redaction import Redactor
-from benchmarks.harness import Benchmark, Row
+from benchmarks.harness import Benchmark, Row, imported_sources
 
 TEST = ("httpx", "click")
 CHECKPOINT = "tuned-20m-s0"
@@ -287,16 +290,47 @@ class Study:
     """One repository: the model that is served, the edits that are made again, the suggestions that were made."""
 
     def __init__(self, benchmark: Benchmark, models: Path, name: str, progress: Progress, *, checkpoint: str, variant: str) -> None:
-        self.name, self._progress, self._models = name, progress, models / name
-        self.work = files.make_folder(benchmark.work / f"{variant}{name}")
-        self._checkpoint = self._models / "models" / checkpoint
-        self._root = self.work / "repository"
+        self.name, self._progress, self._learned, self._name_of_model = name, progress, models / name, checkpoint
+        self._folder = benchmark.work / f"{variant}{name}"
+        self._sources = list(imported_sources())
         self._replayed: dict[tuple[str, bool], list[Answer]] = {}
-        files.make_folder(self._root / ".git")
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        found = [path for path in self._learned.glob(f"code-*/models/{self._name_of_model}") if artifacts.is_finished(path)]
+        if not found:
+            raise InputError(
+                f"there is no model `{self._name_of_model}` in `{self._learned}/code-*/models`",
+                hint=f"`benchmarks/run learning --cells '{self.name}-{self._name_of_model}'` trains it; another one: --checkpoint",
+            )
+        return max(found, key=lambda path: path.stat().st_mtime)
+
+    @cached_property
+    def examples(self) -> Path:
+        """What the model learned from, by hash."""
+        wanted = artifacts.read(self.checkpoint).parents["examples"]
+        for path in self._learned.glob("read-*/examples"):
+            if artifacts.is_finished(path) and artifacts.read(path).hash == wanted:
+                return path
+        raise InputError(
+            f"none of `{self._learned}/read-*/examples` is what `{self.checkpoint}` learned from",
+            hint="they were made anew since: train the model again with `benchmarks/run learning`",
+        )
+
+    @cached_property
+    def work(self) -> Path:
+        """What other code or another model has suggested is no result of this one."""
+        made_by = repr([weights_hash(self.checkpoint), *self._sources])
+        return files.make_folder(self._folder / hashlib.sha256(made_by.encode()).hexdigest()[:12])
+
+    @cached_property
+    def _root(self) -> Path:
+        files.make_folder(self.work / "repository" / ".git")
+        return self.work / "repository"
 
     @cached_property
     def history(self) -> History:
-        return History(Sessions.open(self._models / "sessions"))
+        return History(Sessions.open(self.examples.with_name("sessions")))
 
     @cached_property
     def quantized(self) -> Path:
@@ -304,8 +338,8 @@ class Study:
         target = self.work / "quantized"
         if not artifacts.is_finished(target):
             quantize.write(
-                self._checkpoint, target, QuantizeConfig(), parents={"checkpoint": weights_hash(self._checkpoint)},
-                progress=self._progress, examples=self._models / "examples", tokens=quantize.SHORT_TOKENS,
+                self.checkpoint, target, QuantizeConfig(), parents={"checkpoint": weights_hash(self.checkpoint)},
+                progress=self._progress, examples=self.examples, tokens=quantize.SHORT_TOKENS,
             )  # fmt: skip
         return target
 
@@ -315,7 +349,7 @@ class Study:
 
     @cached_property
     def gate(self) -> Gate:
-        path = self._models / "gates" / f"{weights_hash(self._checkpoint)[:16]}.json"
+        path = self.checkpoint.parents[1] / "gates" / f"{weights_hash(self.checkpoint)[:16]}.json"
         return Gate.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
     @cached_property
@@ -324,7 +358,7 @@ class Study:
         path = self.work / "told.jsonl"
         lines = list(files.read_lines(path))
         if not lines:
-            rows = list(store.read(self._models / "examples", "gate", kind=NEXT_EDIT))
+            rows = list(store.read(self.examples, "gate", kind=NEXT_EDIT))
             model = Contestant(name="quantized", generator=self.engine, source="", gate=self.gate, gate_hash="")
             self._progress.stage(f"fit the decision for {self.name}", GATE_EDITS, "edits")
             told = silence.ask(
@@ -338,7 +372,7 @@ class Study:
     def wanted(self) -> set[str]:
         """Moments of commits in a drawn order, as many as make EDITS."""
         by_commit: dict[str, dict[str, None]] = {}
-        for example in store.read(self._models / "examples", "test"):
+        for example in store.read(self.examples, "test"):
             by_commit.setdefault(example.commit, {})[example.moment] = None
         order = sorted(by_commit)
         random.Random(0).shuffle(order)
@@ -358,7 +392,7 @@ class Study:
 
     @cached_property
     def memory(self) -> Any:
-        rows = list(store.read(self._models / "examples", "test"))
+        rows = list(store.read(self.examples, "test"))
         ((repository, commit),) = starts_of(rows).items()
         return remember(self.history.snapshot(repository, before=commit), self.engine.tokenizer, self.gate)
 
@@ -415,7 +449,7 @@ class Study:
 
     def _files(self) -> Iterator[tuple[FileWork, list[Moment]]]:
         """The test's files, commit by commit, with the moments of each."""
-        rows = list(store.read(self._models / "examples", "test"))
+        rows = list(store.read(self.examples, "test"))
         (first,) = starts_of(rows).values()
         commits, left, is_test = {row.commit for row in rows if row.moment in self.wanted}, set(self.wanted), False
         player = Player(leave_out=file_reason)
