@@ -37,7 +37,8 @@ STORAGE = (
 """What keeps, locks and tells what others compute: no figure is made there but how long that takes. What the machine has, as it was found
 out, stands in each result."""
 TIMES_STORAGE = {"ingest", "startup"}
-HARNESS = "benchmarks/harness.py"
+HARNESS = ("benchmarks/harness.py", "benchmarks/run")
+"""What starts benchmarks and writes down what they found."""
 SWITCH = "APPRENTICE_NATIVE"
 """`kernels.native.SWITCH`, without importing it: what a run imports makes its results stale."""
 
@@ -133,7 +134,7 @@ def _is_text(node: ast.AST) -> bool:
 def changed_sources(result: dict[str, Any]) -> list[str]:
     """Files that are not what they were when the result was made."""
     changed = []
-    ignored = (HARNESS,) if result.get("benchmark") in TIMES_STORAGE else (HARNESS, *STORAGE)
+    ignored = HARNESS if result.get("benchmark") in TIMES_STORAGE else (*HARNESS, *STORAGE)
     for name, digest in result.get("sources", {}).items():
         place, _, variant = name.partition(":")
         path = ROOT / place
