@@ -301,7 +301,7 @@ class Study:
         if not found:
             raise InputError(
                 f"there is no model `{self._name_of_model}` in `{self._learned}/code-*/models`",
-                hint=f"`benchmarks/run learning --cells '{self.name}-{self._name_of_model}'` trains it; another one: --checkpoint",
+                hint=f"`benchmarks/run learning --folder DIR --cells '{self.name}-{self._name_of_model}'` trains it; another one: --checkpoint",
             )
         return max(found, key=lambda path: path.stat().st_mtime)
 
