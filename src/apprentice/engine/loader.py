@@ -134,6 +134,12 @@ class Checkpoint:
                 hint="choose a smaller base, or end other programs",
             )
 
+    def state(self) -> list[tuple[str, int, int, int]]:
+        """Resolved path, size, time of the last change and inode of each file that decides what the tensors are."""
+        paths = {self._folder / "config.json", *(file.path for file in self._found.values())}
+        found = [(path.resolve(), path.stat()) for path in sorted(paths)]
+        return [(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in found]
+
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
 
