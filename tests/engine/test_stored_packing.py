@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from apprentice.engine import stored_packing
 from apprentice.engine.loader import Checkpoint
+from apprentice.engine.model import EngineConfig
 from apprentice.engine.native import NativeModel
 from apprentice.engine.stored_packing import PackingStore
 from apprentice.kernels.native import Library
@@ -53,6 +56,7 @@ def test_a_later_start_computes_the_same_bit_for_bit(
     checkpoint = Checkpoint(tmp_path / "quantized")
     new = NativeModel(checkpoint, library, store=store)
     (path,) = stored(store)
+    assert store.folder.stat().st_mode & 0o077 == 0
     # What is read is marked: were it packed anew, nobody would see that it was not read.
     os.utime(path, (0, 0))
     known = NativeModel(checkpoint, library, store=store)
@@ -79,9 +83,38 @@ def test_other_weights_and_other_operators_are_packed_anew(
     (folder / "model.safetensors").write_bytes(weights)
     changed = NativeModel(Checkpoint(folder), library, store=store)
     assert np.array_equal(said(changed), said(NativeModel(Checkpoint(tmp_path / "other quantized"), library)))
-    assert len(stored(store)) == 2
+    # That of the weights that are gone is gone.
+    assert len(stored(store)) == 1
     NativeModel(Checkpoint(folder), library, variant="portable", store=store)
+    NativeModel(Checkpoint(folder), library, EngineConfig(cache_bits=8), store=store)
     assert len(stored(store)) == 3
+    shutil.rmtree(folder)
+    NativeModel(Checkpoint(tmp_path / "other quantized"), library, store=store)
+    assert len(stored(store)) == 1
+
+
+def test_other_code_packs_anew(make_folder: MakeFolder, tmp_path: Path, library: Library) -> None:
+    convert(make_folder(), tmp_path / "quantized")
+    checkpoint, copy = Checkpoint(tmp_path / "quantized"), tmp_path / "library"
+    shutil.copyfile(library.path, copy)
+    same = stored_packing.key(checkpoint, replace(library, path=copy), "portable", 16)
+    assert same == stored_packing.key(checkpoint, library, "portable", 16)
+    newer = tmp_path / "newer"
+    newer.write_bytes(copy.read_bytes() + b"0")
+    assert stored_packing.key(checkpoint, replace(library, path=newer), "portable", 16) != same
+
+
+def test_weights_that_are_replaced_while_they_are_packed_are_not_kept(
+    make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore
+) -> None:
+    folder = tmp_path / "quantized"
+    convert(make_folder(seed=0), folder)
+    opened = Checkpoint(folder)
+    convert(make_folder(name="other", seed=1), tmp_path / "other quantized")
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "other quantized" / name).replace(folder / name)
+    NativeModel(opened, library, store=store)
+    assert stored(store) == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "of another model"])

@@ -33,7 +33,7 @@ import numpy as np
 
 from apprentice.core import machine
 from apprentice.core.errors import InputError, InternalError
-from apprentice.engine import balance, calling_off, packing
+from apprentice.engine import balance, calling_off, packing, stored_packing
 from apprentice.engine.calling_off import CalledOff, IsWanted
 from apprentice.engine.loader import Checkpoint
 from apprentice.engine.model import CHUNK_TOKENS, DEFAULTS, STEP_TOKENS, EngineConfig
@@ -103,14 +103,15 @@ class NativeModel:
         self.config, self._library = checkpoint.config, library
         variant = variant or library.variant
         amounts: Any = {"cache_bits": config.cache_bits, "memory_bytes": memory_bytes}
-        known = None if store is None else _known(library, checkpoint, variant, store, amounts)
+        key = "" if store is None else stored_packing.key(checkpoint, library, variant, config.cache_bits)
+        known = None if store is None else _known(library, checkpoint, store, key, amounts)
         packed, self._factors = known or (packing.pack(library, checkpoint, **amounts), [])
         self.num_bytes = packed.num_bytes
         self._decoder = _Decoder(library, packed, config, variant, self.config)
         if packed.is_quantized and known is None:
             self._factors = packing.balanced(library, checkpoint, packed, self._decoder.observe(self.config))
             if store is not None:
-                store.write(checkpoint, variant, packing.contents_of(packed, self._factors))
+                store.write(key, checkpoint, packing.contents_of(packed, self._factors))
         self._scheduler: Scheduler[_Fed] = Scheduler(self._decoder.forward, lambda fed: fed[0].num_outputs)
         self._room = Room(self._decoder.max_pages)
         self._max_sequences = config.max_sequences
@@ -215,17 +216,17 @@ class NativeModel:
 
 
 def _known(
-    library: Library, checkpoint: Checkpoint, variant: str, store: PackingStore, amounts: Mapping[str, Any]
+    library: Library, checkpoint: Checkpoint, store: PackingStore, key: str, amounts: Mapping[str, Any]
 ) -> tuple[packing.PackedModel, list[balance.Factors]] | None:
     """What an earlier start packed, if any."""
-    contents = store.read(checkpoint, variant)
+    contents = store.read(key)
     if contents is None:
         return None
     try:
         packed = packing.pack(library, checkpoint, **amounts, contents=contents)
         return packed, packing.factors_in(contents, checkpoint.config.num_layers)
     except (KeyError, ValueError):
-        store.forget(checkpoint, variant)
+        store.forget(key)
         return None
 
 
