@@ -19,6 +19,7 @@ from apprentice.engine.loader import Checkpoint, load_weights
 from apprentice.engine.model import DEFAULTS, EngineConfig, NumpyModel
 from apprentice.engine.native import NativeModel
 from apprentice.engine.scheduler import Passage
+from apprentice.engine.stored_packing import PackingStore
 from apprentice.kernels import native
 from apprentice.model import adapter_files
 from apprentice.text import decoding
@@ -144,7 +145,7 @@ def _cancelled(requests: Sequence[Request]) -> list[Sample]:
 def _load_model(folder: Path, config: EngineConfig, memory_bytes: int | None) -> NativeModel | NumpyModel:
     library = None if config.backend == "numpy" else native.load()
     if library is not None and (config.backend == "native" or native.is_fast()):
-        return NativeModel(Checkpoint(folder), library, config, memory_bytes=memory_bytes)
+        return NativeModel(Checkpoint(folder), library, config, memory_bytes=memory_bytes, store=PackingStore.of_user())
     if library is None and config.backend == "native":
         raise MissingPieceError(f"there are no native operators: {native.why_missing()}", hint=native.how_to_mend())
     if library is None and config.backend == "auto":

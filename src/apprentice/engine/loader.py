@@ -90,13 +90,22 @@ def needed_bytes(config: ModelConfig) -> int:
     return 4 * config.num_parameters + ROOM_BESIDE_WEIGHTS_BYTES
 
 
+def folder_state(folder: Path) -> list[tuple[str, int, int, int]]:
+    """Resolved path, size, time of the last change and inode of each file that can decide what the tensors are."""
+    found = [(path.resolve(), path.stat()) for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]) if path.is_file()]
+    return [(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in found]
+
+
 class Checkpoint:
     """Tensors of a folder by their plain names, quantized or not. All are there, in the right shapes and types."""
 
     def __init__(self, folder: Path) -> None:
         """Raises: InputError naming file and tensor."""
+        self.folder = folder
+        self.state = folder_state(folder)
+        """Before anything was opened."""
         self.config, self._format = _config(folder)
-        self._folder, self._found, self._shapes = folder, open_folder(folder), parameter_shapes(self.config)
+        self._found, self._shapes = open_folder(folder), parameter_shapes(self.config)
         self._check(self.config.tie_embeddings)
 
     def _check(self, tied: bool) -> None:
@@ -114,7 +123,7 @@ class Checkpoint:
                     )
             else:
                 wanted[name] = shape
-        check_shapes(self._found, wanted, self._folder)
+        check_shapes(self._found, wanted, self.folder)
         for name in wanted:
             self._check_type(name)
         surplus = [n for n in self._found if n not in wanted and not _PASSED_OVER.search(n)]
@@ -130,7 +139,7 @@ class Checkpoint:
         free = int(machine.look().memory_available_gib * 2**30) if memory_bytes is None else memory_bytes
         if needed > free:
             raise InputError(
-                f"{self._folder}: needs {needed / 2**30:.1f} GiB of memory {how}, {free / 2**30:.1f} GiB are free",
+                f"{self.folder}: needs {needed / 2**30:.1f} GiB of memory {how}, {free / 2**30:.1f} GiB are free",
                 hint="choose a smaller base, or end other programs",
             )
 

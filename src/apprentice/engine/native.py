@@ -27,16 +27,18 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from apprentice.core import machine
 from apprentice.core.errors import InputError, InternalError
-from apprentice.engine import balance, calling_off, packing
+from apprentice.engine import balance, calling_off, packing, stored_packing
 from apprentice.engine.calling_off import CalledOff, IsWanted
 from apprentice.engine.loader import Checkpoint
 from apprentice.engine.model import CHUNK_TOKENS, DEFAULTS, STEP_TOKENS, EngineConfig
 from apprentice.engine.scheduler import Room, Scheduler
+from apprentice.engine.stored_packing import PackingStore
 from apprentice.kernels.native import Library, Signatures
 from apprentice.model.adapter_files import LowRank
 from apprentice.model.config import ModelConfig
@@ -95,16 +97,21 @@ class NativeModel:
 
     def __init__(
         self, checkpoint: Checkpoint, library: Library, config: EngineConfig = DEFAULTS, *, variant: str = "",
-        memory_bytes: int | None = None,
+        memory_bytes: int | None = None, store: PackingStore | None = None,
     ) -> None:
-        """`variant`: of the operators; empty = the library's choice."""
+        """`variant`: of the operators; empty = the library's choice. `store`: where packed weights are looked for and kept."""
         self.config, self._library = checkpoint.config, library
-        packed = packing.pack(library, checkpoint, cache_bits=config.cache_bits, memory_bytes=memory_bytes)
+        variant = variant or library.variant
+        amounts: Any = {"cache_bits": config.cache_bits, "memory_bytes": memory_bytes}
+        key = "" if store is None else stored_packing.key(checkpoint, library, variant, config.cache_bits)
+        known = None if store is None else _known(library, checkpoint, store, key, amounts)
+        packed, self._factors = known or (packing.pack(library, checkpoint, **amounts), [])
         self.num_bytes = packed.num_bytes
-        self._decoder = _Decoder(library, packed, config, variant or library.variant, self.config)
-        self._factors: list[balance.Factors] = []
-        if packed.is_quantized:
+        self._decoder = _Decoder(library, packed, config, variant, self.config)
+        if packed.is_quantized and known is None:
             self._factors = packing.balanced(library, checkpoint, packed, self._decoder.observe(self.config))
+            if store is not None:
+                store.write(key, checkpoint, packing.contents_of(packed, self._factors))
         self._scheduler: Scheduler[_Fed] = Scheduler(self._decoder.forward, lambda fed: fed[0].num_outputs)
         self._room = Room(self._decoder.max_pages)
         self._max_sequences = config.max_sequences
@@ -206,6 +213,21 @@ class NativeModel:
         if start == 0:
             self._decoder.keep(cache.sequence, tokens)
         return np.concatenate(kept)
+
+
+def _known(
+    library: Library, checkpoint: Checkpoint, store: PackingStore, key: str, amounts: Mapping[str, Any]
+) -> tuple[packing.PackedModel, list[balance.Factors]] | None:
+    """What an earlier start packed, if any."""
+    contents = store.read(key)
+    if contents is None:
+        return None
+    try:
+        packed = packing.pack(library, checkpoint, **amounts, contents=contents)
+        return packed, packing.factors_in(contents, checkpoint.config.num_layers)
+    except (KeyError, ValueError):
+        store.forget(key)
+        return None
 
 
 class _Decoder:

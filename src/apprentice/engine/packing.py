@@ -1,6 +1,7 @@
 """A checkpoint to what the native decoder reads: matrices in its layouts, in one piece of memory, with no float copy.
 
     Checkpoint --plan: a kind and a place for each matrix--> one arena --fill, several layers at a time--> PackedModel
+    the same   --plan--> one arena <--what an earlier start packed and balanced (`engine.stored_packing`)--> PackedModel
 
 Kinds follow the file. NVFP4 codes go from the mapped file into tiles as they are, and so do those of MXFP4, whose powers of
 two become scales of NVFP4. BF16 stays BF16, everything else is
@@ -95,6 +96,15 @@ class CModel(Structure):
 
 
 @dataclass(slots=True)
+class _Matrix:
+    """What a matrix has besides its place in the arena."""
+
+    factor: np.float32
+    factors_O: np.ndarray | None
+    bias_O: np.ndarray | None
+
+
+@dataclass(slots=True)
 class PackedModel:
     """What `apprentice_decoder_new` takes, and the memory that it points to."""
 
@@ -108,6 +118,10 @@ class PackedModel:
     """uint8, the memory of each matrix: four a layer, then the head."""
     embedding_factors_D: np.ndarray
     """What rows of an embedding in tiles are multiplied by."""
+    arena: np.ndarray
+    """uint8, all of `places`."""
+    matrices: list[_Matrix]
+    """In the order of `places`."""
     kept: list[Any] = field(default_factory=list)
     """Everything that must outlive the decoder."""
 
@@ -143,11 +157,34 @@ class _Plan:
 
 
 def pack(
-    library: Library, checkpoint: Checkpoint, *, cache_bits: Literal[16, 8] = 16, memory_bytes: int | None = None
+    library: Library, checkpoint: Checkpoint, *, cache_bits: Literal[16, 8] = 16, memory_bytes: int | None = None,
+    contents: Mapping[str, np.ndarray] | None = None,
 ) -> PackedModel:
-    """`cache_bits`: of keys and values. Raises: InputError naming file and tensor, or what memory it would take (`memory_bytes`: that may be used; None =
-    that is free)."""
-    return _Packer(library, checkpoint).pack(cache_bits, memory_bytes)
+    """`cache_bits`: of keys and values. `contents`: of this checkpoint, as `contents_of` gave them: then nothing is packed. Raises: InputError
+    naming file and tensor, or what memory it would take (`memory_bytes`: that may be used; None = that is free); KeyError or ValueError for contents of
+    another model."""
+    return _Packer(library, checkpoint).pack(cache_bits, memory_bytes, contents)
+
+
+def contents_of(packed: PackedModel, factors: Sequence[balance.Factors]) -> dict[str, np.ndarray]:
+    """All that packing and balancing found out, by name: uint8 `arena`, everything else float32."""
+    contents = {"arena": packed.arena, "norm": packed.norm_D, "embedding_factors": packed.embedding_factors_D}
+    for number, matrix in enumerate(packed.matrices):
+        contents[f"matrices.{number}.factor"] = np.array([matrix.factor], np.float32)
+        for name, array in (("factors", matrix.factors_O), ("bias", matrix.bias_O)):
+            if array is not None:
+                contents[f"matrices.{number}.{name}"] = array
+    for index, (layer, found) in enumerate(zip(packed.layers, factors, strict=True)):
+        at = f"layers.{index}."
+        contents |= {at + "input_norm": layer.input_norm_D, at + "mlp_norm": layer.mlp_norm_D}
+        contents |= {at + "qkv": found.qkv_D, at + "gate_up": found.gate_up_D, at + "down": found.down_F}
+    return contents
+
+
+def factors_in(contents: Mapping[str, np.ndarray], num_layers: int) -> list[balance.Factors]:
+    """What `balanced` gave."""
+    names = ("qkv", "gate_up", "down")
+    return [balance.Factors(*(np.array(contents[f"layers.{index}.{name}"]) for name in names)) for index in range(num_layers)]
 
 
 def balanced(
@@ -166,7 +203,7 @@ class _Packer:
         self._kept: list[Any] = []
         self._biases: dict[tuple[str, ...], np.ndarray] = {}
 
-    def pack(self, cache_bits: int, memory_bytes: int | None) -> PackedModel:
+    def pack(self, cache_bits: int, memory_bytes: int | None, contents: Mapping[str, np.ndarray] | None) -> PackedModel:
         config, plans = self._checkpoint.config, self._plans()
         is_quantized = any(plan.kind == NVFP4 for plan in plans)
         plans += self._end_plans(is_quantized)
@@ -177,13 +214,21 @@ class _Packer:
         # One piece, large enough for huge pages: numpy tells the system that they are welcome.
         arena = self._keep(tiles.aligned(sum(sizes)))
         starts = np.cumsum([0, *sizes]).tolist()
-        with ThreadPoolExecutor(min(machine.cores(), 8)) as workers:
-            matrices = list(workers.map(self._matrix, plans, (arena[start:] for start in starts)))
+        if contents is None:
+            with ThreadPoolExecutor(min(machine.cores(), 8)) as workers:
+                matrices = list(workers.map(self._matrix, plans, (arena[start:] for start in starts)))
+        else:
+            if contents["arena"].shape != arena.shape:
+                raise ValueError(f"{contents['arena'].shape} bytes for {arena.shape}")
+            arena[...] = contents["arena"]
+            matrices = [self._known(contents, number) for number in range(len(plans))]
+        self._biases |= {plan.modules: matrix.bias_O for plan, matrix in zip(plans, matrices, strict=True) if matrix.bias_O is not None}
+        c_matrices = [self._c_matrix(*parts) for parts in zip(plans, matrices, (arena[start:] for start in starts), strict=False)]
         places = [arena[start : start + size] for start, size in zip(starts, map(self._num_bytes, plans), strict=False)]
         parts = [self._parts_of_layer(index, plans, places) for index in range(config.num_layers)]
         layers = self._keep((CLayer * config.num_layers)())
         for index in range(config.num_layers):
-            layers[index] = self._layer(index, parts[index], matrices[4 * index : 4 * index + 4])
+            layers[index] = self._layer(index, parts[index], c_matrices[4 * index : 4 * index + 4])
         norm_D, embedding_factors_D = self._vector("model.norm.weight"), np.ones(config.hidden_size, np.float32)
         radians, factor = rope.frequencies(config)
         model = CModel(
@@ -191,11 +236,16 @@ class _Packer:
             inner=config.intermediate_size, vocab=config.vocab_size, max_positions=config.max_positions,
             num_layers=config.num_layers, cache_bits=cache_bits, epsilon=config.norm_epsilon, rope_factor=factor,
             frequencies=self._floats(radians),
-            embedding=matrices[-1] if is_quantized else self._rows(), embedding_factors=embedding_factors_D.ctypes.data,
-            layers=cast(layers, POINTER(CLayer)), norm=norm_D.ctypes.data, head=matrices[4 * config.num_layers],
+            embedding=c_matrices[-1] if is_quantized else self._rows(), embedding_factors=embedding_factors_D.ctypes.data,
+            layers=cast(layers, POINTER(CLayer)), norm=norm_D.ctypes.data, head=c_matrices[4 * config.num_layers],
         )  # fmt: skip
+        if contents is not None:
+            norm_D[...], embedding_factors_D[...] = contents["norm"], contents["embedding_factors"]
+            for index, part in enumerate(parts):
+                part.input_norm_D[...] = contents[f"layers.{index}.input_norm"]
+                part.mlp_norm_D[...] = contents[f"layers.{index}.mlp_norm"]
         return PackedModel(
-            model, num_bytes, is_quantized, parts, norm_D, places, embedding_factors_D, self._kept
+            model, num_bytes, is_quantized, parts, norm_D, places, embedding_factors_D, arena, matrices, self._kept
         )
 
     def balanced(self, packed: PackedModel, sizes: np.ndarray) -> list[balance.Factors]:
@@ -289,7 +339,7 @@ class _Packer:
         assert num_bytes > 0, plan
         return num_bytes
 
-    def _matrix(self, plan: _Plan, data: np.ndarray, factors_K: np.ndarray | None = None) -> CMatrix:
+    def _matrix(self, plan: _Plan, data: np.ndarray, factors_K: np.ndarray | None = None) -> _Matrix:
         """Fills `data`. `factors_K`: of the inputs of a matrix that is rounded here, into its weights."""
         at = c_void_p(data.ctypes.data)
         self._functions.apprentice_decoder_matrix_clear(plan.kind, plan.outputs, plan.inputs, at)
@@ -311,13 +361,24 @@ class _Packer:
             filled.append(divisors_O[outputs])
             if module + ".bias" in self._checkpoint:
                 has_bias, bias_O[outputs] = True, self._checkpoint.read(module + ".bias")
-        if has_bias:
-            self._biases[plan.modules] = bias_O
         is_one_scale = len(np.unique(np.concatenate(filled))) == 1
+        factors_O = None if is_one_scale else divisors_O[0] / divisors_O
+        return _Matrix(np.float32(1) / divisors_O[0], factors_O, bias_O if has_bias else None)
+
+    def _known(self, contents: Mapping[str, np.ndarray], number: int) -> _Matrix:
+        """As an earlier start made it. Its arrays are copied: balancing and `keep` want them writable and ours."""
+        at = f"matrices.{number}."
+        factors_O, bias_O = (np.array(contents[at + name]) if at + name in contents else None for name in ("factors", "bias"))
+        return _Matrix(np.float32(contents[at + "factor"][0]), factors_O, bias_O)
+
+    def _c_matrix(self, plan: _Plan, matrix: _Matrix, data: np.ndarray) -> CMatrix:
+        for array in (matrix.factors_O, matrix.bias_O):
+            if array is not None and array.shape != (plan.outputs,):
+                raise ValueError(f"{plan.modules}: {array.shape} for {plan.outputs} outputs")
+        factors, bias = (None if array is None else self._floats(array) for array in (matrix.factors_O, matrix.bias_O))
         return CMatrix(
-            kind=plan.kind, outputs=plan.outputs, inputs=plan.inputs, data=at, factor=np.float32(1) / divisors_O[0],
-            factors=None if is_one_scale else self._floats(divisors_O[0] / divisors_O),
-            bias=self._floats(bias_O) if has_bias else None,
+            kind=plan.kind, outputs=plan.outputs, inputs=plan.inputs, data=c_void_p(data.ctypes.data), factor=matrix.factor,
+            factors=factors, bias=bias,
         )  # fmt: skip
 
     def _parts(
