@@ -573,6 +573,11 @@ def reliability(answers: Sequence[Answer], decision: Decision) -> tuple[list[Row
     return rows, bins
 
 
+def weights_of(studies: Sequence[Study]) -> dict[str, str]:
+    """By repository: a result is of these models and of no newer ones."""
+    return {study.name: weights_hash(study.checkpoint) for study in studies}
+
+
 def replay(study: Study, arm: str, *, forgets: bool) -> tuple[list[Row], dict[str, Any]]:
     answers = study.replayed(arm, forgets=forgets)
     edits = len({answer.key.split("/")[0] for answer in answers})
@@ -616,17 +621,17 @@ def main(arguments: list[str]) -> int:
     with Progress() as progress:
         variant = "" if options.checkpoint == CHECKPOINT else f"{options.checkpoint}-"
         studies = [Study(benchmark, options.models, name, progress, checkpoint=options.checkpoint, variant=variant) for name in TEST]
-        cells: dict[str, Callable[[], tuple[list[Row], dict[str, Any]]]] = {}
+        cells: dict[str, tuple[list[Study], Callable[[], tuple[list[Row], dict[str, Any]]]]] = {}
         for study in studies:
             for arm in ARMS:
-                cells[f"{variant}{study.name}-{arm}"] = lambda study=study, arm=arm: replay(study, arm, forgets=False)
+                cells[f"{variant}{study.name}-{arm}"] = [study], lambda study=study, arm=arm: replay(study, arm, forgets=False)
             for arm in ("everything", "calibrated"):
-                cells[f"{variant}{study.name}-{arm}-forgetful"] = lambda study=study, arm=arm: replay(study, arm, forgets=True)
-        cells[f"{variant}both"] = lambda: both(studies)
-        cells[f"{variant}rejected"] = lambda: rejected(studies)
-        for cell, work in cells.items():
+                cells[f"{variant}{study.name}-{arm}-forgetful"] = [study], lambda study=study, arm=arm: replay(study, arm, forgets=True)
+        cells[f"{variant}both"] = studies, lambda: both(studies)
+        cells[f"{variant}rejected"] = studies, lambda: rejected(studies)
+        for cell, (asked, work) in cells.items():
             if fnmatch.fnmatch(cell, options.cells):
-                for row in benchmark.cell(cell, work, seed=0)["rows"]:
+                for row in benchmark.cell(cell, work, seed=0, inputs=lambda asked=asked: weights_of(asked))["rows"]:
                     print(json.dumps({"cell": cell, **row}) if options.json else _line(cell, row))
     return 0
 

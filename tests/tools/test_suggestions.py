@@ -40,6 +40,14 @@ def test_the_newest_model_is_asked_with_the_examples_that_it_learned_from(tmp_pa
     assert found.examples == tmp_path / "httpx" / "read-1" / "examples"
 
 
+def test_a_result_names_the_weights_that_it_is_of(tmp_path: Path) -> None:
+    made(tmp_path / "httpx" / "code-0" / "models" / "tuned", "checkpoint", "old")
+    older = suggestions.weights_of([study(tmp_path)])
+    newer = made(tmp_path / "httpx" / "code-1" / "models" / "tuned", "checkpoint", "new")
+    os.utime(tmp_path / "httpx" / "code-0" / "models" / "tuned", (0, 0))
+    assert suggestions.weights_of([study(tmp_path)]) == {"httpx": newer} != older
+
+
 def test_a_model_that_is_not_there_or_whose_examples_are_gone_is_told(tmp_path: Path) -> None:
     found = study(tmp_path)
     with pytest.raises(InputError, match="there is no model `tuned`"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from apprentice.core.errors import InputError, MissingPieceError
@@ -39,8 +40,11 @@ class Engine:
     @classmethod
     def load(cls, folder: Path, config: EngineConfig = DEFAULTS, *, memory_bytes: int | None = None) -> Engine:
         """A quantized or a plain Hugging Face folder. Raises: InputError naming the file that cannot be used."""
-        tokenizer = Tokenizer.load(folder)
-        model = _load_model(folder, config, memory_bytes)
+        # Weights are copied by native code, a tokenizer is parsed by Python.
+        with ThreadPoolExecutor(1) as worker:
+            loading = worker.submit(_load_model, folder, config, memory_bytes)
+            tokenizer = Tokenizer.load(folder)
+            model = loading.result()
         if tokenizer.vocab_size > model.config.vocab_size:
             raise InputError(
                 f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}",
