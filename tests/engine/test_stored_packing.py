@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apprentice.engine import stored_packing
-from apprentice.engine.loader import Checkpoint
+from apprentice.engine import packing, stored_packing
+from apprentice.engine.loader import Checkpoint, folder_state
 from apprentice.engine.model import EngineConfig
 from apprentice.engine.native import NativeModel
 from apprentice.engine.stored_packing import PackingStore
@@ -37,7 +39,7 @@ IDS = list(range(3, 120))
 
 @pytest.fixture
 def store(tmp_path: Path) -> PackingStore:
-    return PackingStore(tmp_path / "packed", least_bytes=0)
+    return PackingStore(tmp_path / "packed", least_bytes=0, free_bytes=0)
 
 
 def said(model: NativeModel) -> np.ndarray:
@@ -57,10 +59,12 @@ def test_a_later_start_computes_the_same_bit_for_bit(
     new = NativeModel(checkpoint, library, store=store)
     (path,) = stored(store)
     assert store.folder.stat().st_mode & 0o077 == 0
-    # What is read is marked: were it packed anew, nobody would see that it was not read.
-    os.utime(path, (0, 0))
+    written = path.stat()
+    os.utime(path, (written.st_atime, written.st_mtime - 100))
     known = NativeModel(checkpoint, library, store=store)
-    assert path.stat().st_mtime > 0
+    # It was read, for it is marked so, and is not a new one.
+    assert path.stat().st_ino == written.st_ino
+    assert path.stat().st_mtime > written.st_mtime - 50
     assert np.array_equal(said(known), said(new))
     # A correction beside the weights has to know what balancing moved.
     random, outputs = np.random.default_rng(0), shape.num_heads * shape.head_size
@@ -87,7 +91,7 @@ def test_other_weights_and_other_operators_are_packed_anew(
     assert len(stored(store)) == 1
     NativeModel(Checkpoint(folder), library, variant="portable", store=store)
     NativeModel(Checkpoint(folder), library, EngineConfig(cache_bits=8), store=store)
-    assert len(stored(store)) == 3
+    assert len(stored(store)) == len({library.variant, "portable"}) + 1
     shutil.rmtree(folder)
     NativeModel(Checkpoint(tmp_path / "other quantized"), library, store=store)
     assert len(stored(store)) == 1
@@ -117,7 +121,32 @@ def test_weights_that_are_replaced_while_they_are_packed_are_not_kept(
     assert stored(store) == []
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "of another model"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model.safetensors.index.json", '{"weight_map": {}}'), ("config.json", " "), ("another.safetensors", "")],
+)
+def test_whatever_decides_the_tensors_is_part_of_the_key(make_folder: MakeFolder, library: Library, name: str, value: str) -> None:
+    checkpoint = Checkpoint(folder := make_folder())
+    before = stored_packing.key(checkpoint, library, "portable", 16)
+    with (folder / name).open("a") as stream:
+        stream.write(value)
+    checkpoint.state = folder_state(folder)
+    assert stored_packing.key(checkpoint, library, "portable", 16) != before
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "empty": lambda _: b"",
+    "another type": lambda whole: whole.replace(b'"F32"', b'"I32"', 1),
+    "a type that is none": lambda whole: whole.replace(b'"F32"', b'[   ]', 1),
+    "a scalar": lambda whole: re.sub(rb'("shape":)\[1\]', rb"\1[ ]", whole, count=1),
+    "a name": lambda whole: whole.replace(b"layers.0.input_norm", b"layers.0.input_noon", 1),
+    "a matrix's name": lambda whole: whole.replace(b"matrices.0.factor", b"matrices.9.factoe", 1),
+    "other weights": lambda whole: whole.replace(b'\\"', b"\\/", 1),
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "of another model"])
 def test_a_file_that_does_not_fit_is_passed_over_and_made_anew(
     damage: str, make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore
 ) -> None:
@@ -132,9 +161,52 @@ def test_a_file_that_does_not_fit_is_passed_over_and_made_anew(
         (other,) = set(stored(store)) - {path}
         path.write_bytes(other.read_bytes())
     else:
-        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
+        assert (damaged := DAMAGES[damage](whole)) != whole
+        path.write_bytes(damaged)
     assert np.array_equal(said(NativeModel(checkpoint, library, store=store)), expected)
     assert path.read_bytes() == whole
+
+
+def test_sizes_of_another_model_are_passed_over(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> None:
+    """Its file says that it is of this one."""
+    convert(make_folder(), tmp_path / "quantized")
+    convert(make_folder(replace(DEBUG, intermediate_size=64), name="small"), tmp_path / "small")
+    checkpoint, small = Checkpoint(tmp_path / "quantized"), Checkpoint(tmp_path / "small")
+    packed = packing.pack(library, small)
+    factors = packing.balanced(library, small, packed, np.ones(DEBUG.num_layers * (2 * DEBUG.hidden_size + 64) + DEBUG.hidden_size, np.float32))
+    key = stored_packing.key(checkpoint, library, library.variant, 16)
+    store.write(key, checkpoint, packed.arena, packing.contents_of(packed, factors))
+    assert len(stored(store)) == 1
+    expected = said(NativeModel(checkpoint, library))
+    assert np.array_equal(said(NativeModel(checkpoint, library, store=store)), expected)
+
+
+def test_what_is_of_no_use_goes_at_any_start(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> None:
+    for name in ("kept", "gone", "old"):
+        convert(make_folder(name=f"plain {name}"), tmp_path / name)
+        NativeModel(Checkpoint(tmp_path / name), library, store=store)
+    shutil.rmtree(tmp_path / "gone")
+    (store.folder / "nothing of ours.safetensors").write_bytes(b"")
+    (store.folder / "folder.safetensors").mkdir()
+    of_old = store.folder / (stored_packing.key(Checkpoint(tmp_path / "old"), library, library.variant, 16) + ".safetensors")
+    os.utime(of_old, (0, time.time() - (stored_packing.DAYS + 1) * 86400))
+    NativeModel(Checkpoint(tmp_path / "kept"), library, store=store)
+    of_kept = store.folder / (stored_packing.key(Checkpoint(tmp_path / "kept"), library, library.variant, 16) + ".safetensors")
+    assert set(stored(store)) == {of_kept, store.folder / "folder.safetensors"}
+
+
+def test_what_an_interrupted_write_left_goes(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> None:
+    convert(make_folder(), tmp_path / "quantized")
+    store.folder.mkdir()
+    (store.folder / ".key.safetensors.tmp-1-1").write_bytes(b"0" * 100)
+    NativeModel(Checkpoint(tmp_path / "quantized"), library, store=store)
+    assert [path.suffix for path in stored(store)] == [".safetensors"]
+
+
+def test_a_full_disk_is_left_alone(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> None:
+    convert(make_folder(), tmp_path / "quantized")
+    NativeModel(Checkpoint(tmp_path / "quantized"), library, store=replace(store, free_bytes=1 << 60))
+    assert stored(store) == []
 
 
 def test_small_ones_are_not_kept_and_those_used_longest_ago_go(
@@ -146,14 +218,15 @@ def test_small_ones_are_not_kept_and_those_used_longest_ago_go(
     NativeModel(Checkpoint(folders[0]), library, store=replace(store, least_bytes=1 << 30))
     NativeModel(Checkpoint(make_folder(name="plain")), library, store=store)
     assert stored(store) == []
-    for age, folder in enumerate(folders[:2]):
+    now = time.time()
+    for age, folder in zip((200, 100), folders, strict=False):
         NativeModel(Checkpoint(folder), library, store=store)
-        (path,) = [path for path in stored(store) if path.stat().st_mtime > 100]
-        os.utime(path, (age, age))
+        (path,) = [path for path in stored(store) if path.stat().st_mtime > now - 50]
+        os.utime(path, (0, now - age))
     two = sum(path.stat().st_size for path in stored(store))
     # The oldest is used again, so the other one goes.
     NativeModel(Checkpoint(folders[0]), library, store=store)
-    (kept,) = [path for path in stored(store) if path.stat().st_mtime > 100]
+    (kept,) = [path for path in stored(store) if path.stat().st_mtime > now - 50]
     NativeModel(Checkpoint(folders[2]), library, store=replace(store, most_bytes=two))
     assert len(stored(store)) == 2
     assert kept in stored(store)
@@ -162,5 +235,5 @@ def test_small_ones_are_not_kept_and_those_used_longest_ago_go(
 def test_a_folder_that_cannot_be_written_is_no_error(make_folder: MakeFolder, tmp_path: Path, library: Library) -> None:
     convert(make_folder(), tmp_path / "quantized")
     (tmp_path / "file").write_text("")
-    store = PackingStore(tmp_path / "file" / "packed", least_bytes=0)
+    store = PackingStore(tmp_path / "file" / "packed", least_bytes=0, free_bytes=0)
     assert np.isfinite(said(NativeModel(Checkpoint(tmp_path / "quantized"), library, store=store))).all()

@@ -34,12 +34,12 @@ def plain(text: str) -> Any:
     return json.loads(re.sub(r",(\s*[}\]])", r"\1", text))
 
 
-def plan(name: str, home: Path, url: str = URL) -> list[clients.Change]:
-    return clients.plan(name, clients.Folders(home, home / ".config"), url)
+def plan(name: str, home: Path, url: str = URL, *, has_key: bool = False) -> list[clients.Change]:
+    return clients.plan(name, clients.Folders(home, home / ".config"), clients.Server(url, has_key=has_key))
 
 
-def connect(name: str, home: Path) -> list[clients.Change]:
-    changes = plan(name, home)
+def connect(name: str, home: Path, *, has_key: bool = False) -> list[clients.Change]:
+    changes = plan(name, home, has_key=has_key)
     clients.write(name, changes, home / "kept")
     return changes
 
@@ -70,6 +70,20 @@ def test_where_nothing_was_there_is_nothing_again(tmp_path: Path, name: str) -> 
     assert all(URL in change.path.read_text() for change in changes)
     clients.undo(name, tmp_path / "kept")
     assert not any(change.path.exists() for change in changes)
+
+
+@pytest.mark.parametrize("name", clients.CLIENTS)
+def test_a_key_is_named_and_not_written(tmp_path: Path, name: str) -> None:
+    written = [change.path.read_text() for change in connect(name, tmp_path, has_key=True)]
+    named = {"zed": "", "continue": f"apiKey: ${{{{ secrets.{clients.KEY} }}}}", "llama.vim": f"'api_key': ${clients.KEY}"}[name]
+    assert written
+    assert all(named in text for text in written)
+    assert plan(name, tmp_path, has_key=True) == []
+    # Without one, as everybody has it.
+    changes = plan(name, tmp_path)
+    assert bool(changes) == (name != "zed")
+    assert all(clients.KEY not in change.after for change in changes)
+    assert name in clients.KEY_PLACES
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,14 @@ class Engine:
     @classmethod
     def load(cls, folder: Path, config: EngineConfig = DEFAULTS, *, memory_bytes: int | None = None) -> Engine:
         """A quantized or a plain Hugging Face folder. Raises: InputError naming the file that cannot be used."""
-        # Weights are copied by native code, a tokenizer is parsed by Python.
+        if not (folder / "tokenizer.json").is_file():
+            # Says so at once.
+            Tokenizer.load(folder)
+        # One is parsed by Python while the weights of the other are read and packed without it.
         with ThreadPoolExecutor(1) as worker:
-            loading = worker.submit(_load_model, folder, config, memory_bytes)
-            tokenizer = Tokenizer.load(folder)
-            model = loading.result()
+            parsing = worker.submit(Tokenizer.load, folder)
+            model = _load_model(folder, config, memory_bytes)
+            tokenizer = parsing.result()
         if tokenizer.vocab_size > model.config.vocab_size:
             raise InputError(
                 f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}",

@@ -90,10 +90,11 @@ def needed_bytes(config: ModelConfig) -> int:
     return 4 * config.num_parameters + ROOM_BESIDE_WEIGHTS_BYTES
 
 
-def folder_state(folder: Path) -> list[tuple[str, int, int, int]]:
-    """Resolved path, size, time of the last change and inode of each file that can decide what the tensors are."""
-    found = [(path.resolve(), path.stat()) for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]) if path.is_file()]
-    return [(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in found]
+def folder_state(folder: Path) -> list[list[str | int]]:
+    """Resolved path, size, times and inode of each file that can decide what the tensors are."""
+    paths = [folder / "config.json", folder / "model.safetensors.index.json", *folder.glob("*.safetensors")]
+    found = [(path.resolve(), path.stat()) for path in sorted(paths) if path.is_file()]
+    return [[str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for path, stat in found]
 
 
 class Checkpoint:

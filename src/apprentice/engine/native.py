@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from apprentice.core import machine
-from apprentice.core.errors import InputError, InternalError
+from apprentice.core.errors import InputError, InternalError, UserError
 from apprentice.engine import balance, calling_off, packing, stored_packing
 from apprentice.engine.calling_off import CalledOff, IsWanted
 from apprentice.engine.loader import Checkpoint
@@ -111,7 +111,7 @@ class NativeModel:
         if packed.is_quantized and known is None:
             self._factors = packing.balanced(library, checkpoint, packed, self._decoder.observe(self.config))
             if store is not None:
-                store.write(key, checkpoint, packing.contents_of(packed, self._factors))
+                store.write(key, checkpoint, packed.arena, packing.contents_of(packed, self._factors))
         self._scheduler: Scheduler[_Fed] = Scheduler(self._decoder.forward, lambda fed: fed[0].num_outputs)
         self._room = Room(self._decoder.max_pages)
         self._max_sequences = config.max_sequences
@@ -219,13 +219,15 @@ def _known(
     library: Library, checkpoint: Checkpoint, store: PackingStore, key: str, amounts: Mapping[str, Any]
 ) -> tuple[packing.PackedModel, list[balance.Factors]] | None:
     """What an earlier start packed, if any."""
-    contents = store.read(key)
+    contents = store.read(key, checkpoint)
     if contents is None:
         return None
     try:
         packed = packing.pack(library, checkpoint, **amounts, contents=contents)
-        return packed, packing.factors_in(contents, checkpoint.config.num_layers)
-    except (KeyError, ValueError):
+        return packed, packing.factors_in(contents, checkpoint.config)
+    except (UserError, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001 - whatever does not fit, weights can be packed anew
         store.forget(key)
         return None
 

@@ -32,6 +32,7 @@ import numpy as np
 from apprentice.core import machine
 from apprentice.engine import balance
 from apprentice.engine.loader import ROOM_BESIDE_WEIGHTS_BYTES, Checkpoint
+from apprentice.engine.stored_packing import Contents
 from apprentice.kernels import mxfp4, nvfp4, tiles
 from apprentice.kernels.formats import Packed
 from apprentice.kernels.native import Library, Signatures
@@ -158,17 +159,17 @@ class _Plan:
 
 def pack(
     library: Library, checkpoint: Checkpoint, *, cache_bits: Literal[16, 8] = 16, memory_bytes: int | None = None,
-    contents: Mapping[str, np.ndarray] | None = None,
+    contents: Contents | None = None,
 ) -> PackedModel:
-    """`cache_bits`: of keys and values. `contents`: of this checkpoint, as `contents_of` gave them: then nothing is packed. Raises: InputError
+    """`cache_bits`: of keys and values. `contents`: of this checkpoint: then nothing is packed. Raises: InputError
     naming file and tensor, or what memory it would take (`memory_bytes`: that may be used; None = that is free); KeyError or ValueError for contents of
     another model."""
     return _Packer(library, checkpoint).pack(cache_bits, memory_bytes, contents)
 
 
 def contents_of(packed: PackedModel, factors: Sequence[balance.Factors]) -> dict[str, np.ndarray]:
-    """All that packing and balancing found out, by name: uint8 `arena`, everything else float32."""
-    contents = {"arena": packed.arena, "norm": packed.norm_D, "embedding_factors": packed.embedding_factors_D}
+    """All that packing and balancing found out beside the arena, by name, float32."""
+    contents = {"norm": packed.norm_D, "embedding_factors": packed.embedding_factors_D}
     for number, matrix in enumerate(packed.matrices):
         contents[f"matrices.{number}.factor"] = np.array([matrix.factor], np.float32)
         for name, array in (("factors", matrix.factors_O), ("bias", matrix.bias_O)):
@@ -181,10 +182,20 @@ def contents_of(packed: PackedModel, factors: Sequence[balance.Factors]) -> dict
     return contents
 
 
-def factors_in(contents: Mapping[str, np.ndarray], num_layers: int) -> list[balance.Factors]:
-    """What `balanced` gave."""
-    names = ("qkv", "gate_up", "down")
-    return [balance.Factors(*(np.array(contents[f"layers.{index}.{name}"]) for name in names)) for index in range(num_layers)]
+def factors_in(contents: Contents, config: ModelConfig) -> list[balance.Factors]:
+    """What `balanced` gave. Raises: KeyError, ValueError for contents of another model."""
+    sizes = {"qkv": config.hidden_size, "gate_up": config.hidden_size, "down": config.intermediate_size}
+    return [
+        balance.Factors(*(_shaped(contents, f"layers.{index}.{name}", size) for name, size in sizes.items()))
+        for index in range(config.num_layers)
+    ]
+
+
+def _shaped(contents: Contents, name: str, size: int) -> np.ndarray:
+    array = contents.arrays[name]
+    if array.shape != (size,):
+        raise ValueError(f"`{name}` has shape {array.shape}, not ({size},)")
+    return array
 
 
 def balanced(
@@ -203,7 +214,7 @@ class _Packer:
         self._kept: list[Any] = []
         self._biases: dict[tuple[str, ...], np.ndarray] = {}
 
-    def pack(self, cache_bits: int, memory_bytes: int | None, contents: Mapping[str, np.ndarray] | None) -> PackedModel:
+    def pack(self, cache_bits: int, memory_bytes: int | None, contents: Contents | None) -> PackedModel:
         config, plans = self._checkpoint.config, self._plans()
         is_quantized = any(plan.kind == NVFP4 for plan in plans)
         plans += self._end_plans(is_quantized)
@@ -218,10 +229,8 @@ class _Packer:
             with ThreadPoolExecutor(min(machine.cores(), 8)) as workers:
                 matrices = list(workers.map(self._matrix, plans, (arena[start:] for start in starts)))
         else:
-            if contents["arena"].shape != arena.shape:
-                raise ValueError(f"{contents['arena'].shape} bytes for {arena.shape}")
-            arena[...] = contents["arena"]
-            matrices = [self._known(contents, number) for number in range(len(plans))]
+            contents.fill(arena)
+            matrices = [self._known(contents, number, plan) for number, plan in enumerate(plans)]
         self._biases |= {plan.modules: matrix.bias_O for plan, matrix in zip(plans, matrices, strict=True) if matrix.bias_O is not None}
         c_matrices = [self._c_matrix(*parts) for parts in zip(plans, matrices, (arena[start:] for start in starts), strict=False)]
         places = [arena[start : start + size] for start, size in zip(starts, map(self._num_bytes, plans), strict=False)]
@@ -240,10 +249,11 @@ class _Packer:
             layers=cast(layers, POINTER(CLayer)), norm=norm_D.ctypes.data, head=c_matrices[4 * config.num_layers],
         )  # fmt: skip
         if contents is not None:
-            norm_D[...], embedding_factors_D[...] = contents["norm"], contents["embedding_factors"]
+            width = config.hidden_size
+            norm_D[...], embedding_factors_D[...] = _shaped(contents, "norm", width), _shaped(contents, "embedding_factors", width)
             for index, part in enumerate(parts):
-                part.input_norm_D[...] = contents[f"layers.{index}.input_norm"]
-                part.mlp_norm_D[...] = contents[f"layers.{index}.mlp_norm"]
+                part.input_norm_D[...] = _shaped(contents, f"layers.{index}.input_norm", width)
+                part.mlp_norm_D[...] = _shaped(contents, f"layers.{index}.mlp_norm", width)
         return PackedModel(
             model, num_bytes, is_quantized, parts, norm_D, places, embedding_factors_D, arena, matrices, self._kept
         )
@@ -365,16 +375,15 @@ class _Packer:
         factors_O = None if is_one_scale else divisors_O[0] / divisors_O
         return _Matrix(np.float32(1) / divisors_O[0], factors_O, bias_O if has_bias else None)
 
-    def _known(self, contents: Mapping[str, np.ndarray], number: int) -> _Matrix:
-        """As an earlier start made it. Its arrays are copied: balancing and `keep` want them writable and ours."""
+    def _known(self, contents: Contents, number: int, plan: _Plan) -> _Matrix:
+        """As an earlier start made it."""
         at = f"matrices.{number}."
-        factors_O, bias_O = (np.array(contents[at + name]) if at + name in contents else None for name in ("factors", "bias"))
-        return _Matrix(np.float32(contents[at + "factor"][0]), factors_O, bias_O)
+        factors_O, bias_O = (
+            _shaped(contents, at + name, plan.outputs) if at + name in contents.arrays else None for name in ("factors", "bias")
+        )
+        return _Matrix(np.float32(_shaped(contents, at + "factor", 1)[0]), factors_O, bias_O)
 
     def _c_matrix(self, plan: _Plan, matrix: _Matrix, data: np.ndarray) -> CMatrix:
-        for array in (matrix.factors_O, matrix.bias_O):
-            if array is not None and array.shape != (plan.outputs,):
-                raise ValueError(f"{plan.modules}: {array.shape} for {plan.outputs} outputs")
         factors, bias = (None if array is None else self._floats(array) for array in (matrix.factors_O, matrix.bias_O))
         return CMatrix(
             kind=plan.kind, outputs=plan.outputs, inputs=plan.inputs, data=c_void_p(data.ctypes.data), factor=matrix.factor,

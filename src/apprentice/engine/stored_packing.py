@@ -1,13 +1,16 @@
-"""What packing and balancing made of a checkpoint, kept for the next start, which then takes a fifth of the time.
+"""What packing and balancing made of a checkpoint, kept for the next start, which then takes a third of the time.
 
-    checkpoint, operators, code --key--> FOLDER/KEY.safetensors --read--> what `packing.pack` takes
-                                                               <--write-- `packing.contents_of`
+    checkpoint, operators, code --key--> FOLDER/KEY.safetensors --read--> Contents, what `packing.pack` takes
+                                                               <--write-- what `packing.contents_of` gives
 
 It lies in the user's cache, not beside the weights: a folder from anybody brings no layout that says something else than its
-weights, and may be read-only. A file is for one state of a checkpoint (path, size, time and inode of its config and of each file of weights), one
-variant of the operators, one size of the cache (balancing measures a pass through the model) and one version of the code that packs; where it is
-damaged, or of another model, it is passed over. When one is written, those go whose weights are gone or have changed, then the ones that were used
-longest ago while all take more than `most_bytes`. It is read, not mapped: weights lie on huge pages, which a mapped file does not have.
+weights, and may be read-only. A file is for one state of a checkpoint (path, size, times and inode of whatever decides its tensors), one
+variant of the operators, one size of the cache (balancing measures a pass through the model) and one version of the code that packs. One whose
+header, names or sizes do not fit is passed over: no content decides where anything is read. Its bytes are read into huge pages, which a mapped file
+does not have.
+
+Those go whose weights are gone or have changed, as seen from the machine that wrote them, or that nobody has used for `DAYS`; then the ones used
+longest ago, where all take more than `most_bytes`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +32,33 @@ import numpy as np
 from apprentice.core import files
 from apprentice.core.errors import UserError
 from apprentice.engine.loader import Checkpoint, folder_state
-from apprentice.kernels import mxfp4, nvfp4, tiles
+from apprentice.kernels import formats, mxfp4, nvfp4, tiles
 from apprentice.kernels.native import Library
-from apprentice.model import base, tensor_files
+from apprentice.model import base, config, tensor_files
 
-FREE_SHARE = 0.1
-"""Of the disk that is left to others."""
+DAYS = 30
+ARENA = "arena"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Of a file."""
+
+    arrays: Mapping[str, np.ndarray]
+    """float32, all but the arena."""
+    arena_bytes: int
+    _path: Path
+    _start: int
+
+    def fill(self, arena: np.ndarray) -> None:
+        """Raises: ValueError where it is of another size."""
+        with self._path.open("rb", buffering=0) as stream:
+            stream.seek(self._start)
+            at, view = 0, arena.data
+            while at < len(view) == self.arena_bytes and (count := stream.readinto(view[at:])):
+                at += count
+        if at != arena.nbytes:
+            raise ValueError(f"{self._path}: {self.arena_bytes} bytes for {arena.nbytes}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,58 +69,63 @@ class PackingStore:
     least_bytes: int = 16 << 20
     """A smaller model is packed in no time."""
     most_bytes: int = 16 << 30
+    free_bytes: int = 4 << 30
+    """Of the disk that is left to others."""
 
     @classmethod
     def of_user(cls) -> PackingStore:
         return cls(base.cache_folder() / "packed")
 
-    def read(self, key: str) -> Mapping[str, np.ndarray] | None:
-        """Views of the file; None where there is none that can be used."""
+    def read(self, key: str, checkpoint: Checkpoint) -> Contents | None:
+        """None where there is none that can be used."""
         path = self._path(key)
+        self._tidy()
         try:
-            found = tensor_files.TensorFile(path)
-            os.utime(path)
-        except (UserError, OSError):
+            file = tensor_files.TensorFile(path)
+            dtypes = {name: info.dtype for name, info in file.tensors.items()}
+            if file.metadata != _metadata(checkpoint) or dtypes.pop(ARENA, "") != "U8" or set(dtypes.values()) != {"F32"}:
+                return None
+            arrays = {name: np.array(file.array(name)) for name in dtypes}
+        except Exception:  # noqa: BLE001 - whatever is wrong with it, weights can be packed anew
             return None
-        return {name: found.array(name) for name in found.tensors}
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        info = file.tensors[ARENA]
+        return Contents(arrays, info.end - info.start, path, info.start)
 
-    def write(self, key: str, checkpoint: Checkpoint, contents: Mapping[str, np.ndarray]) -> None:
+    def write(self, key: str, checkpoint: Checkpoint, arena: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
         """Where there is room, and the checkpoint is still the one that was opened; that it is not is no error."""
-        num_bytes = sum(array.nbytes for array in contents.values())
-        if not self.least_bytes <= num_bytes <= self.most_bytes or folder_state(checkpoint.folder) != checkpoint.state:
+        num_bytes = arena.nbytes + sum(array.nbytes for array in arrays.values())
+        if not self.least_bytes <= num_bytes <= self.most_bytes:
             return
         with contextlib.suppress(UserError, OSError):
+            if folder_state(checkpoint.folder) != checkpoint.state:
+                return
             # Weights of a model that others may not be allowed to read.
             files.make_folder(self.folder).chmod(0o700)
-            self.forget_gone()
-            disk = shutil.disk_usage(self.folder)
-            if disk.free - num_bytes < FREE_SHARE * disk.total:
+            files.remove_leftovers(self.folder)
+            self._make_room(num_bytes)
+            if shutil.disk_usage(self.folder).free - num_bytes < self.free_bytes:
                 return
-            infos = {name: ("U8" if array.dtype == np.uint8 else "F32", array.shape) for name, array in contents.items()}
-            tensor_files.write(self._path(key), infos, contents.values(), _metadata(checkpoint))
-            self._make_room(self._path(key))
+            infos = {name: ("F32", array.shape) for name, array in arrays.items()} | {ARENA: ("U8", arena.shape)}
+            tensor_files.write(self._path(key), infos, [*arrays.values(), arena], _metadata(checkpoint))
 
     def forget(self, key: str) -> None:
         """What was read is of another model after all."""
         with contextlib.suppress(UserError, OSError):
             files.remove_file(self._path(key))
 
-    def forget_gone(self) -> None:
-        """Nothing is kept of weights that were deleted, or written anew."""
+    def _tidy(self) -> None:
         for path in self.folder.glob("*.safetensors"):
-            try:
-                found = tensor_files.TensorFile(path).metadata
-                is_current = found["state"] == json.dumps(folder_state(Path(found["folder"])))
-            except (UserError, OSError, KeyError):
-                is_current = False
-            if not is_current:
-                files.remove_file(path)
+            with contextlib.suppress(UserError, OSError):
+                if not _is_of_use(path):
+                    files.remove_file(path)
 
-    def _make_room(self, newest: Path) -> None:
+    def _make_room(self, num_bytes: int) -> None:
         found = sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
-        num_bytes = sum(path.stat().st_size for path in found)
+        num_bytes += sum(path.stat().st_size for path in found)
         for path in found:
-            if num_bytes > self.most_bytes and path != newest:
+            if num_bytes > self.most_bytes:
                 num_bytes -= path.stat().st_size
                 files.remove_file(path)
 
@@ -102,18 +133,32 @@ class PackingStore:
         return self.folder / f"{key}.safetensors"
 
 
+def _is_of_use(path: Path) -> bool:
+    if time.time() - path.stat().st_mtime > DAYS * 86400:
+        return False
+    try:
+        metadata = tensor_files.TensorFile(path).metadata
+        if metadata["machine"] != platform.node():
+            return True
+        return metadata["state"] == json.dumps(folder_state(Path(metadata["folder"])))
+    except Exception:  # noqa: BLE001 - nothing of ours
+        return False
+
+
 def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    return {"folder": str(checkpoint.folder.resolve()), "state": json.dumps(checkpoint.state)}
+    state = json.dumps(checkpoint.state)
+    return {"format": "pt", "machine": platform.node(), "folder": str(checkpoint.folder.resolve()), "state": state}
 
 
 def key(checkpoint: Checkpoint, library: Library, variant: str, cache_bits: int) -> str:
     """Of all that decides what packing gives."""
-    parts = (_code(library.path), variant, cache_bits, checkpoint.state)
+    parts = (_code(library.path), variant, cache_bits, platform.node(), checkpoint.state)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 @functools.cache
 def _code(library: Path) -> str:
     """A hash of the code that packs and balances."""
-    sources = [*Path(__file__).parent.glob("*.py"), *(Path(module.__file__) for module in (mxfp4, nvfp4, tiles) if module.__file__)]
+    modules = (formats, mxfp4, nvfp4, tiles, config, tensor_files)
+    sources = [*Path(__file__).parent.glob("*.py"), *(Path(module.__file__) for module in modules if module.__file__)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in (*sorted(sources), library))).hexdigest()

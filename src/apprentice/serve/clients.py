@@ -1,8 +1,9 @@
 """Editors' settings for our server: what would be written, writing it, and taking it back.
 
-    name, folders, url --plan()--> changes of files, shown as a diff --write()--> files, and what they were --undo()--> as before
+    name, folders, server --plan()--> changes of files, shown as a diff --write()--> files, and what they were --undo()--> as before
 
-What the files were is kept in `~/.cache/apprentice/connect/NAME.json`. A file that was changed since is not overwritten.
+What the files were is kept in `~/.cache/apprentice/connect/NAME.json`. A file that was changed since is not overwritten. A server's key is
+never written: settings name where the editor finds it, and `KEY_PLACES` says how it comes there.
 """
 
 from __future__ import annotations
@@ -30,18 +31,25 @@ _CONTINUE_MODEL = """{indent}- name: Apprentice
 {indent}  provider: openai
 {indent}  model: {name}
 {indent}  apiBase: {url}/v1
-{indent}  apiKey: none
+{indent}  apiKey: {key}
 {indent}  useLegacyCompletionsEndpoint: true
 {indent}  roles:
 {indent}    - autocomplete
 """
 _VIM = """" Written by `apprentice connect llama.vim`.
 " Without `show_info`, unless you set it: times are shown behind every line, also where nothing is suggested.
-let g:llama_config = extend(extend({{'show_info': 0}}, filter(copy(get(g:, 'llama_config', {{}})), 'v:key !=# "endpoint"')), {{'endpoint_fim': '{url}/infill'}})
+let g:llama_config = extend(extend({{'show_info': 0}}, filter(copy(get(g:, 'llama_config', {{}})), 'v:key !=# "endpoint"')), {{'endpoint_fim': '{url}/infill'{key}}})
 " An `endpoint` of yours would take the place of ours. Versions before `endpoint_fim` have their own `endpoint` by then; newer ones would warn of it at every start.
 autocmd VimEnter * if has_key(g:llama_config, 'endpoint') | let g:llama_config.endpoint = g:llama_config.endpoint_fim | endif
 """
 
+KEY = "APPRENTICE_API_KEY"
+"""The variable that `serve` takes its key from."""
+KEY_PLACES = {
+    "zed": "start Zed with ZED_OPEN_AI_COMPATIBLE_EDIT_PREDICTION_API_KEY set to the server's key",
+    "continue": f"put `{KEY}=` and the server's key into ~/.continue/.env",
+    "llama.vim": f"start the editor with {KEY} set to the server's key",
+}
 
 _MARK = ALIAS.lower()
 """In every part of ours."""
@@ -63,6 +71,19 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """Whom a client shall ask."""
+
+    url: str
+    """As it is or as `serve` says it, with `/v1`."""
+    has_key: bool = False
+
+    @property
+    def root(self) -> str:
+        return self.url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
 class Folders:
     """Where clients keep their settings."""
 
@@ -71,8 +92,8 @@ class Folders:
     """`$XDG_CONFIG_HOME`, or `.config` in the home."""
 
 
-def plan(name: str, folders: Folders, url: str) -> list[Change]:
-    """What connecting a client would change; nothing where it is connected. `url`: of the server, as it is or as `serve` says it, with `/v1`.
+def plan(name: str, folders: Folders, server: Server) -> list[Change]:
+    """What connecting a client would change; nothing where it is connected.
 
     Raises: ConfigError for an unknown name, InputError for settings that cannot be read."""
     if name not in CLIENTS:
@@ -83,7 +104,7 @@ def plan(name: str, folders: Folders, url: str) -> list[Change]:
         path = path.resolve()
         before = _read(path)
         try:
-            after = edit((before or "").replace("\r\n", "\n"), url.rstrip("/").removesuffix("/v1").rstrip("/"))
+            after = edit((before or "").replace("\r\n", "\n"), server)
         except InputError as error:
             raise InputError(f"{path}: {error.message}", hint=error.hint) from None
         if before is not None and "\r\n" in before:
@@ -139,17 +160,17 @@ def undo(name: str, kept: Path, *, dry_run: bool = False) -> list[Path]:
     return [Path(path) for path in known]
 
 
-Edit = Callable[[str, str], str]
-"""(a file's text, the server's address) -> the text as it should be."""
+Edit = Callable[[str, Server], str]
+"""A file's text -> the text as it should be."""
 
 
 def _zed(folders: Folders) -> list[tuple[Path, Edit]]:
     return [(folders.config / "zed" / "settings.json", _zed_settings)]
 
 
-def _zed_settings(before: str, url: str) -> str:
-    server = {"api_url": f"{url}/v1/completions", "model": ALIAS, "prompt_format": "qwen", "max_output_tokens": MAX_OUTPUT_TOKENS}
-    after = jsonc.set_key(before, ["edit_predictions", "open_ai_compatible_api"], server)
+def _zed_settings(before: str, server: Server) -> str:
+    value = {"api_url": f"{server.root}/v1/completions", "model": ALIAS, "prompt_format": "qwen", "max_output_tokens": MAX_OUTPUT_TOKENS}
+    after = jsonc.set_key(before, ["edit_predictions", "open_ai_compatible_api"], value)
     return jsonc.set_key(after, ["edit_predictions", "provider"], "open_ai_compatible_api")
 
 
@@ -161,8 +182,9 @@ def _continue(folders: Folders) -> list[tuple[Path, Edit]]:
     return [(path, _continue_config)]
 
 
-def _continue_config(before: str, url: str) -> str:
-    model = _CONTINUE_MODEL.format(indent="  ", name=ALIAS, url=url)
+def _continue_config(before: str, server: Server) -> str:
+    key = f"${{{{ secrets.{KEY} }}}}" if server.has_key else "none"
+    model = _CONTINUE_MODEL.format(indent="  ", name=ALIAS, url=server.root, key=key)
     if not before.strip():
         return _CONTINUE.format(model=model)
     lines = before.splitlines(keepends=True)
@@ -173,7 +195,7 @@ def _continue_config(before: str, url: str) -> str:
             raise InputError("`models` is not a list with an entry a line", hint="add the model by hand: docs/guides/editors.md")
         return "".join(lines) + "models:\n" + model
     indent, start, end = _own_block(lines, at)
-    lines[start:end] = [_CONTINUE_MODEL.format(indent=indent, name=ALIAS, url=url)]
+    lines[start:end] = [_CONTINUE_MODEL.format(indent=indent, name=ALIAS, url=server.root, key=key)]
     return "".join(lines)
 
 
@@ -197,7 +219,11 @@ def _llama_vim(folders: Folders) -> list[tuple[Path, Edit]]:
     """A file of its own, which is read before the plugin: for Neovim, Vim, or both, as they are used here."""
     vim = folders.home / ".vim"
     found = [folder for folder in (folders.config / "nvim", vim) if folder.is_dir()] or [vim]
-    return [(folder / "plugin" / "apprentice.vim", lambda _, url: _VIM.format(url=url)) for folder in found]
+    return [(folder / "plugin" / "apprentice.vim", _vim_plugin) for folder in found]
+
+
+def _vim_plugin(_: str, server: Server) -> str:
+    return _VIM.format(url=server.root, key=f", 'api_key': ${KEY}" if server.has_key else "")
 
 
 CLIENTS: dict[str, Callable[[Folders], list[tuple[Path, Edit]]]] = {"zed": _zed, "continue": _continue, "llama.vim": _llama_vim}
