@@ -2,6 +2,7 @@
 
 The memory on disk is that of the history. What was written since and is not committed comes from who sees it: `complete` adds the
 changes of the file at hand, the language server every edit that has ended. A server of requests sees no files: it has the history.
+What not every server needs is imported where it is needed: a fifth of a start goes by without it.
 """
 
 from __future__ import annotations
@@ -18,24 +19,20 @@ from apprentice.core.errors import ConfigError, InputError
 from apprentice.core.protocols import Mixture
 from apprentice.engine.engine import Engine
 from apprentice.engine.model import DEFAULTS, EngineConfig
-from apprentice.learn.current import Current
-from apprentice.learn.run import CURRENT, HOME, Home
-from apprentice.memory import store, whereabouts
-from apprentice.memory.memory import Memory
-from apprentice.repository.git import Git
 from apprentice.repository.prompt import Place
 from apprentice.serve import silence
 from apprentice.serve.served import MakeMixture, ServedModel, Slot
 from apprentice.serve.silence import SHOW_FROM, Decision
 from apprentice.serve.suggestions import Suggester
-from apprentice.sessions.differences import hunks_between
-from apprentice.sessions.unusable import Unusable
 from apprentice.text.edits import Edit, split_lines
 from apprentice.text.healing import before_healing
-from apprentice.text.redaction import Redactor
 
 if TYPE_CHECKING:
+    from apprentice.learn.run import Home
+    from apprentice.memory.memory import Memory
+    from apprentice.repository.git import Git
     from apprentice.serve.lsp.editor import Assistant
+    from apprentice.text.redaction import Redactor
 
 MAX_FILE_BYTES = 2 << 20
 
@@ -58,7 +55,7 @@ class Loaded:
             max_threads=self.engine.max_threads, fingerprint=self.fingerprint,
             make_mixture=None if self.memory is None else make_mixture(self.memory),
             paths=frozenset() if self.memory is None else frozenset(self.memory.paths),
-            find_path=None if self.memory is None else functools.partial(whereabouts.path_of, self.memory),
+            find_path=None if self.memory is None else _find_path(self.memory),
             decision=self.decision, show_from=self.show_from,
         )  # fmt: skip
 
@@ -78,6 +75,8 @@ class Loaded:
 
 def find_home(start: Path, out: Path | None) -> Home:
     """The folder of the runs: as named, else `.apprentice` here or in a folder above."""
+    from apprentice.learn.run import HOME, Home
+
     if out is not None:
         return Home(out)
     for folder in (start, *start.parents):
@@ -103,6 +102,9 @@ def load(
         return Loaded(model.name if adapter is None else adapter.name, engine, None, Decision.default(), model.name, show_from)
     if adapter is not None:
         raise InputError("an adapter needs the model that it belongs to", hint="name its folder with `--model`")
+    from apprentice.learn.current import Current
+    from apprentice.memory import store
+
     current = Current.load(find_home(Path.cwd(), out))
     engine = Engine.load(current.quantized, config)
     remembered = store.load(current.memory, engine.tokenizer) if memory else None
@@ -125,6 +127,9 @@ def watch(
     every_s: float = 2.0, config: EngineConfig = DEFAULTS, show_from: float = SHOW_FROM,
 ) -> threading.Thread:  # fmt: skip
     """The same for whatever serves: `served` says the fingerprint of what is served, `put` gets what takes its place."""
+    from apprentice.learn.current import Current
+    from apprentice.learn.run import CURRENT
+
     home = find_home(Path.cwd(), out)
 
     def look() -> None:
@@ -163,6 +168,10 @@ def latest_edits(path: Path, lines: list[str]) -> tuple[str, list[Edit]]:
     """(the file's path in its repository, what was changed in it since the last commit). Outside a repository: the
     path as given and nothing; nothing too where lines repeat so often that a search would take minutes. `lines` come as an
     editor has them: with any line break, or without their carriage returns."""
+    from apprentice.repository.git import Git
+    from apprentice.sessions.differences import hunks_between
+    from apprentice.sessions.unusable import Unusable
+
     for folder in path.absolute().parents:
         try:
             git = Git.open(folder)
@@ -211,8 +220,16 @@ def make_mixture(memory: Memory) -> MakeMixture:
     return make
 
 
+def _find_path(memory: Memory) -> Callable[[Sequence[str]], str]:
+    from apprentice.memory import whereabouts
+
+    return functools.partial(whereabouts.path_of, memory)
+
+
 @functools.cache
 def _redactor() -> Redactor:
+    from apprentice.text.redaction import Redactor
+
     return Redactor()
 
 
