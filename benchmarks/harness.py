@@ -33,13 +33,19 @@ NATIVE = "src/apprentice/kernels/native"
 VARIANTS = ("portable", "avx2", "avx512", "neon")
 STORAGE = (
     *(f"src/apprentice/core/{name}.py" for name in ("artifacts", "errors", "files", "machine", "progress", "waiting")),
+    "src/apprentice/engine/stored_packing.py",
 )  # fmt: skip
 """What keeps, locks and tells what others compute: no figure is made there but how long that takes. What the machine has, as it was found
 out, stands in each result."""
-TIMES_STORAGE = {"ingest", "startup"}
+TIMES_STORAGE = {"ingest", "startup", "footprint"}
 HARNESS = "benchmarks/harness.py"
-ALIKE = frozenset({"139c01aad2c961bcf300df42306020a305660e0b3dbed9198c07cc5bcfa95e78", "d10094e5512c4ee74600386c4d7360c8bc47a77afd7bd4bb4b826072bba6c7fd"})
-"""Versions of `benchmarks/run` that differ in how they print an error."""
+ALIKE = (
+    # `benchmarks/run`: how an error is printed.
+    {"139c01aad2c961bcf300df42306020a305660e0b3dbed9198c07cc5bcfa95e78", "d10094e5512c4ee74600386c4d7360c8bc47a77afd7bd4bb4b826072bba6c7fd"},
+    # `model/tensor_files.py`: a file whose types are lists is refused, where reading it had failed.
+    {"a2f9d765f78c1d7801b37ecd5138dadab0a1b533c1b178098078f7d8ef18bb57", "71b25aa36432e24339fd7174c9f95005d19f16470f1f12b7f374fdca1d53710c"},
+)
+"""Versions of a file that differ in what no result has seen: whoever saw it had no result."""
 SWITCH = "APPRENTICE_NATIVE"
 """`kernels.native.SWITCH`, without importing it: what a run imports makes its results stale."""
 
@@ -139,7 +145,7 @@ def changed_sources(result: dict[str, Any]) -> list[str]:
     for name, digest in result.get("sources", {}).items():
         place, _, variant = name.partition(":")
         path = ROOT / place
-        if name not in ignored and (not path.exists() or ((now := code_hash(path, variant)) != digest and not {now, digest} <= ALIKE)):
+        if name not in ignored and (not path.exists() or ((now := code_hash(path, variant)) != digest and not any({now, digest} <= alike for alike in ALIKE))):
             changed.append(name)
     return changed
 

@@ -63,7 +63,8 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     said = json.loads(done.out)
     assert said["budget"] == "1h30m"
     assert str(repository) in said["sources"]
-    assert "memory of training" in said
+    assert said["weights"] == "full"
+    assert "GiB available" in said["memory of training"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import time
@@ -61,9 +62,8 @@ def test_a_later_start_computes_the_same_bit_for_bit(
     assert store.folder.stat().st_mode & 0o077 == 0
     written = path.stat()
     os.utime(path, (written.st_atime, written.st_mtime - 100))
-    known = NativeModel(checkpoint, library, store=store)
-    # It was read, for it is marked so, and is not a new one.
-    assert path.stat().st_ino == written.st_ino
+    # This one cannot write: what is marked as used was read.
+    known = NativeModel(checkpoint, library, store=replace(store, least_bytes=1 << 60))
     assert path.stat().st_mtime > written.st_mtime - 50
     assert np.array_equal(said(known), said(new))
     # A correction beside the weights has to know what balancing moved.
@@ -87,14 +87,12 @@ def test_other_weights_and_other_operators_are_packed_anew(
     (folder / "model.safetensors").write_bytes(weights)
     changed = NativeModel(Checkpoint(folder), library, store=store)
     assert np.array_equal(said(changed), said(NativeModel(Checkpoint(tmp_path / "other quantized"), library)))
-    # That of the weights that are gone is gone.
+    # That of the weights that are gone goes.
+    store.tidy(store.folder)
     assert len(stored(store)) == 1
     NativeModel(Checkpoint(folder), library, variant="portable", store=store)
     NativeModel(Checkpoint(folder), library, EngineConfig(cache_bits=8), store=store)
     assert len(stored(store)) == len({library.variant, "portable"}) + 1
-    shutil.rmtree(folder)
-    NativeModel(Checkpoint(tmp_path / "other quantized"), library, store=store)
-    assert len(stored(store)) == 1
 
 
 def test_other_code_packs_anew(make_folder: MakeFolder, tmp_path: Path, library: Library) -> None:
@@ -119,6 +117,18 @@ def test_weights_that_are_replaced_while_they_are_packed_are_not_kept(
         (tmp_path / "other quantized" / name).replace(folder / name)
     NativeModel(opened, library, store=store)
     assert stored(store) == []
+
+
+def test_weights_that_were_changed_in_place_are_others(make_folder: MakeFolder, library: Library) -> None:
+    folder = make_folder()
+    path = folder / "model.safetensors"
+    before, seen = stored_packing.key(Checkpoint(folder), library, "portable", 16), path.stat()
+    with path.open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\x01")
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert (path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) == (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+    assert stored_packing.key(Checkpoint(folder), library, "portable", 16) != before
 
 
 @pytest.mark.parametrize(
@@ -146,7 +156,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, "of another model"])
+@pytest.mark.parametrize("damage", [*DAMAGES, "of another model", "of other weights"])
 def test_a_file_that_does_not_fit_is_passed_over_and_made_anew(
     damage: str, make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore
 ) -> None:
@@ -155,9 +165,10 @@ def test_a_file_that_does_not_fit_is_passed_over_and_made_anew(
     expected = said(NativeModel(checkpoint, library, store=store))
     (path,) = stored(store)
     whole = path.read_bytes()
-    if damage == "of another model":
-        convert(make_folder(replace(DEBUG, intermediate_size=64), name="small"), tmp_path / "small quantized")
-        NativeModel(Checkpoint(tmp_path / "small quantized"), library, store=store)
+    if damage.startswith("of "):
+        shape = DEBUG if damage == "of other weights" else replace(DEBUG, intermediate_size=64)
+        convert(make_folder(shape, name="other", seed=1), tmp_path / "other quantized")
+        NativeModel(Checkpoint(tmp_path / "other quantized"), library, store=store)
         (other,) = set(stored(store)) - {path}
         path.write_bytes(other.read_bytes())
     else:
@@ -181,26 +192,69 @@ def test_sizes_of_another_model_are_passed_over(make_folder: MakeFolder, tmp_pat
     assert np.array_equal(said(NativeModel(checkpoint, library, store=store)), expected)
 
 
-def test_what_is_of_no_use_goes_at_any_start(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> None:
+def test_what_is_of_no_use_goes(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> None:
+    def kept_for(name: str) -> Path:
+        key = stored_packing.key(Checkpoint(tmp_path / name), library, library.variant, 16)
+        return store.folder / f"{key}.safetensors"
+
+    def set_back(path: Path, seconds: float) -> None:
+        os.utime(path, (0, time.time() - seconds))
+
     for name in ("kept", "gone", "old"):
         convert(make_folder(name=f"plain {name}"), tmp_path / name)
         NativeModel(Checkpoint(tmp_path / name), library, store=store)
-    shutil.rmtree(tmp_path / "gone")
-    (store.folder / "nothing of ours.safetensors").write_bytes(b"")
+    written, killed = store.folder / ".a.safetensors.tmp-1-1", store.folder / ".b.safetensors.tmp-1-1"
+    for path in (store.folder / "nothing of ours.safetensors", written, killed):
+        path.write_bytes(b"0" * 100)
     (store.folder / "folder.safetensors").mkdir()
-    of_old = store.folder / (stored_packing.key(Checkpoint(tmp_path / "old"), library, library.variant, 16) + ".safetensors")
-    os.utime(of_old, (0, time.time() - (stored_packing.DAYS + 1) * 86400))
-    NativeModel(Checkpoint(tmp_path / "kept"), library, store=store)
-    of_kept = store.folder / (stored_packing.key(Checkpoint(tmp_path / "kept"), library, library.variant, 16) + ".safetensors")
-    assert set(stored(store)) == {of_kept, store.folder / "folder.safetensors"}
+    shutil.rmtree(tmp_path / "gone")
+    set_back(kept_for("old"), (stored_packing.DAYS + 1) * 86400)
+    set_back(killed, stored_packing.LEFT_S + 100)
+    store.tidy(kept_for("kept"))
+    assert set(stored(store)) == {kept_for("kept"), store.folder / "folder.safetensors", written}
 
 
-def test_what_an_interrupted_write_left_goes(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> None:
+def test_a_start_tidies(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> None:
     convert(make_folder(), tmp_path / "quantized")
     store.folder.mkdir()
-    (store.folder / ".key.safetensors.tmp-1-1").write_bytes(b"0" * 100)
+    unusable = store.folder / "x.safetensors"
+    unusable.write_bytes(b"")
     NativeModel(Checkpoint(tmp_path / "quantized"), library, store=store)
+    ends = time.monotonic() + 60
+    while unusable.exists() and time.monotonic() < ends:
+        time.sleep(0.01)
     assert [path.suffix for path in stored(store)] == [".safetensors"]
+    assert not unusable.exists()
+
+
+def test_one_that_was_not_used_for_long_is_used_all_the_same(
+    make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore
+) -> None:
+    convert(make_folder(), tmp_path / "quantized")
+    checkpoint = Checkpoint(tmp_path / "quantized")
+    NativeModel(checkpoint, library, store=store)
+    (path,) = stored(store)
+    os.utime(path, (0, time.time() - (stored_packing.DAYS + 1) * 86400))
+    store.tidy(path)
+    NativeModel(checkpoint, library, store=replace(store, least_bytes=1 << 60))
+    assert time.time() - path.stat().st_mtime < 60
+
+
+def test_one_written_on_another_machine_is_used_and_not_judged(
+    make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore
+) -> None:
+    convert(make_folder(), tmp_path / "quantized")
+    checkpoint = Checkpoint(tmp_path / "quantized")
+    NativeModel(checkpoint, library, store=store)
+    (path,) = stored(store)
+    here = platform.node().encode()
+    path.write_bytes(path.read_bytes().replace(b'"machine":"' + here, b'"machine":"' + b"?" * len(here), 1))
+    os.utime(path, (0, time.time() - 1000))
+    NativeModel(checkpoint, library, store=replace(store, least_bytes=1 << 60))
+    assert time.time() - path.stat().st_mtime < 60
+    shutil.rmtree(tmp_path / "quantized")
+    store.tidy(store.folder)
+    assert path.exists()
 
 
 def test_a_full_disk_is_left_alone(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> None:
@@ -232,8 +286,17 @@ def test_small_ones_are_not_kept_and_those_used_longest_ago_go(
     assert kept in stored(store)
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(make_folder: MakeFolder, tmp_path: Path, library: Library) -> None:
+@pytest.mark.parametrize("how", ["a file in its place", "closed", "read-only"])
+def test_a_folder_that_cannot_be_used_is_no_error(
+    how: str, make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore
+) -> None:
     convert(make_folder(), tmp_path / "quantized")
-    (tmp_path / "file").write_text("")
-    store = PackingStore(tmp_path / "file" / "packed", least_bytes=0, free_bytes=0)
-    assert np.isfinite(said(NativeModel(Checkpoint(tmp_path / "quantized"), library, store=store))).all()
+    if how == "a file in its place":
+        store.folder.write_text("")
+    else:
+        store.folder.mkdir(0o000 if how == "closed" else 0o500)
+    try:
+        store.tidy(store.folder)
+        assert np.isfinite(said(NativeModel(Checkpoint(tmp_path / "quantized"), library, store=store))).all()
+    finally:
+        store.folder.chmod(0o700)

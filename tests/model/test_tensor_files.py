@@ -60,6 +60,8 @@ def test_files_of_the_reference_are_read(tmp_path: Path) -> None:
         ENTRY | {"shape": 6},
         ENTRY | {"shape": "ab"},
         {"dtype": "F32"},
+        ENTRY | {"dtype": ["F32"]},
+        ENTRY | {"dtype": {}},
         [],
         None,
     ],

@@ -9,8 +9,8 @@ variant of the operators, one size of the cache (balancing measures a pass throu
 header, names or sizes do not fit is passed over: no content decides where anything is read. Its bytes are read into huge pages, which a mapped file
 does not have.
 
-Those go whose weights are gone or have changed, as seen from the machine that wrote them, or that nobody has used for `DAYS`; then the ones used
-longest ago, where all take more than `most_bytes`.
+At each start, beside it, those go whose weights are gone or have changed, as seen from the machine that wrote them, that nobody has used for
+`DAYS`, or that a killed write left; when one is written, the ones used longest ago, where all take more than `most_bytes`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import shutil
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +38,13 @@ from apprentice.kernels.native import Library
 from apprentice.model import base, config, tensor_files
 
 DAYS = 30
-ARENA = "arena"
+ARENA, SUFFIX = "arena", ".safetensors"
+LEFT_S = 3600
+"""From when on an unfinished file belongs to a write that was killed."""
+_PACKERS = (formats, mxfp4, nvfp4, tiles, config, tensor_files)
+_SOURCES = sorted([*Path(__file__).parent.glob("[!.]*.py"), *(Path(module.__file__) for module in _PACKERS if module.__file__)])
+_CODE = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).digest()
+"""Of the code that packs and balances, as it was imported: it may be another one later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +86,15 @@ class PackingStore:
     def read(self, key: str, checkpoint: Checkpoint) -> Contents | None:
         """None where there is none that can be used."""
         path = self._path(key)
-        self._tidy()
         try:
-            file = tensor_files.TensorFile(path)
-            dtypes = {name: info.dtype for name, info in file.tensors.items()}
-            if file.metadata != _metadata(checkpoint) or dtypes.pop(ARENA, "") != "U8" or set(dtypes.values()) != {"F32"}:
-                return None
-            arrays = {name: np.array(file.array(name)) for name in dtypes}
+            contents = _read(path, checkpoint)
+            with contextlib.suppress(OSError):
+                os.utime(path)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, weights can be packed anew
-            return None
-        with contextlib.suppress(OSError):
-            os.utime(path)
-        info = file.tensors[ARENA]
-        return Contents(arrays, info.end - info.start, path, info.start)
+            contents = None
+        # Whatever the weights of others lie on, this start does not wait for it.
+        threading.Thread(target=self.tidy, args=(path,), name="apprentice-tidy", daemon=True).start()
+        return contents
 
     def write(self, key: str, checkpoint: Checkpoint, arena: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
         """Where there is room, and the checkpoint is still the one that was opened; that it is not is no error."""
@@ -103,7 +106,6 @@ class PackingStore:
                 return
             # Weights of a model that others may not be allowed to read.
             files.make_folder(self.folder).chmod(0o700)
-            files.remove_leftovers(self.folder)
             self._make_room(num_bytes)
             if shutil.disk_usage(self.folder).free - num_bytes < self.free_bytes:
                 return
@@ -115,34 +117,54 @@ class PackingStore:
         with contextlib.suppress(UserError, OSError):
             files.remove_file(self._path(key))
 
-    def _tidy(self) -> None:
-        for path in self.folder.glob("*.safetensors"):
-            with contextlib.suppress(UserError, OSError):
-                if not _is_of_use(path):
-                    files.remove_file(path)
+    def tidy(self, mine: Path) -> None:
+        """Removes what is of no use any more, but for `mine`, which is being used or made anew."""
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                with contextlib.suppress(UserError, OSError):
+                    if path != mine and (path.suffix == SUFFIX or files.is_temporary(path)) and not _is_of_use(path):
+                        files.remove_file(path)
 
     def _make_room(self, num_bytes: int) -> None:
-        found = sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        found = sorted(self.folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
         num_bytes += sum(path.stat().st_size for path in found)
         for path in found:
             if num_bytes > self.most_bytes:
                 num_bytes -= path.stat().st_size
-                files.remove_file(path)
+                with contextlib.suppress(UserError):
+                    files.remove_file(path)
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.safetensors"
+        return self.folder / f"{key}{SUFFIX}"
+
+
+def _read(path: Path, checkpoint: Checkpoint) -> Contents | None:
+    file = tensor_files.TensorFile(path)
+    dtypes = {name: info.dtype for name, info in file.tensors.items()}
+    if {**file.metadata, "machine": platform.node()} != _metadata(checkpoint):
+        return None
+    if dtypes.pop(ARENA, "") != "U8" or set(dtypes.values()) != {"F32"}:
+        return None
+    info = file.tensors[ARENA]
+    return Contents({name: np.array(file.array(name)) for name in dtypes}, info.end - info.start, path, info.start)
 
 
 def _is_of_use(path: Path) -> bool:
-    if time.time() - path.stat().st_mtime > DAYS * 86400:
+    """Raises: OSError where that cannot be seen now."""
+    age_s = time.time() - path.stat().st_mtime
+    if files.is_temporary(path):
+        return age_s < LEFT_S
+    if age_s > DAYS * 86400:
         return False
+    with path.open("rb"):
+        pass
     try:
         metadata = tensor_files.TensorFile(path).metadata
-        if metadata["machine"] != platform.node():
-            return True
-        return metadata["state"] == json.dumps(folder_state(Path(metadata["folder"])))
-    except Exception:  # noqa: BLE001 - nothing of ours
+        machine, folder, state = metadata["machine"], Path(metadata["folder"]), metadata["state"]
+    except (UserError, KeyError, TypeError, ValueError):
+        # Nothing of ours.
         return False
+    return machine != platform.node() or state == json.dumps(folder_state(folder))
 
 
 def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
@@ -151,14 +173,11 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def key(checkpoint: Checkpoint, library: Library, variant: str, cache_bits: int) -> str:
-    """Of all that decides what packing gives."""
-    parts = (_code(library.path), variant, cache_bits, platform.node(), checkpoint.state)
+    """Of all that decides what packing gives, and of all that stands in the file."""
+    parts = (_CODE, _bytes_of(library.path), variant, cache_bits, str(checkpoint.folder.resolve()), checkpoint.state)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 @functools.cache
-def _code(library: Path) -> str:
-    """A hash of the code that packs and balances."""
-    modules = (formats, mxfp4, nvfp4, tiles, config, tensor_files)
-    sources = [*Path(__file__).parent.glob("*.py"), *(Path(module.__file__) for module in modules if module.__file__)]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in (*sorted(sources), library))).hexdigest()
+def _bytes_of(library: Path) -> bytes:
+    return hashlib.sha256(library.read_bytes()).digest()

@@ -12,6 +12,7 @@ from apprentice.core import machine
 from apprentice.core.progress import duration
 from apprentice.learn import sources
 from apprentice.learn.config import EVALUATION_SHARE, LearnConfig
+from apprentice.learn.stages.train import weights_for
 from apprentice.model import base as bases
 from apprentice.model import estimate, presets
 
@@ -34,11 +35,14 @@ def dry_run(config: LearnConfig, folder: Path) -> dict[str, Any]:
         "evaluating": f"at most {duration(EVALUATION_SHARE * config.budget_s)}",
         "seed": config.seed,
     }
-    if model is not None:
-        peak = estimate.training_bytes(model, STEP_TOKENS, head_share=HEAD_SHARE) / 2**30
-        found["parameters"] = f"{model.num_parameters:,}"
-        found["memory of training"] = f"about {peak:.1f} GiB of {machine.look().memory_available_gib} GiB available"
-    return found
+    if model is None:
+        return found | {"memory of training": "not known before the base is a folder or a file on this machine"}
+    weights = weights_for(config, model.num_parameters)
+    peak = estimate.training_bytes(model, STEP_TOKENS, weights=weights, head_share=HEAD_SHARE) / 2**30
+    available = machine.look().memory_available_gib
+    return found | {
+        "weights": weights, "parameters": f"{model.num_parameters:,}", "memory of training": f"about {peak:.1f} GiB of {available} GiB available",
+    }  # fmt: skip
 
 
 def recommend(trained_gflops: float, present: str) -> str:

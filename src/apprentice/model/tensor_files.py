@@ -203,10 +203,10 @@ def _read_header(path: Path, first: bytes, size: int, read: Any) -> tuple[dict[s
 def _info(path: Path, name: str, entry: Any, data_start: int, size: int) -> TensorInfo:
     try:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        numbers = [*shape, start, end]
+        numbers, is_known = [*shape, start, end], dtype in DTYPES
     except (KeyError, TypeError, ValueError):
         raise HostileInputError(f"{path}: the entry of tensor `{name:.80}` is malformed", hint=DAMAGED_HINT) from None
-    if dtype not in DTYPES:
+    if not is_known:
         raise InputError(f"{path}: tensor `{name:.80}` has the unknown type {dtype!r:.40}", hint=DAMAGED_HINT)
     if any(isinstance(x, bool) or not isinstance(x, int) or x < 0 for x in numbers) or len(shape) > MAX_DIMENSIONS:
         raise HostileInputError(

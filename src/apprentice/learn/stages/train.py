@@ -8,6 +8,7 @@ from apprentice.core import config
 from apprentice.core.artifacts import Manifest
 from apprentice.examples import store
 from apprentice.examples.split import TRAIN
+from apprentice.learn.config import LearnConfig
 from apprentice.learn.run import Run
 from apprentice.learn.stages import conversations, silent_places
 from apprentice.learn.stages.answers import Answers
@@ -55,14 +56,14 @@ def recipe(run: Run) -> SftConfig:
     """The default, for this base, with the keys that were set."""
     from apprentice.train.sft import SftConfig
 
-    return config.load(SftConfig, None, run.config.recipe, defaults=SftConfig(weights=weights_for(run), seed=run.config.seed))
+    return config.load(SftConfig, None, run.config.recipe, defaults=SftConfig(weights=weights_for(run.config, read_config(run.base_folder).num_parameters), seed=run.config.seed))
 
 
-def weights_for(run: Run) -> Literal["full", "upper", "lora"]:
+def weights_for(config: LearnConfig, num_parameters: int) -> Literal["full", "upper", "lora"]:
     """`auto`: all weights where they fit comfortably, else adapters."""
-    if run.config.weights != "auto":
-        return run.config.weights
-    return "full" if read_config(run.base_folder).num_parameters <= FULL_PARAMETERS else "lora"
+    if config.weights != "auto":
+        return config.weights
+    return "full" if num_parameters <= FULL_PARAMETERS else "lora"
 
 
 def budget_s(run: Run) -> float:
