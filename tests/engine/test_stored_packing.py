@@ -219,7 +219,7 @@ def test_a_start_tidies(make_folder: MakeFolder, tmp_path: Path, library: Librar
     store.folder.mkdir()
     unusable = store.folder / "x.safetensors"
     unusable.write_bytes(b"")
-    NativeModel(Checkpoint(tmp_path / "quantized"), library, store=store)
+    NativeModel(Checkpoint(tmp_path / "quantized"), library, store=replace(store, tidy_after_s=0))
     ends = time.monotonic() + 60
     while unusable.exists() and time.monotonic() < ends:
         time.sleep(0.01)

@@ -9,7 +9,7 @@ variant of the operators, one size of the cache (balancing measures a pass throu
 header, names or sizes do not fit is passed over: no content decides where anything is read. Its bytes are read into huge pages, which a mapped file
 does not have.
 
-At each start, beside it, those go whose weights are gone or have changed, as seen from the machine that wrote them, that nobody has used for
+Soon after each start those go whose weights are gone or have changed, as seen from the machine that wrote them, that nobody has used for
 `DAYS`, or that a killed write left; when one is written, the ones used longest ago, where all take more than `most_bytes`.
 """
 
@@ -78,6 +78,7 @@ class PackingStore:
     most_bytes: int = 16 << 30
     free_bytes: int = 4 << 30
     """Of the disk that is left to others."""
+    tidy_after_s: float = 10
 
     @classmethod
     def of_user(cls) -> PackingStore:
@@ -92,8 +93,10 @@ class PackingStore:
                 os.utime(path)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, weights can be packed anew
             contents = None
-        # Whatever the weights of others lie on, this start does not wait for it.
-        threading.Thread(target=self.tidy, args=(path,), name="apprentice-tidy", daemon=True).start()
+        # Later: whatever the weights of others lie on, this start does not wait for it.
+        timer = threading.Timer(self.tidy_after_s, self.tidy, (path,))
+        timer.daemon = True
+        timer.start()
         return contents
 
     def write(self, key: str, checkpoint: Checkpoint, arena: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
