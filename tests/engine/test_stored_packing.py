@@ -88,7 +88,7 @@ def test_other_weights_and_other_operators_are_packed_anew(
     changed = NativeModel(Checkpoint(folder), library, store=store)
     assert np.array_equal(said(changed), said(NativeModel(Checkpoint(tmp_path / "other quantized"), library)))
     # That of the weights that are gone goes.
-    store.tidy(store.folder)
+    store.tidy()
     assert len(stored(store)) == 1
     NativeModel(Checkpoint(folder), library, variant="portable", store=store)
     NativeModel(Checkpoint(folder), library, EngineConfig(cache_bits=8), store=store)
@@ -210,7 +210,7 @@ def test_what_is_of_no_use_goes(make_folder: MakeFolder, tmp_path: Path, library
     shutil.rmtree(tmp_path / "gone")
     set_back(kept_for("old"), (stored_packing.DAYS + 1) * 86400)
     set_back(killed, stored_packing.LEFT_S + 100)
-    store.tidy(kept_for("kept"))
+    store.tidy()
     assert set(stored(store)) == {kept_for("kept"), store.folder / "folder.safetensors", written}
 
 
@@ -235,7 +235,6 @@ def test_one_that_was_not_used_for_long_is_used_all_the_same(
     NativeModel(checkpoint, library, store=store)
     (path,) = stored(store)
     os.utime(path, (0, time.time() - (stored_packing.DAYS + 1) * 86400))
-    store.tidy(path)
     NativeModel(checkpoint, library, store=replace(store, least_bytes=1 << 60))
     assert time.time() - path.stat().st_mtime < 60
 
@@ -253,7 +252,7 @@ def test_one_written_on_another_machine_is_used_and_not_judged(
     NativeModel(checkpoint, library, store=replace(store, least_bytes=1 << 60))
     assert time.time() - path.stat().st_mtime < 60
     shutil.rmtree(tmp_path / "quantized")
-    store.tidy(store.folder)
+    store.tidy()
     assert path.exists()
 
 
@@ -296,7 +295,7 @@ def test_a_folder_that_cannot_be_used_is_no_error(
     else:
         store.folder.mkdir(0o000 if how == "closed" else 0o500)
     try:
-        store.tidy(store.folder)
+        store.tidy()
         assert np.isfinite(said(NativeModel(Checkpoint(tmp_path / "quantized"), library, store=store))).all()
     finally:
         store.folder.chmod(0o700)

@@ -93,10 +93,7 @@ class PackingStore:
                 os.utime(path)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, weights can be packed anew
             contents = None
-        # Later: whatever the weights of others lie on, this start does not wait for it.
-        timer = threading.Timer(self.tidy_after_s, self.tidy, (path,))
-        timer.daemon = True
-        timer.start()
+        _tidy_later(self)
         return contents
 
     def write(self, key: str, checkpoint: Checkpoint, arena: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
@@ -120,12 +117,12 @@ class PackingStore:
         with contextlib.suppress(UserError, OSError):
             files.remove_file(self._path(key))
 
-    def tidy(self, mine: Path) -> None:
-        """Removes what is of no use any more, but for `mine`, which is being used or made anew."""
+    def tidy(self) -> None:
+        """Removes what is of no use any more."""
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
                 with contextlib.suppress(UserError, OSError):
-                    if path != mine and (path.suffix == SUFFIX or files.is_temporary(path)) and not _is_of_use(path):
+                    if (path.suffix == SUFFIX or files.is_temporary(path)) and not _is_of_use(path):
                         files.remove_file(path)
 
     def _make_room(self, num_bytes: int) -> None:
@@ -139,6 +136,16 @@ class PackingStore:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
+
+
+@functools.cache
+def _tidy_later(store: PackingStore) -> None:
+    """Once in a process. Whatever the weights of others lie on, no start waits for it."""
+    timer = threading.Timer(store.tidy_after_s, store.tidy)
+    timer.daemon = True
+    # There is no other thread to be had.
+    with contextlib.suppress(RuntimeError):
+        timer.start()
 
 
 def _read(path: Path, checkpoint: Checkpoint) -> Contents | None:
