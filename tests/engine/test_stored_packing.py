@@ -227,13 +227,19 @@ def test_a_start_tidies(make_folder: MakeFolder, tmp_path: Path, library: Librar
     assert not unusable.exists()
 
 
-def test_one_that_was_not_used_for_long_is_used_all_the_same(
-    make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore
-) -> None:
+def kept(make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore) -> tuple[Checkpoint, Path]:
+    """A checkpoint, and what a start has left of it."""
     convert(make_folder(), tmp_path / "quantized")
     checkpoint = Checkpoint(tmp_path / "quantized")
     NativeModel(checkpoint, library, store=store)
     (path,) = stored(store)
+    return checkpoint, path
+
+
+def test_one_that_was_not_used_for_long_is_used_all_the_same(
+    make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore
+) -> None:
+    checkpoint, path = kept(make_folder, tmp_path, library, store)
     os.utime(path, (0, time.time() - (stored_packing.DAYS + 1) * 86400))
     NativeModel(checkpoint, library, store=replace(store, least_bytes=1 << 60))
     assert time.time() - path.stat().st_mtime < 60
@@ -242,10 +248,7 @@ def test_one_that_was_not_used_for_long_is_used_all_the_same(
 def test_one_written_on_another_machine_is_used_and_not_judged(
     make_folder: MakeFolder, tmp_path: Path, library: Library, store: PackingStore
 ) -> None:
-    convert(make_folder(), tmp_path / "quantized")
-    checkpoint = Checkpoint(tmp_path / "quantized")
-    NativeModel(checkpoint, library, store=store)
-    (path,) = stored(store)
+    checkpoint, path = kept(make_folder, tmp_path, library, store)
     here = platform.node().encode()
     path.write_bytes(path.read_bytes().replace(b'"machine":"' + here, b'"machine":"' + b"?" * len(here), 1))
     os.utime(path, (0, time.time() - 1000))

@@ -1,4 +1,4 @@
-"""What packing and balancing made of a checkpoint, kept for the next start, which then takes a third of the time.
+"""What packing and balancing made of a checkpoint, kept for the next start, which then packs nothing.
 
     checkpoint, operators, code --key--> FOLDER/KEY.safetensors --read--> Contents, what `packing.pack` takes
                                                                <--write-- what `packing.contents_of` gives
