@@ -121,7 +121,8 @@ def _without_parameters(name: str) -> str:
 
 def work(name: str, command: list[str | Path], opened: Mapping[str, object]) -> tuple[list[Row], dict[str, Any]]:
     """Every question once: the counts are the same each time."""
-    rows, told = [], {}
+    rows: list[Row] = []
+    told: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         arm = Counted(command, Path(folder))
         arm.open(**opened)
@@ -159,7 +160,7 @@ def main(arguments: list[str]) -> int:
     if (library := native.load()) and "avx2" in library.usable and library.variant != "avx2":
         raise InputError("valgrind has no AVX-512", hint=f"{native.SWITCH}=avx2 benchmarks/run instructions ...")
     benchmark, made = Benchmark("instructions", variant=""), Benchmark("decoding")
-    ours = [sys.executable, "-c", "from benchmarks.instructions import answer; answer()"]
+    ours: list[str | Path] = [sys.executable, "-c", "from benchmarks.instructions import answer; answer()"]
     arms: dict[str, tuple[list[str | Path], Path]] = {"nvfp4": (ours, options.quantized), "bf16": (ours, folders(made, options.base)["bf16"])}
     for name in (*KINDS, "llama_nvfp4") if options.llama else ():
         arms[name] = [options.llama, PEERS / "llama.py"], made.work / f"{name}.gguf"
@@ -169,7 +170,8 @@ def main(arguments: list[str]) -> int:
             continue
         if not path.exists():
             raise InputError(f"{path}: not there", hint="`benchmarks/run decoding --llama ...` makes the models of llama.cpp")
-        opened = {"path": str(path), "threads": 1} | ({} if command is ours else {"sequences": SEQUENCES, "context": ROOM})
+        # Ours take as many sequences as there is memory for.
+        opened = {"path": str(path), "threads": 1, **({"sequences": SEQUENCES, "context": ROOM} if command is not ours else {})}
         result = benchmark.cell(name, functools.partial(work, name, command, opened))
         for row in result["rows"]:
             print(json.dumps({"cell": name, **row}) if options.json else f"{name:12s} {row['metric']:22s} {row['value']:8.2f}")

@@ -248,7 +248,7 @@ class Conversation:
         if self._command is not None:
             command, time, offset = self._command
             self._command = None
-            self._add(Command, time, offset, self._asking, command=self._text(command), output=self._text(_ESCAPES.sub("", output)))
+            self._ran(Use(name="", arguments="", result=output, kind="shell", command=command), time, offset, self._asking)
 
     def _used(self, use: Use, time: float, offset: int) -> None:
         if use.kind == "shell" and use.command and not use.rejected and not use.refused:

@@ -71,7 +71,7 @@ class Records:
         uuid = f"u{number}"
         self.lines.append({
             "type": kind, "uuid": uuid, "parentUuid": self._last if parent == "last" else parent, "isSidechain": False,
-            "timestamp": f"2026-01-02T03:{number // 60:02}:{number % 60:02}.000Z", "cwd": "/home/ada/engine", "sessionId": "s",
+            "timestamp": f"2026-01-02T03:{number // 60:02}:{number % 60:02}.000Z", "cwd": "/home/ada/engine",
             "version": "2.1.0", "message": message, **fields,
         })  # fmt: skip
         self._last = uuid
@@ -92,7 +92,8 @@ class Records:
         self.add("user", {"role": "user", "content": [block]}, toolUseResult=details)
 
     def write(self, path: Path, more: Sequence[str] = ()) -> Path:
-        path.write_text("".join(json.dumps(line) + "\n" for line in self.lines) + "".join(more), encoding="utf-8")
+        lines = [{"sessionId": path.stem} | line for line in self.lines]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "".join(more), encoding="utf-8")
         return path
 
 

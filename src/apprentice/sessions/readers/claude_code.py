@@ -51,15 +51,17 @@ PLACES = ("~/.claude/projects",)
 SUFFIX = ".jsonl"
 
 _NO_RESULT: dict[str, Any] = {}
-_REJECTED = (
-    "The user doesn't want to proceed with this tool use", "The user doesn't want to take this action right now",
-    "User rejected tool use",
-)  # fmt: skip
-_REFUSED = ("<tool_use_error>", "Permission to use ", "Claude requested permissions")
-_USER_SAID = "To tell you how to proceed, the user said:\n"
+_REJECTED = ("The user doesn't want to proceed with this tool use", "User rejected tool use")
+_CANCELLED = "The user doesn't want to take this action right now"
+"""It waited when the turn ended: nobody judged it."""
+_REFUSED = ("<tool_use_error>", "Permission to use ", "Claude requested permissions", "This command requires approval", _CANCELLED)
+_REFUSED_PART = re.compile(r"\AThis Bash command contains multiple operations\. The following parts? requires? approval|\A.{1,300} was blocked\. For security,")
+_USER_SAID = re.compile(r"To tell you how to proceed, the user said:\n|The user provided the following reason for the rejection:")
 _NOTE = "\n\nNote: The user's next message"
 _EXIT_CODE = re.compile(r"\A(?:Error: )?(?:Command failed with )?[Ee]xit code:? (\d{1,3})\b")
 _EDIT_TOOLS = ("Edit", "MultiEdit", "Write", "NotebookEdit")
+_SESSION_ID = re.compile(rb'"sessionId":\s*"([^"\\]{1,200})"')
+_OWN_NAME = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z|agent-")
 _TIMESTAMP = re.compile(rb'"timestamp":\s*"([^"]{10,40})"')
 _MORE_BYTES = 4 << 20
 """Of a file that begins with a long prompt, behind which its time stands: without one its sessions would all wait for their turn."""
@@ -75,6 +77,8 @@ class ClaudeCode:
         self.seen = Seen()
         self.latest: list[int] = []
         """Ids of the file that was read last."""
+        self._session_id = ""
+        """As its last record says."""
 
     def recognizes(self, path: Path, beginning: bytes) -> bool:
         """Whether a file that begins so is one of these."""
@@ -87,7 +91,7 @@ class ClaudeCode:
     def started(self, path: Path, beginning: bytes) -> float:
         """When the session began, as far as the beginning of its file says; 0 where it does not."""
         found = _TIMESTAMP.search(beginning) or _TIMESTAMP.search(_more(path, len(beginning)))
-        first = re.search(rb'"sessionId":\s*"([^"]{1,200})"', beginning)
+        first = _SESSION_ID.search(beginning)
         goes_on = first is not None and first[1] != path.stem.encode()
         return seconds(found[1].decode("ascii", "replace")) + goes_on * 1e-3 if found else 0.0
 
@@ -97,12 +101,14 @@ class ClaudeCode:
             raise InputError(f"`{path}` is larger than {MAX_FILE_BYTES:,} bytes", hint="leave it out")
         own: set[int] = set()
         records = list(self._records(path, sink, own))
+        # Under another name than the tool's own it is the session of its last records: those in front may be an earlier one's.
+        name = path.stem if _OWN_NAME.match(path.stem) else self._session_id or path.stem
         self.seen.add(own)
         self.latest = list(own)
         cwd = next((record.cwd for record in records if record.cwd), "")
         results = {id: record for record in records for id in record.answers}
         with contextlib.closing(Lines(path)) as lines:
-            for session_id, part, is_agent in _parts(path.stem, records):
+            for session_id, part, is_agent in _parts(name, records):
                 conversation = Conversation(
                     sink, source=SOURCE, file=path.name, session_id=session_id, agent=AGENT, repository=folder_name(cwd, sink),
                     by_assistant=is_agent,
@@ -114,7 +120,7 @@ class ClaudeCode:
 
     def _records(self, path: Path, sink: Sink, own: set[int]) -> Iterator[Record]:
         """Outlines. `own`: short forms of the ids of this file, which are put in."""
-        time = 0.0
+        time, self._session_id = 0.0, ""
         copies: set[int] = set()
         names: dict[str, str] = {}
         for line in read_lines(path, SOURCE, sink):
@@ -128,6 +134,7 @@ class ClaudeCode:
                 sink.keep_aside("no record", where, f"{type(data).__name__} without a type")
                 continue
             time = seconds(data.get("timestamp")) or time
+            self._session_id = _string(data, "sessionId")[:200] or self._session_id
             record = outline_of(data, time, line.offset, len(line.data))
             title = is_title(data)
             id = short(record.uuid) if record.uuid and not title else None
@@ -204,13 +211,20 @@ def _parents(records: Sequence[Record]) -> list[int | None]:
     without a parent begins anew, in a file whose records name each other at all."""
     numbers: dict[str, int] = {}
     parents: list[int | None] = []
+    with_children: set[int] = set()
     known = {record.uuid for record in records}
     is_tree = any(record.parent in known for record in records if record.parent)
     for number, record in enumerate(records):
         before = number - 1 if number else None
         # A parent comes first; one that claims to come later would make a circle.
         if record.parent:
-            parents.append(numbers.get(record.parent, before))
+            at = numbers.get(record.parent, before)
+            # Version 1.0 puts the developer's commands behind the notice in front of the first of them, whatever was said since.
+            if record.is_command and at is not None and at in with_children and records[at].is_notice:
+                at = before
+            parents.append(at)
+            if at is not None:
+                with_children.add(at)
         else:
             parents.append(None if is_tree and record.is_root and record.is_prompt else before)
         if record.uuid:
@@ -300,10 +314,11 @@ def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: Record | N
     own = record.details if record is not None and len(record.results) == 1 else None
     details: dict[str, Any] = own if isinstance(own, dict) else {}
     failed = result.get("is_error") is True
-    rejected = failed and (text.startswith(_REJECTED) or str(own).startswith(_REJECTED))
+    rejected = failed and (text.startswith(_REJECTED) or (str(own).startswith(_REJECTED) and not text.startswith(_CANCELLED)))
+    refused = failed and (text.startswith(_REFUSED) or _REFUSED_PART.match(text) is not None)
     common: dict[str, Any] = {
         "name": name, "arguments": json.dumps(given, ensure_ascii=False, default=str), "result": text,
-        "failed": failed, "rejected": rejected, "refused": failed and text.startswith(_REFUSED),
+        "failed": failed, "rejected": rejected, "refused": refused,
     }  # fmt: skip
     if name == "Bash":
         return Use(**common, kind="shell", command=_string(arguments, "command"), exit_code=_exit_code(text, failed, record, details))
@@ -422,7 +437,8 @@ def _place_of(old: str, lines: Mapping[str, int]) -> int:
 def _words_of_developer(use: Use, record: Record) -> str:
     """What the developer said in place of a result: why not, or an answer to a question."""
     if use.rejected:
-        return use.result.partition(_USER_SAID)[2].partition(_NOTE)[0].strip()
+        said = _USER_SAID.search(use.result[:20_000])
+        return use.result[said.end() :].partition(_NOTE)[0].strip() if said is not None else ""
     if use.name == "AskUserQuestion" and not use.failed:
         answers = record.details.get("answers") if isinstance(record.details, dict) else None
         if isinstance(answers, dict):

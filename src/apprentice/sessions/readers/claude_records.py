@@ -30,6 +30,7 @@ _DETAILS = (
     "interrupted", "backgroundTaskId", "returnCodeInterpretation", "answers",
 )  # fmt: skip
 """What is kept of `toolUseResult`: the rest may be large."""
+_COMMANDS = ("<bash-input>", "<command-name>", "<command-message>")
 _UNPAIRED = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
 
@@ -64,10 +65,18 @@ class Record:
     """Ids of the tools' uses of which it has the results."""
     speaks: bool = False
     """It has texts."""
+    is_command: bool = False
+    """That the developer typed into the tool."""
+
+    @property
+    def is_notice(self) -> bool:
+        """The tool's, in the developer's place."""
+        return self.type == "user" and not self.speaks and not self.answers
 
     def shorten(self) -> None:
         """To the outline."""
         self.speaks = bool(self.texts)
+        self.is_command = self.speaks and self.texts[0].startswith(_COMMANDS)
         self.is_prompt = self.type == "user" and self.speaks and not self.results
         self.answers = tuple(str(result.get("tool_use_id")) for result in self.results)
         self.texts = self.reasoning = self.uses = self.results = _NOTHING
