@@ -129,6 +129,18 @@ def test_of_blocks_that_failed_the_others_were_made(history: Path, sink: Remembe
     assert sink.dropped["edits that were not applied"] == 2
 
 
+def test_a_commit_in_front_of_the_edits_is_not_the_assistants(history: Path, sink: RememberingSink) -> None:
+    text = start() + typed("go") + reply(block("a.py", "two\n", "2\n"))
+    text += notice("Committing a.py before applying edits.", "Commit aaaaaaa what was there", "Applied edit to a.py", "Commit bbbbbbb fix: 2")
+    text += typed("on") + reply(block("a.py", "x\n", "y\n")) + notice("Commit ccccccc what was there", "Applied edit to a.py")
+    text += typed("and") + reply(block("a.py", "y\n", "z\n") + block("b.py", "u\n", "v\n"))
+    text += notice("The LLM did not conform to the edit format.", "# The other 1 SEARCH/REPLACE block were applied successfully.")
+    text += notice("Commit ddddddd fix: z")
+    (session,) = read(history, text, sink)
+    assert [event.text for event in session.events if isinstance(event, events.Note)] == ["fix: 2", "fix: z"]
+    assert sink.dropped["notices of the tool"] == 4
+
+
 def test_what_was_undone_or_not_allowed_is_a_suggestion(history: Path, sink: RememberingSink) -> None:
     text = start() + typed("go") + reply(block("a.py", "two\n", "2\n"))
     text += notice("Commit aaaaaaa what was there", "Applied edit to a.py", "Commit bbbbbbb fix: 2")
@@ -139,7 +151,7 @@ def test_what_was_undone_or_not_allowed_is_a_suggestion(history: Path, sink: Rem
     text += notice("b.py", "Allow edits to b.py? (Y)es/(N)o [Yes]: n", "Skipping edits to b.py")
     (session,) = read(history, text, sink)
     assert kinds(session) == [
-        "prompt", "reply", "edit", "note", "note", "prompt", "reply", "suggestion", "note", "command", "command", "prompt", "reply",
+        "prompt", "reply", "edit", "note", "prompt", "reply", "suggestion", "note", "command", "command", "prompt", "reply",
         "suggestion",
     ]  # fmt: skip
     undone, rejected = (event for event in session.events if isinstance(event, events.Suggestion))
@@ -190,10 +202,10 @@ def test_reasoning_and_interruptions(history: Path, sink: RememberingSink) -> No
 
 def test_text_of_the_tool_runs_on_without_a_mark(history: Path, sink: RememberingSink) -> None:
     text = start() + typed("go") + reply("Run it.") + "> # serve          \nuvicorn app\n                \n# open\nopen app  \n"
-    text += notice("Run shell commands? (Y)es/(N)o [Yes]: n", "Commit 0123abc fix: it") + "and why\n\nat length  \n"
-    text += reply("More.")
+    text += notice("Run shell commands? (Y)es/(N)o [Yes]: n", "Applied edit to a.py", "Commit 0123abc fix: it")
+    text += "and why\n\nat length  \n" + reply("More.")
     (session,) = read(history, text, sink)
-    assert words(session) == ["go", "Run it.", "fix: it", "More."]
+    assert words(session) == ["go", "Run it.", "", "fix: it", "More."]
 
 
 def test_a_history_without_blanks_at_the_ends_of_its_lines(history: Path, sink: RememberingSink) -> None:

@@ -57,6 +57,8 @@ _SHELL = re.compile(r"(?:/run|/test|!|/(?=git ))\s*(?=\S)(.+)", re.DOTALL)
 _INTERRUPTED = ("^C again to exit", "^C KeyboardInterrupt")
 
 _APPLIED = re.compile(r"Applied edit to (.+)")
+_MADE = re.compile(r"Applied edit to .|The LLM did not conform to the edit format\.")
+"""Behind it a commit holds the reply's edits (of those that do not conform, the others), in front of it what lay there before."""
 _NOT_ALLOWED = re.compile(r"Skipping edits to (?!.* that matches )(.+)")
 _CREATED = re.compile(
     r"(?:Allow creation of new file (.+)\?|Creating empty file (.+)|Create new file\?)(?: \(Y\)es.*\]: ?[ya]\w*)?"
@@ -261,10 +263,10 @@ def _undone(blocks: Sequence[_Block]) -> set[int]:
     replies: dict[str, int] = {}
     undone: set[int] = set()
     for number, (before, block) in enumerate(zip(blocks, blocks[1:], strict=False)):
-        is_applied = False
+        is_made = False
         for line in block.lines if block.kind == "notice" else []:
-            is_applied = is_applied or _APPLIED.fullmatch(line.strip()) is not None
-            if before.kind == "words" and is_applied and (commit := _COMMIT.match(line)) is not None:
+            is_made = is_made or _MADE.match(line.strip()) is not None
+            if before.kind == "words" and is_made and (commit := _COMMIT.match(line)) is not None:
                 replies.setdefault(commit[1][:7], number)
             elif before.kind == "typed" and (removed := _UNDONE.match(line)) is not None and removed[1][:7] in replies:
                 undone.add(replies[removed[1][:7]])
@@ -273,9 +275,10 @@ def _undone(blocks: Sequence[_Block]) -> set[int]:
 
 def _outcome(notices: Sequence[str]) -> _Outcome:
     outcome = _Outcome()
-    may_run = False
+    may_run = is_made = False
     lines = [line.strip() for line in notices]
     for before, line in zip(["", *lines], lines, strict=False):
+        is_made = is_made or _MADE.match(line) is not None
         if len(line) > MAX_NOTICE:
             outcome.others += 1
         elif (found := _RUN.fullmatch(line)) is not None:
@@ -288,7 +291,7 @@ def _outcome(notices: Sequence[str]) -> _Outcome:
             outcome.not_allowed.append(found[1])
         elif (found := _CREATED.fullmatch(line)) is not None:
             outcome.created.append(found[1] or found[2] or before)
-        elif (found := _COMMIT.fullmatch(line)) is not None:
+        elif is_made and (found := _COMMIT.fullmatch(line)) is not None:
             outcome.commits.append(found[2])
         elif outcome.failed is None and _PARTLY.match(line) is not None:
             outcome.failed = {_words(change.old) for change in search_blocks("\n".join(notices))}
