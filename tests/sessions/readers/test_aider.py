@@ -216,6 +216,20 @@ def test_a_history_without_blanks_at_the_ends_of_its_lines(history: Path, sink: 
     assert words(session)[0] == "go\n\nnow"
 
 
+def test_a_history_that_a_formatter_has_been_through(history: Path, sink: RememberingSink) -> None:
+    text = start() + "> Aider v0.50.1  \n> Git repo: none\n\n#### /clear\n\n#### /drop\n\n> Dropping all files.\n\n"
+    text += "#### make it\n\n####\n\n#### /as/ it was\n\nSo:\n\n#### 1. The file\n\n" + block("a.py", "x\n", "y\n")
+    text += "\n> Tokens: 2k sent, 9 received.  \n> Applied edit to a.py\n\n#### go\n\n>  \n> ^C KeyboardInterrupt\n\nI be\n\n#### on\n"
+    (session,) = read(history, text, sink)
+    assert kinds(session) == ["command", "command", "prompt", "reply", "edit", "prompt", "reply", "feedback", "prompt"]
+    assert [event.text for event in session.events if isinstance(event, events.Prompt)] == ["make it\n\n/as/ it was", "go", "on"]
+
+
+def test_a_map_that_the_tool_shows_is_no_sign_of_a_formatter(history: Path, sink: RememberingSink) -> None:
+    text = start() + notice("Aider v0.47.2") + "> Here are summaries of some files.\nDo not change them.\n\na.py:\n|def f():\n\nb.py\n"
+    assert read(history, text, sink) == []
+
+
 def test_windows_and_other_encodings(history: Path, sink: RememberingSink) -> None:
     text = start() + typed("go") + reply(block("src/a.py", "x\n", "y\n")) + notice("Applied edit to src\\a.py")
     history.write_bytes(text.replace("\n", "\r\n").encode() + b"\xff\xfe\r\n" + typed("on").encode())

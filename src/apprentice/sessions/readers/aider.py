@@ -7,9 +7,8 @@
     > Applied edit to a.py                          what became of them
     > Commit 0123abc fix: ...
 
-Aider ends its own lines with two blanks, which tells them from Markdown of the assistant; a file that has lost them is read as
-if it had no such Markdown. Text of the tool that has line breaks runs on without a mark. The tool puts words of its own in the
-developer's place (a plan that goes from one model to another, messages of a linter): those are no prompts.
+Who wrote a line, `aider_blocks` finds out. The tool puts words of its own in the developer's place (a plan that goes from one
+model to another, messages of a linter): those are no prompts.
 
 An edit is one only where the tool says that it was applied; others are counted. What `/undo` took back is a suggestion that was
 undone, what the developer did not allow one that was rejected. Aider matches lines loosely and does not say where: places are
@@ -26,10 +25,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from apprentice.sessions.conversation import Change, Conversation, Sink, Use, folder_name
 from apprentice.sessions.events import Provenance, Session
+from apprentice.sessions.readers.aider_blocks import Block, blocks_of
 from apprentice.sessions.readers.edit_blocks import diff_blocks, is_same_path, search_blocks, whole_files, with_slashes
 from apprentice.sessions.readers.lines import read_lines
 
@@ -44,11 +43,6 @@ MAX_NOTICE = 2000
 
 _HEADING = "# aider chat started at "
 _START = re.compile(rf"{_HEADING}(\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d)\s*")
-_LAUNCH = re.compile(r"> (?:\S*[/\\])?aider(?:\.exe)? .*")
-_GREETING = "> Aider v"
-_BREAK = "  "
-"""Line break of Markdown, at the end of Aider's lines."""
-
 _QUESTION = re.compile(r"\(Y\)es/\(N\)o.{0,80}\]: ?\w{0,9}$")
 _WATCHED = re.compile(r"I've written your instructions in comments|Find the \"AI\" comments")
 _COMMENT = re.compile(r"^ *(?:\d+ *)?█(.*)$", re.MULTILINE)
@@ -70,28 +64,12 @@ _UNDONE = re.compile(r"(?:Removed: |The above commit )([0-9a-f]{7,40})\b")
 _PARTLY = re.compile(r"# The other \d{1,7} SEARCH/REPLACE blocks? (?:was|were) applied successfully")
 _THINK = re.compile(r"\s*<(think|thinking-content-[0-9a-f]{8,64})>(.*?)(?:</\1>|\Z)", re.DOTALL)
 
-_Kind = Literal["typed", "notice", "words"]
-
-
 @dataclass(slots=True)
 class _Talk:
     """From one start to the next."""
 
     started: str
     lines: list[tuple[int, str]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Block:
-    """Lines that belong together, without their marks."""
-
-    offset: int
-    kind: _Kind
-    lines: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines).strip()
 
 
 @dataclass(slots=True)
@@ -139,7 +117,7 @@ class Aider:
                 sink, source=SOURCE, file=path.name, session_id=name if self._names[name] == 1 else f"{name}-{self._names[name]}",
                 agent=AGENT, repository=project,
             )  # fmt: skip
-            _tell(conversation, _blocks(talk.lines), _seconds(talk.started), sink)
+            _tell(conversation, blocks_of(talk.lines), _seconds(talk.started), sink)
             session = conversation.session()
             if session is not None:
                 yield session
@@ -165,53 +143,7 @@ def _talks(path: Path, sink: Sink) -> Iterator[_Talk]:
         yield talk
 
 
-def _blocks(lines: Sequence[tuple[int, str]]) -> list[_Block]:
-    """What was typed, what the tool said and what the assistant wrote, in order."""
-    trimmed = not any(text.startswith(("#### ", "> ")) and text.endswith(_BREAK) for _, text in lines)
-    blocks: list[_Block] = []
-    launches = runs_on = False
-    blank = True
-    for (offset, text), (_, below) in zip(lines, [*lines[1:], (0, "")], strict=False):
-        last: _Kind = blocks[-1].kind if blocks else "notice"
-        kind = _kind(text, trimmed)
-        if launches:
-            # The command line may hold a whole prompt; it is told again, as what was typed.
-            launches = kind != "typed" and not text.startswith(_GREETING)
-        else:
-            launches = kind == "words" and len(blocks) < 2 and last == "notice" and _LAUNCH.fullmatch(text) is not None
-        goes_on = launches or (kind == "words" and (runs_on or (not blank and _goes_on(last, text))))
-        runs_on = goes_on and not ((text.endswith(_BREAK) or trimmed) and (not below or _kind(below, trimmed) != "words"))
-        if goes_on:
-            kind, text = "notice", f"> {text.removeprefix('> ')}"
-        if blocks and last == kind and (kind != "typed" or not blank):
-            blocks[-1].lines.append(_unmarked(text, kind))
-        elif text.strip():
-            blocks.append(_Block(offset, kind, [_unmarked(text, kind)]))
-        blank = not text
-    return blocks
-
-
-def _kind(text: str, trimmed: bool) -> _Kind:
-    if text.endswith(_BREAK) or trimmed:
-        if text.startswith("####") and text[4:5] in ("", " "):
-            return "typed"
-        if text.startswith(">") and text[1:2] in ("", " "):
-            return "notice"
-    return "words"
-
-
-def _goes_on(last: _Kind, text: str) -> bool:
-    """Whether a line without a mark, directly behind one that has one, is the tool's too."""
-    return bool(text) and (last == "notice" or (last == "typed" and text.startswith("> ")))
-
-
-def _unmarked(text: str, kind: _Kind) -> str:
-    if kind == "words":
-        return text
-    return text.removeprefix("####" if kind == "typed" else ">").removeprefix(" ").removesuffix(_BREAK)
-
-
-def _tell(conversation: Conversation, blocks: Sequence[_Block], time: float, sink: Sink) -> None:
+def _tell(conversation: Conversation, blocks: Sequence[Block], time: float, sink: Sink) -> None:
     """The blocks as events. What the tool says is told with what it stands behind."""
     undone = _undone(blocks)
     reply_words: tuple[str, ...] = ()
@@ -239,7 +171,7 @@ def _tell(conversation: Conversation, blocks: Sequence[_Block], time: float, sin
             _count(sink, "notices of the tool", len(block.lines))
 
 
-def _typed(conversation: Conversation, block: _Block, notices: Sequence[str], reply: tuple[str, ...], time: float, sink: Sink) -> None:
+def _typed(conversation: Conversation, block: Block, notices: Sequence[str], reply: tuple[str, ...], time: float, sink: Sink) -> None:
     """`reply`: words of the last one."""
     text = block.text
     if text[:1] in ("/", "!"):
@@ -258,7 +190,7 @@ def _typed(conversation: Conversation, block: _Block, notices: Sequence[str], re
         conversation.said(text, time, block.offset)
 
 
-def _undone(blocks: Sequence[_Block]) -> set[int]:
+def _undone(blocks: Sequence[Block]) -> set[int]:
     """Numbers of the replies whose commits were taken back."""
     replies: dict[str, int] = {}
     undone: set[int] = set()
