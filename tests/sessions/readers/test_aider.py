@@ -190,6 +190,18 @@ def test_only_what_a_person_typed_is_a_prompt(history: Path, sink: RememberingSi
     assert (sink.dropped["prompts that the tool wrote"], sink.dropped["empty prompts"]) == (3, 1)
 
 
+def test_what_was_asked_in_a_comment_is_a_prompt(history: Path, sink: RememberingSink) -> None:
+    watched = notice("Added a.py to the chat", "Processing your request...")
+    text = start() + watched + reply(block("a.py", "  # AI! sort these\nx\n", "y\n") + block("a.py", "z\n# AI! sort these\n", "z\n"))
+    text += notice("Applied edit to a.py") + watched + reply(block("a.py", "f();  // and test, ai!\n", "g();\n")) + typed("thanks")
+    text += reply("So it is.") + watched + reply("Done with the `# AI!` comment.") + notice("Tokens: 1k sent") + typed("go") + reply("Yes.")
+    first, second = read(history, text, sink)
+    assert kinds(first) == ["prompt", "reply", "edit", "prompt", "reply", "prompt", "reply"]
+    assert [event.text for event in first.events if isinstance(event, events.Prompt)] == ["# AI! sort these", "f();  // and test, ai!", "thanks"]
+    assert (words(second), second.id) == (["Done with the `# AI!` comment.", "go", "Yes."], f"{first.id}-2")
+    assert sink.dropped["prompts that the history does not have"] == 1
+
+
 def test_reasoning_and_interruptions(history: Path, sink: RememberingSink) -> None:
     tag = "thinking-content-7bbeb8e1441453ad999a0bbba8a46d4b"
     text = start() + typed("go") + notice("", "", "^C again to exit")
@@ -252,6 +264,7 @@ PIECES = st.sampled_from([
     start(), start("0001-01-01 00:00:00"), typed("go"), typed("/undo"), typed("<blank>"), reply("hm"), block("a.py", "x\n", "y\n"),
     notice("Applied edit to a.py", "Commit 0123abc m"), notice("Removed: 0123abc m"), notice("Skipping edits to a.py"),
     notice("Create new file?"), notice("# The other 1 SEARCH/REPLACE block were applied successfully"),
+    notice("Processing your request..."), "// AI! x",
     notice("Run shell command? [Yes]: y", "Running x", "^C again to exit"),
     "```diff\n--- a\n+++ b\n@@ @@\n-x\n+y\n```", "--- /dev/null", "+++ b", "@@", "```", "```diff", "a.py", "<<<<<<< SEARCH",
     "=======", ">>>>>>> REPLACE", "> aider --x", "> aider v", ">", "> x", "####", "#### x", "  ", "\n", "<think>", "</think>", "text",

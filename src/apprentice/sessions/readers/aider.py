@@ -20,9 +20,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -46,6 +47,10 @@ _START = re.compile(rf"{_HEADING}(\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d)\s*")
 _QUESTION = re.compile(r"\(Y\)es/\(N\)o.{0,80}\]: ?\w{0,9}$")
 _WATCHED = re.compile(r"I've written your instructions in comments|Find the \"AI\" comments")
 _COMMENT = re.compile(r"^ *(?:\d+ *)?█(.*)$", re.MULTILINE)
+_PROCESSING = "Processing your request..."
+"""Of comments that the developer wrote into the code, for which the tool watches."""
+_COMMENT_MARK = re.compile(r"(?:#|//|--|;)+\s*")
+_ASKING = re.compile(r"AI!|.*\bAI!$", re.IGNORECASE)
 _OF_THE_TOOL = ("# Fix any errors below, if possible", "# Question: ")
 _SHELL = re.compile(r"(?:/run|/test|!|/(?=git ))\s*(?=\S)(.+)", re.DOTALL)
 _INTERRUPTED = ("^C again to exit", "^C KeyboardInterrupt")
@@ -112,15 +117,16 @@ class Aider:
         project = _project(path, sink)
         for talk in _talks(path, sink):
             name = f"{project or path.stem}/{talk.started.replace(' ', 'T')}"
-            self._names[name] += 1
-            conversation = Conversation(
-                sink, source=SOURCE, file=path.name, session_id=name if self._names[name] == 1 else f"{name}-{self._names[name]}",
-                agent=AGENT, repository=project,
-            )  # fmt: skip
-            _tell(conversation, blocks_of(talk.lines), _seconds(talk.started), sink)
-            session = conversation.session()
-            if session is not None:
-                yield session
+            begin = partial(self._begin, name, path.name, project, sink)
+            for conversation in _tell(begin, blocks_of(talk.lines), _seconds(talk.started), sink):
+                session = conversation.session()
+                if session is not None:
+                    yield session
+
+    def _begin(self, name: str, file: str, project: str, sink: Sink) -> Conversation:
+        self._names[name] += 1
+        session_id = name if self._names[name] == 1 else f"{name}-{self._names[name]}"
+        return Conversation(sink, source=SOURCE, file=file, session_id=session_id, agent=AGENT, repository=project)
 
 
 def _talks(path: Path, sink: Sink) -> Iterator[_Talk]:
@@ -143,8 +149,10 @@ def _talks(path: Path, sink: Sink) -> Iterator[_Talk]:
         yield talk
 
 
-def _tell(conversation: Conversation, blocks: Sequence[Block], time: float, sink: Sink) -> None:
-    """The blocks as events. What the tool says is told with what it stands behind."""
+def _tell(begin: Callable[[], Conversation], blocks: Sequence[Block], time: float, sink: Sink) -> list[Conversation]:
+    """The blocks as events. What the tool says is told with what it stands behind. Where the developer asked for a reply in words
+    that are not known, a conversation begins: it answers nothing that was asked before."""
+    conversations = [begin()]
     undone = _undone(blocks)
     reply_words: tuple[str, ...] = ()
     interrupted = False
@@ -152,11 +160,18 @@ def _tell(conversation: Conversation, blocks: Sequence[Block], time: float, sink
         behind = blocks[number + 1] if number + 1 < len(blocks) else None
         notices = behind.lines if behind is not None and behind.kind == "notice" else []
         if block.kind == "typed":
-            _typed(conversation, block, notices, reply_words, time, sink)
+            _typed(conversations[-1], block, notices, reply_words, time, sink)
             interrupted = bool(notices) and notices[-1].strip() in _INTERRUPTED
         elif block.kind == "words":
             reply, reasoning = _without_reasoning(block.text)
             reply_words = _words(reply)
+            if number and _PROCESSING in (line.strip() for line in blocks[number - 1].lines):
+                if asked := _asked(reply):
+                    conversations[-1].said(asked, time, block.offset)
+                else:
+                    sink.drop("prompts that the history does not have")
+                    conversations.append(begin())
+            conversation = conversations[-1]
             outcome = _outcome(notices)
             uses = _uses(reply, outcome, number in undone, sink)
             conversation.replied(reply, time, block.offset, reasoning=reasoning, uses=uses)
@@ -169,6 +184,14 @@ def _tell(conversation: Conversation, blocks: Sequence[Block], time: float, sink
             interrupted = False
         elif number == 0:
             _count(sink, "notices of the tool", len(block.lines))
+    return conversations
+
+
+def _asked(reply: str) -> str:
+    """The comments in the code for which the tool watched, as far as the edits of the reply take them away."""
+    lines = [line.lstrip("█│").strip() for change in (*search_blocks(reply), *diff_blocks(reply)) for line in change.old.split("\n")]
+    asking = (line for line in lines if (mark := _COMMENT_MARK.search(line)) and _ASKING.match(line, mark.end()))
+    return "\n".join(dict.fromkeys(asking))
 
 
 def _typed(conversation: Conversation, block: Block, notices: Sequence[str], reply: tuple[str, ...], time: float, sink: Sink) -> None:
