@@ -177,6 +177,18 @@ def test_commands_of_the_developer_and_of_the_assistant(history: Path, sink: Rem
     assert tests.output.endswith("and more\nlines")
 
 
+def test_an_answer_in_words_whether_the_assistant_may_see_an_output_is_a_prompt(history: Path, sink: RememberingSink) -> None:
+    printed, question = "> 1 failed in 0.1s\n\n> x  \n", "> Add the output to the chat?\n(y/n/instructions) {}  \n"
+    text = start() + typed("/run pytest") + printed + question.format("mend the test") + notice("1 failed in 0.1s", "> x")
+    text += reply("I see.") + typed("/run ls") + notice("a.py", "Add the output to the chat? (y/n/instructions): n")
+    text += typed("/run id") + notice("ada") + question.format("Y") + notice("ada", "2 lines")
+    (session,) = read(history, text, sink)
+    assert kinds(session) == ["test_run", "prompt", "reply", "command", "command"]
+    assert one(session, events.Prompt).text == "mend the test"
+    outputs = [event.output for event in session.events if isinstance(event, events.Command | events.TestRun)]
+    assert outputs == ["1 failed in 0.1s\nx", "a.py", "ada\nada\n2 lines"]
+
+
 def test_only_what_a_person_typed_is_a_prompt(history: Path, sink: RememberingSink) -> None:
     plan = "Do this:\n\n  first\n\nthen that."
     text = start() + "> /usr/bin/aider --message # a prompt\n\nwith lines  \n\n#### and a heading\n" + notice("Aider v0.86.1")
@@ -264,7 +276,7 @@ PIECES = st.sampled_from([
     start(), start("0001-01-01 00:00:00"), typed("go"), typed("/undo"), typed("<blank>"), reply("hm"), block("a.py", "x\n", "y\n"),
     notice("Applied edit to a.py", "Commit 0123abc m"), notice("Removed: 0123abc m"), notice("Skipping edits to a.py"),
     notice("Create new file?"), notice("# The other 1 SEARCH/REPLACE block were applied successfully"),
-    notice("Processing your request..."), "// AI! x",
+    notice("Processing your request..."), "// AI! x", "Add the output to the chat?\n(y/n/instructions) no, fix it  \n",
     notice("Run shell command? [Yes]: y", "Running x", "^C again to exit"),
     "```diff\n--- a\n+++ b\n@@ @@\n-x\n+y\n```", "--- /dev/null", "+++ b", "@@", "```", "```diff", "a.py", "<<<<<<< SEARCH",
     "=======", ">>>>>>> REPLACE", "> aider --x", "> aider v", ">", "> x", "####", "#### x", "  ", "\n", "<think>", "</think>", "text",

@@ -53,6 +53,7 @@ _COMMENT_MARK = re.compile(r"(?:#|//|--|;)+\s*")
 _ASKING = re.compile(r"AI!|.*\bAI!$", re.IGNORECASE)
 _OF_THE_TOOL = ("# Fix any errors below, if possible", "# Question: ")
 _SHELL = re.compile(r"(?:/run|/test|!|/(?=git ))\s*(?=\S)(.+)", re.DOTALL)
+_MAY_SEE = re.compile(r"^Add the output to the chat\?\s\(y/n/instructions\):?(.*)$", re.MULTILINE)
 _INTERRUPTED = ("^C again to exit", "^C KeyboardInterrupt")
 
 _APPLIED = re.compile(r"Applied edit to (.+)")
@@ -199,8 +200,10 @@ def _typed(conversation: Conversation, block: Block, notices: Sequence[str], rep
     text = block.text
     if text[:1] in ("/", "!"):
         shell = _SHELL.fullmatch(text)
-        output = "\n".join(line for line in notices if line.strip() not in ("", *_INTERRUPTED))
+        output, answer = _printed(notices)
         conversation.ran(shell[1] if shell else text, output, time, block.offset)
+        if answer.lower() not in ("", "y", "yes", "n", "no"):
+            conversation.said(answer, time, block.offset)
         return
     _count(sink, "notices of the tool", len(notices))
     if text in ("", "<blank>"):
@@ -211,6 +214,17 @@ def _typed(conversation: Conversation, block: Block, notices: Sequence[str], rep
         sink.drop("prompts that the tool wrote")
     else:
         conversation.said(text, time, block.offset)
+
+
+def _printed(notices: Sequence[str]) -> tuple[str, str]:
+    """What a command printed, and the answer to the question whether the assistant may see it: behind a yes it is told again."""
+    output = "\n".join(line for line in notices if line.strip() not in ("", *_INTERRUPTED))
+    if (asked := _MAY_SEE.search(output)) is None:
+        return output, ""
+    before, behind = output[: asked.start()], output[asked.end() :].lstrip("\n")
+    # Marks of quotes are lost where the text runs on.
+    is_again = _words(before.replace(">", "")) == _words(behind.replace(">", ""))
+    return (before if is_again else before + behind).rstrip("\n"), asked[1].strip()
 
 
 def _undone(blocks: Sequence[Block]) -> set[int]:
