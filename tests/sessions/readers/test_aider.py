@@ -232,6 +232,15 @@ def test_text_of_the_tool_runs_on_without_a_mark(history: Path, sink: Rememberin
     assert words(session) == ["go", "Run it.", "", "fix: it", "More."]
 
 
+def test_a_notice_behind_a_reply_may_have_line_breaks(history: Path, sink: RememberingSink) -> None:
+    answer = "It says:\n\n> a quote\nof two lines\n\nand > this."
+    text = start() + typed("go") + reply(answer) + "> Tokens: 2k sent, 9 received.\nCost: $0.01 message.  \n> Applied edit to a.py  \n"
+    text += reply("More.") + "> Tokens: 2k sent.\nCost: $0.01 message.  \n\nAnd more."
+    (session,) = read(history, text, sink)
+    assert words(session) == ["go", answer, "", "More.", "And more."]
+    assert sink.dropped["notices of the tool"] == 4
+
+
 def test_a_history_without_blanks_at_the_ends_of_its_lines(history: Path, sink: RememberingSink) -> None:
     text = start() + typed("go\n\nnow") + notice("Scraping") + reply(block("a.py", "x\n", "y\n"))
     text += notice("Applied edit to a.py") + typed("/undo")

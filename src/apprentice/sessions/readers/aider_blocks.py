@@ -41,7 +41,7 @@ def blocks_of(lines: Sequence[tuple[int, str]]) -> list[Block]:
     blocks: list[Block] = []
     launches = runs_on = False
     blank = True
-    for (offset, text), below in pairs:
+    for ((offset, text), below), is_ended in zip(pairs, _ended(pairs), strict=True):
         last: _Kind = blocks[-1].kind if blocks else "notice"
         kind = _kind(text, trimmed)
         if kind == "typed" and formatted and _is_in_reply(blocks):
@@ -51,7 +51,8 @@ def blocks_of(lines: Sequence[tuple[int, str]]) -> list[Block]:
             launches = kind != "typed" and not text.startswith(_GREETING)
         else:
             launches = kind == "words" and len(blocks) < 2 and last == "notice" and _LAUNCH.fullmatch(text) is not None
-        goes_on = launches or (kind == "words" and (runs_on or (not blank and _goes_on(last, text))))
+        is_notice = is_ended and text.startswith("> ") if blank else _goes_on(last, text)
+        goes_on = launches or (kind == "words" and (runs_on or is_notice))
         runs_on = goes_on and not ((text.endswith(_BREAK) or trimmed) and (not below or _kind(below, trimmed) != "words"))
         if goes_on:
             kind, text = "notice", f"> {text.removeprefix('> ')}"
@@ -78,6 +79,14 @@ def _lost(pairs: Sequence[tuple[tuple[int, str], str]]) -> tuple[bool, bool]:
     kept = [below for text, below in marked if text.endswith(_BREAK)]
     formatted = bool(kept) and all(kept) and any(text.startswith("#### ") and not text.endswith(_BREAK) for text, _ in marked)
     return formatted or not kept, formatted
+
+
+def _ended(pairs: Sequence[tuple[tuple[int, str], str]]) -> list[bool]:
+    """Of each line, whether its paragraph ends in the blanks of the tool."""
+    ended: list[bool] = []
+    for (_, text), below in reversed(pairs):
+        ended.append(ended[-1] if below.strip() else text.endswith(_BREAK) and not text.isspace())
+    return ended[::-1]
 
 
 def _is_in_reply(blocks: Sequence[Block]) -> bool:
