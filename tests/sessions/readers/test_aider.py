@@ -160,6 +160,14 @@ def test_what_was_undone_or_not_allowed_is_a_suggestion(history: Path, sink: Rem
     assert [hunk.new for edit in session.edits for hunk in edit.hunks] == [("2",)]
 
 
+def test_older_words_for_what_was_undone(history: Path, sink: RememberingSink) -> None:
+    text = start() + typed("go") + reply(block("a.py", "two\n", "2\n")) + notice("Applied edit to a.py", "Commit 0123abc aider: 2")
+    text += typed("/undo") + notice("Commit `0123abc` was reset and removed from git.")
+    (session,) = read(history, text, sink)
+    assert kinds(session) == ["prompt", "reply", "suggestion", "note", "command"]
+    assert one(session, events.Suggestion).outcome == "undone"
+
+
 def test_commands_of_the_developer_and_of_the_assistant(history: Path, sink: RememberingSink) -> None:
     text = start() + typed("/add a.py") + notice("Added a.py to the chat", "", "", "^C again to exit")
     text += typed("/run pytest -q") + "> 1 failed, 2 passed in 0.1s\nand more\nlines  \n"

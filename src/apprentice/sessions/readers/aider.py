@@ -66,7 +66,7 @@ _CREATED = re.compile(
 _RUN = re.compile(r"Run shell commands?\?.*\]: ?([a-z])\w*")
 _RUNNING = re.compile(r"Running (.+)")
 _COMMIT = re.compile(r"Commit ([0-9a-f]{7,40}) (.+)")
-_UNDONE = re.compile(r"(?:Removed: |The above commit )([0-9a-f]{7,40})\b")
+_UNDONE = re.compile(r"(?:Removed: |The above commit |Commit `(?=[0-9a-f]{7,40}` was reset ))([0-9a-f]{7,40})\b")
 _PARTLY = re.compile(r"# The other \d{1,7} SEARCH/REPLACE blocks? (?:was|were) applied successfully")
 _THINK = re.compile(r"\s*<(think|thinking-content-[0-9a-f]{8,64})>(.*?)(?:</\1>|\Z)", re.DOTALL)
 
