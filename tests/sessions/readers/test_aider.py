@@ -283,10 +283,18 @@ def test_windows_and_other_encodings(history: Path, sink: RememberingSink) -> No
 def test_other_markdown_is_not_taken_for_a_history(history: Path) -> None:
     assert Aider().recognizes(history, start().encode())
     assert Aider().recognizes(Path("b.md"), b"\xef\xbb\xbf" + start().encode())
-    assert not Aider().recognizes(history, b"# about\n" + start().encode())
+    assert Aider().recognizes(history, b"end of a reply\n" + start().encode())
+    assert not Aider().recognizes(Path("a.md"), b"end of a reply\n" + start().encode())
+    assert not Aider().recognizes(history, b"see `# aider chat started at `")
     assert not Aider().recognizes(Path("a.txt"), start().encode())
     assert Aider().started(Path("a.md"), start().encode()) > 0
     assert Aider().started(Path("a.md"), b"# aider chat started at 9999-99-99 00:00:00") == 0
+
+
+def test_lines_in_front_of_the_first_start_are_counted(history: Path, sink: RememberingSink) -> None:
+    (session,) = read(history, "end of a reply\n" + notice("Tokens: 2k sent") + start() + typed("go"), sink)
+    assert words(session) == ["go"]
+    assert dict(sink.dropped) == {"lines in front of the first start": 2}
 
 
 PIECES = st.sampled_from([
@@ -296,7 +304,8 @@ PIECES = st.sampled_from([
     notice("Processing your request..."), "// AI! x", "Add the output to the chat?\n(y/n/instructions) no, fix it  \n",
     notice("Run shell command? [Yes]: y", "Running x", "^C again to exit"),
     "```diff\n--- a\n+++ b\n@@ @@\n-x\n+y\n```", "--- /dev/null", "+++ b", "@@", "```", "```diff", "a.py", "<<<<<<< SEARCH",
-    "=======", ">>>>>>> REPLACE", "> aider --x", "> aider v", ">", "> x", "####", "#### x", "  ", "\n", "<think>", "</think>", "text",
+    "=======", ">>>>>>> REPLACE", "> aider --x", "> aider v", ">", "> x", "> x\ny  \n", "####", "#### x", "#### x\n\n", "  ", "\n", "<think>",
+    "</think>", "text",
 ]) | st.text(max_size=9)  # fmt: skip
 
 

@@ -8,7 +8,8 @@
     > Commit 0123abc fix: ...
 
 Who wrote a line, `aider_blocks` finds out. The tool puts words of its own in the developer's place (a plan that goes from one
-model to another, messages of a linter): those are no prompts.
+model to another, messages of a linter): those are no prompts. It does not write down what it was asked in a comment that it
+watched for: that is taken from the lines that the reply replaced.
 
 An edit is one only where the tool says that it was applied; others are counted. What `/undo` took back is a suggestion that was
 undone, what the developer did not allow one that was rejected. Aider matches lines loosely and does not say where: places are
@@ -102,7 +103,10 @@ class Aider:
 
     def recognizes(self, path: Path, beginning: bytes) -> bool:
         """Whether a file that begins so is one of these."""
-        return path.suffix == SUFFIX and beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_HEADING.encode())
+        heading = _HEADING.encode()
+        starts = beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(heading)
+        # The front of one may have been cut off.
+        return path.suffix == SUFFIX and (starts or (path.name.endswith(NAME) and b"\n" + heading in beginning))
 
     def identity(self, beginning: bytes) -> str:
         """A file holds the sessions of one project."""
