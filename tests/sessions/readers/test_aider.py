@@ -160,6 +160,16 @@ def test_what_was_undone_or_not_allowed_is_a_suggestion(history: Path, sink: Rem
     assert [hunk.new for edit in session.edits for hunk in edit.hunks] == [("2",)]
 
 
+def test_edits_stay_where_only_the_commit_of_the_linter_was_undone(history: Path, sink: RememberingSink) -> None:
+    text = start() + typed("go") + reply(block("a.py", "two\n", "2\n"))
+    text += notice("Applied edit to a.py", "Commit aaaaaaa fix: 2", "Commit bbbbbbb style: lines") + typed("/undo")
+    text += notice("Removed: bbbbbbb style: lines", "Now at:  aaaaaaa fix: 2")
+    (session,) = read(history, text, sink)
+    assert kinds(session) == ["prompt", "reply", "edit", "note", "note", "command"]
+    (session,) = read(history, text + typed("/undo") + notice("Removed: aaaaaaa fix: 2"), sink)
+    assert kinds(session)[:3] == ["prompt", "reply", "suggestion"]
+
+
 def test_older_words_for_what_was_undone(history: Path, sink: RememberingSink) -> None:
     text = start() + typed("go") + reply(block("a.py", "two\n", "2\n")) + notice("Applied edit to a.py", "Commit 0123abc aider: 2")
     text += typed("/undo") + notice("Commit `0123abc` was reset and removed from git.")

@@ -232,15 +232,16 @@ def _printed(notices: Sequence[str]) -> tuple[str, str]:
 
 
 def _undone(blocks: Sequence[Block]) -> set[int]:
-    """Numbers of the replies whose commits were taken back."""
+    """Numbers of the replies whose commits were taken back: the first of each, which has the edits. Behind it is the linter's."""
     replies: dict[str, int] = {}
     undone: set[int] = set()
     for number, (before, block) in enumerate(zip(blocks, blocks[1:], strict=False)):
-        is_made = False
+        is_made = is_known = False
         for line in block.lines if block.kind == "notice" else []:
             is_made = is_made or _MADE.match(line.strip()) is not None
-            if before.kind == "words" and is_made and (commit := _COMMIT.match(line)) is not None:
+            if before.kind == "words" and is_made and not is_known and (commit := _COMMIT.match(line)) is not None:
                 replies.setdefault(commit[1][:7], number)
+                is_known = True
             elif before.kind == "typed" and (removed := _UNDONE.match(line)) is not None and removed[1][:7] in replies:
                 undone.add(replies[removed[1][:7]])
     return undone
