@@ -71,6 +71,7 @@ _UNDONE = re.compile(r"(?:Removed: |The above commit |Commit `(?=[0-9a-f]{7,40}`
 _PARTLY = re.compile(r"# The other \d{1,7} SEARCH/REPLACE blocks? (?:was|were) applied successfully")
 _THINK = re.compile(r"\s*<(think|thinking-content-[0-9a-f]{8,64})>(.*?)(?:</\1>|\Z)", re.DOTALL)
 
+
 @dataclass(slots=True)
 class _Talk:
     """From one start to the next."""
