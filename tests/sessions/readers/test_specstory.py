@@ -196,7 +196,7 @@ def test_another_tool_says_its_exit_code_or_nothing(tmp_path: Path, sink: Rememb
         user("go") + agent("```a\n\n---\n\n" * 8000), user("go") + agent("\n---\n\n```\n```bash\n" * 8000), user("go") + agent("Tool use: **Bash**\n" * 8000),
         user("go") + agent("Tool use: **Write**\n" + "````\n```\n" * 8000), user("go") + agent("---\n\nTool use: **Edit**\n\n```\n" * 8000),
         user("go") + tool("write", "create_file", "**Input:**\n" + "- content:\n```\n" * 8000), user("go") + agent("<think>\n" * 8000),
-        user("--- Cursor Command: a ---\n" * 8000),
+        user("--- Cursor Command: a ---\n" * 8000), user("go") + agent("a\n\n---\n\n" * 50_000), user("go") + agent("a\n\n\n---\n\n" * 20_000),
         user("go") + tool("write", "multi_replace_string_in_file", "**Input:**\n- replacements:\n```\n" + "] map[explanation: filePath:" * 8000 + "\n```"),
         user("go") + agent('<tool-use data-tool-type="x" data-tool-name="y">\n<details>\n' + "Result:\n```json\n{}\n```\n" * 4000),
     ],
@@ -408,3 +408,12 @@ def test_the_text_of_a_command_was_not_typed(tmp_path: Path, sink: RememberingSi
     (session,) = read(tmp_path / "s.md", text, sink)
     assert words(session) == ["/review @a.py\n\nand be nice", "--- Cursor Command: b.md ---\nno end"]
     assert sink.dropped["notices of the tool"] == 1
+
+
+def test_what_an_editor_shows_of_a_tool_is_its_result(tmp_path: Path, sink: RememberingSink) -> None:
+    shown = "| File | Line |\n|------|------|\n| `a.py` | L1 |"
+    listed = f"<details>\n<summary>Grep for \"x\" • 1 match</summary>\n\n{shown}\n\n</details>\n"
+    (session,) = read(tmp_path / "s.md", turn(f"Tool use: **grep**\n\n{listed}", listed, "**Agent task list:**\n- [ ] a\n"), sink)
+    calls = [call for event in session.events if isinstance(event, events.Reply) for call in event.tool_calls]
+    assert [(call.name, call.result) for call in calls] == [("grep", shown), ("Grep", shown), ("Agent task list", "")]
+    assert one(session, events.Note).text == "- [ ] a"

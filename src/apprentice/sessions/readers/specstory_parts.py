@@ -28,6 +28,7 @@ _NAMELESS = (
     "Grep", "Searched web", "Read lints", "Apply patch",
 )  # fmt: skip
 """How the summary of a tool begins whose name is not written: these words stand for it."""
+_LISTS = {"## Todo List": "Todo List", "**Agent task list:**": "Agent task list"}
 _RULE = "---"
 FENCE = re.compile(r"^(`{3,40})(\w{0,30})$")
 _ANY_FENCE = re.compile(r"(`{3,40})[^`]{0,1000}$")
@@ -73,15 +74,15 @@ class Fenced:
 
 def parts(lines: Sequence[str]) -> list[Part]:
     """None is empty. A rule is the tool's beside a tool, and below two blank lines; else it is one of the words."""
-    found: list[Part] = []
+    found: list[tuple[Part, list[str]]] = []
     for part in _between_rules(lines):
-        if not part.is_apart and part.has_only_words and found and found[-1].has_only_words:
-            found[-1].text += f"\n{_RULE}\n{part.text}"
+        if not part.is_apart and part.has_only_words and found and found[-1][0].has_only_words:
+            found[-1][1].append(part.text)
         else:
-            found.append(part)
-    for part in found:
-        part.text = part.text.strip("\n")
-    return [part for part in found if part.text.strip() or part.thoughts or part.tools]
+            found.append((part, [part.text]))
+    for part, words in found:
+        part.text = f"\n{_RULE}\n".join(words).strip("\n")
+    return [part for part, _ in found if part.text.strip() or part.thoughts or part.tools]
 
 
 def _between_rules(lines: Sequence[str]) -> list[Part]:
@@ -168,8 +169,8 @@ def _untagged(lines: Sequence[str]) -> Tool | None:
         return Tool("", name, inner) if name else None
     if lines[0].startswith("Read file: ") and len(lines) == 1:
         return Tool("", "Read file", inner)
-    if lines[0].rstrip() == "## Todo List" and all(line.startswith("- [") for line in lines[1:] if line.strip()):
-        return Tool("", "Todo List", inner)
+    if (name := _LISTS.get(lines[0].rstrip())) and all(line.startswith("- [") for line in lines[1:] if line.strip()):
+        return Tool("", name, inner)
     if lines[0].rstrip() == "```bash":
         fences = fenced(lines)
         whole = len(fences) == 2 and fences[0].start == 0 and fences[1].end == len(lines) - 1 and not fences[1].language

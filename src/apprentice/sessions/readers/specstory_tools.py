@@ -63,7 +63,7 @@ _TYPES = {
     "replace_string_in_file": "write", "multi_replace_string_in_file": "write", "create_file": "write", "copilot_replaceString": "write",
     "copilot_multiReplaceString": "write", "copilot_createFile": "write", "ExitPlanMode": "plan", "exit_plan_mode": "plan",
     "TodoWrite": "plan", "todo_write": "plan", "manage_todo_list": "plan",
-    "Todo List": "plan",
+    "Todo List": "plan", "Agent task list": "plan",
 }  # fmt: skip
 """What a tool does whose tag does not say it, or has another word for it."""
 _WRITERS = ("Write", "write_file")
@@ -121,6 +121,7 @@ def use_of(tool: Tool, agent: str) -> tuple[Use, str]:
     if tool.name == "AskUserQuestion" and not refused and not rejected:
         _, asked, answer = "\n".join(block.lines).partition(_ANSWER)
         said = answer.strip() if asked else "\n".join(re.findall(r'"="([^"\n]{1,2000})"', result[:20_000]))
+    common["result"] = result or _shown(block)
     return Use(**common, arguments=_json(input=_input(block))), said
 
 
@@ -181,6 +182,14 @@ def _printed(block: _Block, result: str) -> str:
     if "Result:" in block.data:
         return _text(block.data["Result:"].get("resultForModel"))
     return unescaped(result) if block.tool.is_escaped else result
+
+
+def _shown(block: _Block) -> str:
+    """What an editor shows of a tool that prints nothing: a table, a list, the parameters of an MCP call."""
+    if (block.tool.is_tagged and not block.tool.is_escaped) or block.data or block.given:
+        return ""
+    shown = contents(block.tool.inner) if block.title else block.tool.inner.partition("\n")[2]
+    return unescaped(shown.strip()) if block.tool.is_escaped else shown.strip()
 
 
 def _reason(result: str) -> str:
