@@ -417,3 +417,10 @@ def test_what_an_editor_shows_of_a_tool_is_its_result(tmp_path: Path, sink: Reme
     calls = [call for event in session.events if isinstance(event, events.Reply) for call in event.tool_calls]
     assert [(call.name, call.result) for call in calls] == [("grep", shown), ("Grep", shown), ("Agent task list", "")]
     assert one(session, events.Note).text == "- [ ] a"
+
+
+def test_a_hunk_without_its_place(tmp_path: Path, sink: RememberingSink) -> None:
+    chunk = CHUNK.replace("@@ -3,2 +3,2 @@", "@@ -undefined,undefined +undefined,undefined @@")
+    (session,) = read(tmp_path / "s.md", turn(f"<details><summary>Edit file: a.py</summary>\n{chunk}"), sink)
+    (edit,) = session.edits
+    assert [(hunk.start_line, hunk.old, hunk.new) for hunk in edit.hunks] == [(-1, ("old",), ("new",))]

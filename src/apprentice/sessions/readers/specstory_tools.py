@@ -46,7 +46,7 @@ _NOTE = "\n\nNote: The user's next message"
 _ANSWER = "**Answer:**"
 _ESCAPED_FENCE = ("\\```", "```")
 """Until August 2026 the fences in a file that is shown were escaped; since then the fence around it is longer."""
-_HUNK = re.compile(r"@@ -(\d{1,7})(?:,\d{1,7})? \+(\d{1,7})(?:,\d{1,7})? @@")
+_HUNK = re.compile(r"@@ -(?:\d{1,7}|undefined)(?:,\d{1,7}|,undefined)? \+(\d{1,7}|undefined)(?:,\d{1,7}|,undefined)? @@")
 _NUMBERED = re.compile(r"\s{0,12}(\d{1,7})[→\t]")
 _LINK = re.compile(r"\[[^\]\n]{0,200}\]\(file://([^)#\n]{1,1000})(?:#(\d{1,7})[^)\n]{0,30})?\)")
 _DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
@@ -351,7 +351,8 @@ def _diff(lines: Sequence[str], *, wide: bool, escaped: bool) -> Iterator[tuple[
         heading = _HUNK.match(lines[at])
         assert heading is not None
         end = next((number for number in range(at + 1, len(lines)) if _HUNK.match(lines[number])), len(lines))
-        yield max(int(heading[2]) - 1, 0), *_sides(lines[at + 1 : end], wide=wide, escaped=escaped)
+        line = _line(heading[1]) if heading[1] != "undefined" else UNKNOWN_LINE
+        yield line, *_sides(lines[at + 1 : end], wide=wide, escaped=escaped)
         at = end
 
 
