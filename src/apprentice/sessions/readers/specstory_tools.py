@@ -289,8 +289,10 @@ def _changes(block: _Block, lines: Sequence[str], fences: Sequence[Fenced], resu
         yield Change(path=path, old=block.given.get("oldString", ""), new=block.given["newString"])
         return
     shown, creates = _whole(block, fences, result)
-    line = 0 if creates or not shown else UNKNOWN_LINE
-    yield Change(path=path, old="", new=shown.rstrip("\n") + "\n" if shown else "", creates=creates and bool(shown), line=line if shown else UNKNOWN_LINE)
+    if shown:
+        yield Change(path=path, old="", new=shown.rstrip("\n") + "\n", creates=creates, line=0 if creates else UNKNOWN_LINE)
+    else:
+        yield Change(path=path, old="", new="")
 
 
 def _path(block: _Block, lines: Sequence[str], result: str) -> str:
