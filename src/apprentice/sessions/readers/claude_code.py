@@ -30,6 +30,7 @@ from typing import Any
 from apprentice.core.errors import InputError
 from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Conversation, Sink, Use, folder_name
 from apprentice.sessions.events import Provenance, Session
+from apprentice.sessions.readers import claude_refusals
 from apprentice.sessions.readers.claude_records import (
     SOURCE,
     TALK,
@@ -51,13 +52,6 @@ PLACES = ("~/.claude/projects",)
 SUFFIX = ".jsonl"
 
 _NO_RESULT: dict[str, Any] = {}
-_REJECTED = ("The user doesn't want to proceed with this tool use", "User rejected tool use")
-_CANCELLED = "The user doesn't want to take this action right now"
-"""It waited when the turn ended: nobody judged it."""
-_REFUSED = ("<tool_use_error>", "Permission to use ", "Claude requested permissions", "This command requires approval", _CANCELLED)
-_REFUSED_PART = re.compile(r"\AThis Bash command contains multiple operations\. The following parts? requires? approval|\A.{1,300} was blocked\. For security,")
-_USER_SAID = re.compile(r"To tell you how to proceed, the user said:\n|The user provided the following reason for the rejection:")
-_NOTE = "\n\nNote: The user's next message"
 _EXIT_CODE = re.compile(r"\A(?:Error: )?(?:Command failed with )?[Ee]xit code:? (\d{1,3})\b")
 _EDIT_TOOLS = ("Edit", "MultiEdit", "Write", "NotebookEdit")
 _SESSION_ID = re.compile(rb'"sessionId":\s*"([^"\\]{1,200})"')
@@ -314,8 +308,8 @@ def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: Record | N
     own = record.details if record is not None and len(record.results) == 1 else None
     details: dict[str, Any] = own if isinstance(own, dict) else {}
     failed = result.get("is_error") is True
-    rejected = failed and (text.startswith(_REJECTED) or (str(own).startswith(_REJECTED) and not text.startswith(_CANCELLED)))
-    refused = failed and (text.startswith(_REFUSED) or _REFUSED_PART.match(text) is not None)
+    refused = failed and claude_refusals.is_refused(text)
+    rejected = failed and not refused and (claude_refusals.is_rejected(text) or claude_refusals.is_rejected(str(own)))
     common: dict[str, Any] = {
         "name": name, "arguments": json.dumps(given, ensure_ascii=False, default=str), "result": text,
         "failed": failed, "rejected": rejected, "refused": refused,
@@ -437,8 +431,7 @@ def _place_of(old: str, lines: Mapping[str, int]) -> int:
 def _words_of_developer(use: Use, record: Record) -> str:
     """What the developer said in place of a result: why not, or an answer to a question."""
     if use.rejected:
-        said = _USER_SAID.search(use.result[:20_000])
-        return use.result[said.end() :].partition(_NOTE)[0].strip() if said is not None else ""
+        return claude_refusals.reason(use.result)
     if use.name == "AskUserQuestion" and not use.failed:
         answers = record.details.get("answers") if isinstance(record.details, dict) else None
         if isinstance(answers, dict):

@@ -22,6 +22,7 @@ from urllib.parse import unquote
 import msgspec
 
 from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Use
+from apprentice.sessions.readers import claude_refusals
 from apprentice.sessions.readers.specstory_parts import FENCE, Fenced, Tool, contents, fenced, title
 
 _EDITED = re.compile(
@@ -37,12 +38,6 @@ _UNENDED = re.compile(
     r"^(?:Command (?:timed out|was aborted|running in background|was manually backgrounded)|\[Request interrupted|<error>Command was aborted)",
     re.MULTILINE,
 )
-_REJECTED = re.compile(
-    r"\A(?:The user doesn't want to (?:proceed with this tool use|take this action right now)|User rejected tool use"
-    r"|The agent proposed a plan that was rejected by the user)"
-)
-_REASONS = ("To tell you how to proceed, the user said:\n", "The user provided the following reason for the rejection:")
-_NOTE = "\n\nNote: The user's next message"
 _ANSWER = "**Answer:**"
 _ESCAPED_FENCE = ("\\```", "```")
 """Until August 2026 the fences in a file that is shown were escaped; since then the fence around it is longer."""
@@ -100,12 +95,12 @@ def use_of(tool: Tool, agent: str) -> tuple[Use, str]:
     start, shown = (fences[-1].start, fences[-1].text) if is_file else _result(rest)
     result = _printed(block, shown)
     is_error = not tool.is_tagged and _above(rest, start) == "Error:"
-    rejected = bool(_REJECTED.match(result)) or "User decision: **rejected**" in block.lines
-    refused = result.startswith("<tool_use_error>")
+    rejected = claude_refusals.is_rejected(result) or "User decision: **rejected**" in block.lines
+    refused = claude_refusals.is_refused(result)
     common: dict[str, Any] = {
         "name": tool.name, "result": result, "failed": refused or rejected or is_error, "rejected": rejected, "refused": refused,
     }  # fmt: skip
-    said = _reason(result) if rejected else ""
+    said = claude_refusals.reason(result) if rejected else ""
     if is_shell:
         command = command or _asked(block) or block.title.removeprefix("Run command:").strip(" `")
         code = _exit_code(result, agent, is_known=not refused and not rejected and not is_error)
@@ -190,11 +185,6 @@ def _shown(block: _Block) -> str:
         return ""
     shown = contents(block.tool.inner) if block.title else block.tool.inner.partition("\n")[2]
     return unescaped(shown.strip()) if block.tool.is_escaped else shown.strip()
-
-
-def _reason(result: str) -> str:
-    """What the developer said who turned it down."""
-    return next((words for reason in _REASONS if (words := result.partition(reason)[2].partition(_NOTE)[0].strip())), "")
 
 
 def _exit_code(result: str, agent: str, *, is_known: bool) -> int | None:
