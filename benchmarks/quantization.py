@@ -27,7 +27,7 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from apprentice.core import files
+from apprentice.core import artifacts, files
 from apprentice.core.progress import Progress
 from apprentice.engine.engine import Engine
 from apprentice.engine.loader import load_weights
@@ -46,8 +46,10 @@ from apprentice.eval.measures import METRICS
 from apprentice.eval.samples import LIKELIHOOD, LINE, Samples
 from apprentice.eval.statistics import Resampling
 from apprentice.kernels.formats import FORMATS, Name
-from apprentice.learn.opening import open_model
+from apprentice.learn.compare import Contestant
+from apprentice.learn.opening import open_model, weights_hash
 from apprentice.learn.stages import quantize
+from apprentice.memory.gate import Gate
 from apprentice.model import base
 from apprentice.quantize.calibration import DEFAULT_TOKENS, fit, replaced
 from apprentice.quantize.convert import QuantizeConfig, convert
@@ -145,6 +147,10 @@ def _is_used(path: str, *, distills: bool = True) -> bool:
     return not path.startswith(NOT_USED) or (distills and path in TRAINS)
 
 
+def _digest(sources: Iterable[tuple[str, str]]) -> str:
+    return hashlib.sha256(repr(list(sources)).encode()).hexdigest()[:12]
+
+
 def _row(arm: str, metric: str, values: Sequence[float]) -> Row:
     error = 1.96 * float(np.std(values)) / len(values) ** 0.5
     mean = float(np.mean(values))
@@ -197,17 +203,22 @@ def work(name: str, folder: Path, target: Path, measure: Callable[[], Measure]) 
 
 
 def edits(folder: Path, study: Study, work: Path) -> tuple[list[Row], dict[str, Any]]:
-    """The base in BF16 and in NVFP4, fitted and distilled besides, at places of real edits."""
+    """The base in BF16 and in NVFP4, fitted and distilled besides, at places of real edits. `work`: of this code."""
     paths = {"bf16": folder}
     for name, config in (("nvfp4", None), ("nvfp4-distilled", DistillConfig(steps=DISTILL_STEPS))):
         paths[name] = files.make_folder(work) / name
-        quantize.write(
-            folder, paths[name], QuantizeConfig(), parents={}, progress=study.progress, examples=study.examples, distilling=config
-        )
-    models = [study.contestant(name, path, open_model) for name, path in paths.items()]
+        if not artifacts.is_finished(paths[name]):
+            quantize.write(
+                folder, paths[name], QuantizeConfig(), parents={}, progress=study.progress, examples=study.examples, distilling=config
+            )
+    # None of them has a memory, so no gate is asked.
+    models = [
+        Contestant(name=name, generator=open_model(path, study.tokenizer), source=weights_hash(path), gate=Gate.default(), gate_hash="")
+        for name, path in paths.items()
+    ]
     arms = [study.bench.arm(model, measures=(LIKELIHOOD, LINE)) for model in models]
     config = dataclasses.replace(study.config, measures=(LIKELIHOOD, LINE))
-    samples = Samples(files.make_folder(work.with_name(work.name + "-samples")))
+    samples = Samples(files.make_folder(work / "samples"))
     _, rows = study.bench.run(samples, models, arms, config)
     comparison = Comparison(rows, [arm.name for arm in arms], Resampling())
     found = [Row(row.arm, row.metric, row.value, row.low, row.high) for row in comparison.table()]
@@ -228,9 +239,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     benchmark = Benchmark("quantization")
     folder = base.resolve(options.base)
-    # What other code has quantized is no result of this one.
-    made_by = repr([one for one in imported_sources() if _is_used(one[0])])
-    target = benchmark.work / Path(options.base).name / hashlib.sha256(made_by.encode()).hexdigest()[:12]
+    # What other code has quantized or answered is no result of this one.
+    target = benchmark.work / Path(options.base).name / _digest(one for one in imported_sources() if _is_used(one[0]))
     known_paths = [path for path, _ in imported_sources()]
     texts = test_texts(folder)
     tests_hash = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
@@ -253,7 +263,9 @@ def main(arguments: list[str]) -> int:
     if options.folder and fnmatch.fnmatch(cell, options.cells):
         with Progress() as progress:
             study = Study(Benchmark("learning"), options.folder, EDITS, dev=False, progress=progress, recipe=SftConfig())
-            result = benchmark.cell(cell, lambda: edits(folder, study, benchmark.work / cell), ignoring=READERS + BESIDE, inputs=study.inputs)
+            beside = READERS + BESIDE
+            place = benchmark.work / cell / _digest(one for one in imported_sources() if not one[0].startswith(beside))
+            result = benchmark.cell(cell, lambda: edits(folder, study, place), ignoring=beside, inputs=study.inputs)
         _show(cell, result, options.json)
     return 0
 
