@@ -42,7 +42,7 @@ from apprentice.text.lookup import PromptLookup
 from apprentice.train.sft import SftConfig
 from benchmarks import roofline
 from benchmarks.harness import Benchmark, Row
-from benchmarks.learning import Study
+from benchmarks.learning import READERS, Study
 
 REPOSITORY = "httpx"
 ARMS = ("plain", "prompt", "memory", "memory_drafts")
@@ -182,7 +182,7 @@ def main(arguments: list[str]) -> int:
                 quantize.write(base.resolve(None), model, QuantizeConfig(), parents={}, progress=progress, examples=study.examples)
             return measure(study, model, options.commits)
 
-        result = benchmark.cell(cell, work, inputs=roofline.native_inputs)
+        result = benchmark.cell(cell, work, ignoring=READERS, inputs=lambda: roofline.native_inputs() | study.inputs())
     for row in result["rows"]:
         print(json.dumps({"cell": cell, **row}) if options.json else _line(row))
     print(json.dumps(result["details"]))
