@@ -36,6 +36,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import apprentice.learn.stages.sessions  # noqa: F401 - what the measured command runs: a change of it makes results stale
 from apprentice.core import artifacts, files, machine
 from apprentice.sessions.store import Sessions
 from apprentice.text import rescanning
