@@ -47,6 +47,10 @@ CUT_MARGIN = 8_000
 MAX_CHANGES = 500
 """Of one file by one use of a tool."""
 UNKNOWN_LINE = -1
+MAX_LINE = 10_000_000
+"""No file has more: a larger number of a line is none."""
+MAX_PATH = 4096
+"""Characters; a longer one names no file."""
 Outcome = Literal["kept", "changed", "rejected", "undone"]
 """What a developer made of a change."""
 DEVELOPER = Author(kind="developer", person="local-user")
@@ -67,6 +71,8 @@ _WHOLE_NOTICES = (
     "<task-notification", "<teammate-message", "<agent-notification",
 )  # fmt: skip
 """Messages that begin so are the tool's, whatever follows."""
+_IMAGES = re.compile(r"(?:\s{0,20}\[Image: [^\]\n]{1,4096}\])+\s{0,20}\Z")
+"""Where it lies, which the tool writes behind a message that has some."""
 _CONTINUED = "This session is being continued from a previous conversation"
 _PLAN = "Implement the following plan:"
 """So Claude Code begins anew, with the plan that it had made, when the developer has agreed to it."""
@@ -158,7 +164,7 @@ class Conversation:
         if text.startswith(_CONTINUED):
             self.noted("summary", text, time, offset)
             return
-        if text.lstrip().startswith(_WHOLE_NOTICES):
+        if text.lstrip().startswith(_WHOLE_NOTICES) or _IMAGES.match(text):
             self._sink.drop("notices of the tool")
             return
         if text.lstrip().startswith(_PLAN):
@@ -253,7 +259,7 @@ class Conversation:
     def _used(self, use: Use, time: float, offset: int) -> None:
         if use.kind == "shell" and use.command and not use.rejected and not use.refused:
             self._ran(use, time, offset, self._assistant)
-        elif use.kind == "read" and use.path and not use.failed:
+        elif use.kind == "read" and 0 < len(use.path) <= MAX_PATH and not use.failed:
             self._add(Navigation, time, offset, self._assistant, path=self._sink.redact(use.path), line=max(use.line, 0))
         elif use.kind == "edit" and (use.rejected or not use.failed):
             self._edited(use, time, offset)
@@ -297,6 +303,8 @@ class Conversation:
     def _hunks(self, changes: Sequence[Change]) -> dict[str, Any] | None:
         """The fields of an `EditEvent` of one file, or None, counted, where they cannot be had."""
         try:
+            if len(changes[0].path) > MAX_PATH:
+                raise Unusable("too long a path")
             return self._fields(self._sink.redact(changes[0].path), changes)
         except Unusable as unusable:
             self._sink.drop(f"edits: {unusable.reason}")

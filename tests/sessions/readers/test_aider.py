@@ -13,6 +13,7 @@ from tests.sessions.readers.conftest import RememberingSink, kinds, one, words
 from apprentice.sessions import events
 from apprentice.sessions.events import Session
 from apprentice.sessions.readers.aider import NAME, Aider
+from apprentice.sessions.readers.lines import BEHIND_MOST, MAX_LINES
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "samples" / "aider"
 BLOCK = "```python\n<<<<<<< SEARCH\n{old}=======\n{new}>>>>>>> REPLACE\n```\n"
@@ -65,6 +66,19 @@ def test_each_start_is_a_session_in_local_time(history: Path, sink: RememberingS
     assert len({first.id, second.id, third.id}) == 3
     assert text.encode()[prompt.provenance.offset :].startswith(b"#### fix it")
     assert sink.dropped["notices of the tool"] == 1
+
+
+def test_a_heading_in_a_file_that_the_assistant_writes_is_not_typed(history: Path, sink: RememberingSink) -> None:
+    text = start() + typed("go") + reply(block("a.md", "x\n", "### Danger\n#### Delete the database  \nNo.\n")) + notice("Applied edit to a.md")
+    (session,) = read(history, text, sink)
+    assert kinds(session) == ["prompt", "reply", "edit"]
+    assert one(session, events.EditEvent).hunks[0].new == ("### Danger", "#### Delete the database  ", "No.")
+
+
+def test_of_a_talk_without_end_the_beginning_is_read(history: Path, sink: RememberingSink) -> None:
+    (session,) = read(history, start() + typed("go") + "\n" * MAX_LINES + typed("late"), sink)
+    assert words(session) == ["go"]
+    assert sink.dropped[BEHIND_MOST] > 1
 
 
 def test_an_edit_is_one_only_where_it_was_applied(history: Path, sink: RememberingSink) -> None:
@@ -181,14 +195,14 @@ def test_older_words_for_what_was_undone(history: Path, sink: RememberingSink) -
 def test_commands_of_the_developer_and_of_the_assistant(history: Path, sink: RememberingSink) -> None:
     text = start() + typed("/add a.py") + notice("Added a.py to the chat", "", "", "^C again to exit")
     text += typed("/run pytest -q") + "> 1 failed, 2 passed in 0.1s\nand more\nlines  \n"
-    text += typed("!make") + typed("/git log") + typed("go") + reply("```bash\nmake all\n```")
+    text += typed("!make") + typed("/git log") + typed("/tests all") + typed("go") + reply("```bash\nmake all\n```")
     text += notice("make all", "Run shell command? (Y)es/(N)o/(D)on't ask again [Yes]: y", "Running make all")
     text += reply("```bash\nrm -rf\n```") + notice("rm -rf", "Run shell command? (Y)es/(N)o [Yes]: n")
     (session,) = read(history, text, sink)
     commands = [(event.command, event.author.kind, event.output) for event in session.events if isinstance(event, events.Command)]
     assert commands == [
         ("/add a.py", "developer", "Added a.py to the chat"), ("make", "developer", ""), ("git log", "developer", ""),
-        ("make all", "assistant", ""),
+        ("/tests all", "developer", ""), ("make all", "assistant", ""),
     ]  # fmt: skip
     tests = one(session, events.TestRun)
     assert (tests.command, tests.passed, tests.failed, tests.author.kind) == ("pytest -q", 2, 1, "developer")

@@ -155,6 +155,7 @@ NO = "The user doesn't want to proceed with this tool use. The tool use was reje
         (NO + "The user provided the following reason for the rejection:  use words", ["go", "use words"]),
         (NO + "STOP what you are doing and wait for the user to tell you how to proceed.", ["go"]),
         (NO + "STOP what you are doing.\n\nNote: The user's next message may contain a correction.", ["go"]),
+        (NO + "To tell you how to proceed, the user said:\nThe user wants to clarify these questions.\n\n  - How?", ["go"]),
     ],
 )
 def test_a_rejection_says_why_where_the_developer_did(
@@ -174,6 +175,8 @@ def test_a_rejection_says_why_where_the_developer_did(
         "This command requires approval",
         "This Bash command contains multiple operations. The following part requires approval: make",
         "ls in '/etc' was blocked. For security, Claude Code may only list files in the allowed working directories",
+        "Permission for this action was denied by the Claude Code auto mode classifier. Reason: x",
+        "[Request interrupted by user for tool use]",
     ],
 )
 def test_what_waited_or_was_not_allowed_was_neither_done_nor_judged(
@@ -316,6 +319,38 @@ def test_what_was_typed_while_the_assistant_worked(records: Records, sink: Remem
     assert words(session) == ["go", "and faster", "done"]
 
 
+def test_what_was_typed_in_the_midst_of_a_message_comes_behind_what_was_said(records: Records, sink: RememberingSink, tmp_path: Path) -> None:
+    records.user("go")
+    records.assistant(text("I look."), id="m")
+    records.add("attachment", {}, attachment={"type": "queued_command", "prompt": "and faster", "commandMode": "prompt"})
+    records.assistant(text("I run."), id="m")
+    (session,) = read(records.write(tmp_path / "s.jsonl"), sink)
+    assert words(session) == ["go", "I look.", "and faster", "I run."]
+
+
+def test_replies_without_any_id_are_told_apart(records: Records, sink: RememberingSink, tmp_path: Path) -> None:
+    for said in ("one", "two"):
+        records.user(said)
+        records.assistant(text(f"re {said}"))
+    for line in records.lines:
+        line.update(uuid=None, message={key: value for key, value in line["message"].items() if key != "id"})
+    (session,) = read(records.write(tmp_path / "s.jsonl"), sink)
+    assert words(session) == ["one", "re one", "two", "re two"]
+
+
+def test_numbers_and_paths_that_are_none(records: Records, sink: RememberingSink, tmp_path: Path) -> None:
+    patch = {"structuredPatch": [{"newStart": 10**20, "lines": ["-two", "+2"]}]}
+    records.user("go", cwd="/" + "x" * 100_000)
+    records.tool("Read", {"file_path": "a.py", "offset": 10**20}, "two")
+    records.tool("Edit", {"file_path": "a.py", "old_string": "two", "new_string": "2"}, "done", details=patch)
+    records.tool("Edit", {"file_path": "x" * 100_000, "old_string": "two", "new_string": "2"}, "done")
+    (session,) = read(records.write(tmp_path / "s.jsonl"), sink)
+    assert one(session, events.Navigation).line == 0
+    assert one(session, events.EditEvent).hunks[0].start_line == -1
+    assert sink.dropped["edits: too long a path"] == 1
+    assert len(session.repository) < 5000
+
+
 def test_records_of_other_types_hold_the_tree_together(records: Records, sink: RememberingSink, tmp_path: Path) -> None:
     records.user("start")
     records.assistant(text("started"))
@@ -366,6 +401,8 @@ def test_what_a_tool_prints_is_nobodys_word(records: Records, sink: RememberingS
     [
         ("Exit code: 2", False, {}, 0), ("Exit code 2\nx", True, {}, 2), ("started", False, {"backgroundTaskId": "b1"}, None),
         ("", False, {"returnCodeInterpretation": "No matches found"}, 1), ("half", False, {"interrupted": True}, None),
+        ("x" * 5000 + "\n<error>Command was aborted before completion</error>", False, None, None),
+        ("Command running in background with ID: b1", False, None, None), ("Command timed out, it says", False, {"stdout": ""}, 0),
     ],
 )  # fmt: skip
 def test_exit_codes(

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -32,7 +32,7 @@ from apprentice.sessions.conversation import Change, Conversation, Sink, Use, fo
 from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers.aider_blocks import Block, blocks_of
 from apprentice.sessions.readers.edit_blocks import diff_blocks, is_same_path, search_blocks, whole_files, with_slashes
-from apprentice.sessions.readers.lines import read_lines
+from apprentice.sessions.readers.lines import BEHIND_MOST, MAX_LINES, read_lines
 
 SOURCE = "aider"
 AGENT = "aider"
@@ -53,7 +53,7 @@ _PROCESSING = "Processing your request..."
 _COMMENT_MARK = re.compile(r"(?:#|//|--|;)+\s*")
 _ASKING = re.compile(r"AI!|.*\bAI!$", re.IGNORECASE)
 _OF_THE_TOOL = ("# Fix any errors below, if possible", "# Question: ")
-_SHELL = re.compile(r"(?:/run|/test|!|/(?=git ))\s*(?=\S)(.+)", re.DOTALL)
+_SHELL = re.compile(r"(?:/(?:run|test)\s+|!\s*|/(?=git ))(?=\S)(.+)", re.DOTALL)
 _MAY_SEE = re.compile(r"^Add the output to the chat\?\s\(y/n/instructions\):?(.*)$", re.MULTILINE)
 _INTERRUPTED = ("^C again to exit", "^C KeyboardInterrupt")
 
@@ -147,6 +147,8 @@ def _talks(path: Path, sink: Sink) -> Iterator[_Talk]:
             if talk is not None:
                 yield talk
             talk = _Talk(start[1])
+        elif talk is not None and len(talk.lines) == MAX_LINES:
+            sink.drop(BEHIND_MOST)
         elif talk is not None:
             talk.lines.append((line.offset, text))
         elif text.strip():
@@ -285,26 +287,49 @@ def _uses(reply: str, outcome: _Outcome, is_undone: bool, sink: Sink) -> list[Us
     if outcome.failed is not None:
         applied |= {change.path: True for change in proposed if _words(change.old) not in outcome.failed}
     named = applied | dict.fromkeys(outcome.not_allowed[:MAX_EDITS], False)
+    edits, files = _ByPath(proposed, named), _ByPath(whole, ())
+    created = {with_slashes(path) for path in outcome.created}
+    failed = {number for number, change in enumerate(proposed) if _failed(change, outcome)}
     uses: list[Use] = []
     for path, is_allowed in named.items():
-        own = [change for change in _of(path, proposed, named) if not _failed(change, outcome)]
-        proposed = [change for change in proposed if change not in own] if own else proposed
-        changes = _in_place(own, whole, path, outcome)
+        own = edits.of(path) - failed
+        edits.left -= own
+        is_new = with_slashes(path) in created
+        if not own and is_new:
+            changes = tuple(replace(whole[number], path=with_slashes(path), creates=True) for number in sorted(files.of(path))[:1])
+        else:
+            changes = _in_place([proposed[number] for number in sorted(own)], path, is_new=is_new)
         if changes or (is_allowed and not is_undone):
             uses.append(_edit(path, changes, is_allowed, is_undone))
         else:
             sink.drop("edits that were not kept and whose lines are not known")
-    _count(sink, "edits that were not applied", len(proposed))
+    _count(sink, "edits that were not applied", len(edits.left))
     for command in outcome.commands:
         uses.append(Use(name="shell", arguments=_json(command=command), kind="shell", command=command))
     return uses
 
 
-def _of(path: str, changes: Sequence[Change], named: Mapping[str, bool]) -> list[Change]:
-    """Those of the file, or else those of a file that the assistant may have meant by another path."""
-    exact = [change for change in changes if with_slashes(change.path) == with_slashes(path)]
-    others = {with_slashes(other) for other in named}
-    return exact or [change for change in changes if with_slashes(change.path) not in others and is_same_path(change.path, path)]
+class _ByPath:
+    """Changes by number. `named`: the paths that the tool names."""
+
+    def __init__(self, changes: Sequence[Change], named: Iterable[str]) -> None:
+        self.left = set(range(len(changes)))
+        """Those that are nobody's yet."""
+        names = {with_slashes(path) for path in named}
+        self._paths = [with_slashes(change.path) for change in changes]
+        self._exact: dict[str, list[int]] = {}
+        self._by_end: dict[str, list[int]] = {}
+        for number, path in enumerate(self._paths):
+            self._exact.setdefault(path, []).append(number)
+            if path not in names:
+                self._by_end.setdefault(path.rpartition("/")[2], []).append(number)
+
+    def of(self, path: str) -> set[int]:
+        """Those of the file, or else those of a file that the assistant may have meant by another path."""
+        name = with_slashes(path)
+        exact = self.left.intersection(self._exact.get(name, ()))
+        alike = self._by_end.get(name.rpartition("/")[2], ())
+        return exact or {number for number in alike if number in self.left and is_same_path(self._paths[number], name)}
 
 
 def _failed(change: Change, outcome: _Outcome) -> bool:
@@ -319,14 +344,10 @@ def _edit(path: str, changes: tuple[Change, ...], is_allowed: bool, is_undone: b
     )  # fmt: skip
 
 
-def _in_place(changes: Sequence[Change], whole: Sequence[Change], path: str, outcome: _Outcome) -> tuple[Change, ...]:
-    """The changes under the path that the tool names; a file that was made, with all that it holds."""
-    name = with_slashes(path)
-    is_new = name in (with_slashes(created) for created in outcome.created)
-    if not changes and is_new:
-        return tuple(replace(file, path=name) for file in whole if is_same_path(file.path, path))[:1]
+def _in_place(changes: Sequence[Change], path: str, *, is_new: bool) -> tuple[Change, ...]:
+    """The changes under the path that the tool names."""
     return tuple(
-        replace(change, path=name, creates=number == 0 and not change.old.strip() and (is_new or change.creates))
+        replace(change, path=with_slashes(path), creates=number == 0 and not change.old.strip() and (is_new or change.creates))
         for number, change in enumerate(changes)
     )
 

@@ -44,7 +44,8 @@ def blocks_of(lines: Sequence[tuple[int, str]]) -> list[Block]:
     for ((offset, text), below), is_ended in zip(pairs, _ended(pairs), strict=True):
         last: _Kind = blocks[-1].kind if blocks else "notice"
         kind = _kind(text, trimmed)
-        if kind == "typed" and formatted and _is_in_reply(blocks):
+        # In front of what was typed the tool leaves a line blank.
+        if kind == "typed" and ((formatted and _is_in_reply(blocks)) or (last == "words" and not blank)):
             kind = "words"
         if launches:
             # The command line may hold a whole prompt; it is told again, as what was typed.

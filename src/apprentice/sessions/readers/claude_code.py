@@ -25,13 +25,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from apprentice.core.errors import InputError
-from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Conversation, Sink, Use, folder_name
+from apprentice.sessions.conversation import MAX_LINE, UNKNOWN_LINE, Change, Conversation, Sink, Use, folder_name
 from apprentice.sessions.events import Provenance, Session
 from apprentice.sessions.readers import claude_refusals
 from apprentice.sessions.readers.claude_records import (
+    MAX_ID,
     SOURCE,
     TALK,
     Lines,
@@ -128,7 +129,7 @@ class ClaudeCode:
                 sink.keep_aside("no record", where, f"{type(data).__name__} without a type")
                 continue
             time = seconds(data.get("timestamp")) or time
-            self._session_id = _string(data, "sessionId")[:200] or self._session_id
+            self._session_id = _string(data, "sessionId")[:MAX_ID] or self._session_id
             record = outline_of(data, time, line.offset, len(line.data))
             title = is_title(data)
             id = short(record.uuid) if record.uuid and not title else None
@@ -259,22 +260,31 @@ def _agents(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 def _tell(
     conversation: Conversation, records: Sequence[Record], lines: Lines, results: Mapping[str, Record], cwd: str
 ) -> None:
-    """The records as events. Records of one message are one reply, where the first of them stands."""
+    """The records as events. Records of one message are one reply, where the first of them stands, up to what the developer says."""
     whole = Counter(record.message_id for record in records if record.type == "assistant")
     waiting: dict[str, list[Record]] = {}
+
+    def tell(message_id: str) -> None:
+        parts = waiting.pop(message_id)
+        whole[message_id] -= len(parts)
+        _reply(conversation, [lines.whole(part) for part in parts], lines, results, cwd)
+
     for record in records:
         if record.type == "summary":
             conversation.noted("summary", lines.whole(record).texts[0], record.time, record.offset)
         elif record.type == "user" and record.is_summary:
             conversation.noted("summary", "\n".join(lines.whole(record).texts), record.time, record.offset)
         elif record.type == "user":
+            if record.speaks:
+                for message_id in list(waiting):
+                    tell(message_id)
             for text in lines.whole(record).texts if record.speaks else ():
                 conversation.said(text, record.time, record.offset)
         elif record.type == "assistant":
             parts = waiting.setdefault(record.message_id, [])
             parts.append(record)
             if len(parts) == whole[record.message_id]:
-                _reply(conversation, [lines.whole(part) for part in waiting.pop(record.message_id)], lines, results, cwd)
+                tell(record.message_id)
 
 
 def _reply(
@@ -315,10 +325,10 @@ def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: Record | N
         "failed": failed, "rejected": rejected, "refused": refused,
     }  # fmt: skip
     if name == "Bash":
-        return Use(**common, kind="shell", command=_string(arguments, "command"), exit_code=_exit_code(text, failed, record, details))
+        return Use(**common, kind="shell", command=_string(arguments, "command"), exit_code=_exit_code(text, failed, record, own))
     if name in ("Read", "NotebookRead"):
         line = arguments.get("offset")
-        return Use(**common, kind="read", path=_relative(_path_of(arguments), cwd), line=line - 1 if isinstance(line, int) and line > 0 else 0)
+        return Use(**common, kind="read", path=_relative(_path_of(arguments), cwd), line=line - 1 if _is_line(line) else 0)
     if name in _EDIT_TOOLS:
         path = _relative(_path_of(arguments), cwd)
         offered = tuple(_offered(name, arguments, details, path))
@@ -333,14 +343,16 @@ def _use(block: Mapping[str, Any], result: Mapping[str, Any], record: Record | N
     return Use(**common)
 
 
-def _exit_code(text: str, failed: bool, record: Record | None, details: Mapping[str, Any]) -> int | None:
-    """As far as it is known: a command may have been stopped, or still run."""
+def _exit_code(text: str, failed: bool, record: Record | None, told: Any) -> int | None:
+    """As far as it is known: a command may have been stopped, or still run. `told`: by the tool, if it is a mapping."""
     code = _EXIT_CODE.match(text) if failed else None
     if code is not None:
         return int(code[1])
-    unknown = failed or record is None or details.get("interrupted") or details.get("backgroundTaskId")
-    # `grep` that found nothing, `diff` that found something: told in words.
-    return None if unknown else 1 if details.get("returnCodeInterpretation") else 0
+    if isinstance(told, dict):
+        # `grep` that found nothing, `diff` that found something: told in words.
+        code = 1 if told.get("returnCodeInterpretation") else 0
+        return None if failed or told.get("interrupted") or told.get("backgroundTaskId") else code
+    return None if failed or record is None or claude_refusals.is_unended(text) else 0
 
 
 def _offered(name: str, arguments: Mapping[str, Any], details: Mapping[str, Any], path: str) -> Iterator[Change]:
@@ -410,7 +422,7 @@ def _hunks(details: Mapping[str, Any]) -> Iterator[tuple[int, list[str], list[st
     for hunk in patch if isinstance(patch, list) else []:
         lines = hunk.get("lines") if isinstance(hunk, dict) else None
         start = hunk.get("newStart") if isinstance(hunk, dict) else None
-        if isinstance(lines, list) and all(isinstance(line, str) for line in lines) and isinstance(start, int) and start > 0:
+        if isinstance(lines, list) and all(isinstance(line, str) for line in lines) and _is_line(start):
             old = [line[1:] for line in lines if line[:1] in ("-", " ")]
             yield start - 1, old, [line[1:] for line in lines if line[:1] in ("+", " ")]
 
@@ -436,7 +448,7 @@ def _words_of_developer(use: Use, record: Record) -> str:
         answers = record.details.get("answers") if isinstance(record.details, dict) else None
         if isinstance(answers, dict):
             return "\n".join(str(answer) for answer in answers.values())
-        return "\n".join(re.findall(r'"="([^"\n]{1,2000})"', use.result[:20_000]))
+        return "\n".join(claude_refusals.answers(use.result))
     return ""
 
 
@@ -459,6 +471,11 @@ def _relative(path: str, cwd: str) -> str:
         if cwd and path.startswith(cwd.rstrip("/\\") + separator):
             return path[len(cwd.rstrip("/\\")) + 1 :].replace("\\", "/")
     return path
+
+
+def _is_line(number: Any) -> TypeGuard[int]:
+    """Whether it can be a line's number, from 1."""
+    return isinstance(number, int) and 0 < number <= MAX_LINE
 
 
 def _string(values: Mapping[str, Any], name: str) -> str:

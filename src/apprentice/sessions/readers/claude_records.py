@@ -12,12 +12,14 @@ from typing import Any
 
 import msgspec
 
-from apprentice.sessions.conversation import Sink
+from apprentice.sessions.conversation import MAX_PATH, Sink
 from apprentice.sessions.events import Provenance
 from apprentice.sessions.readers.lines import MAX_LINE_BYTES
 
 SOURCE = "claude_code"
 TALK = ("user", "assistant")
+MAX_ID = 200
+"""Characters that are kept of the name of a session or an agent."""
 _KNOWN = ("attachment", "file-history-snapshot", "progress", "queue-operation", "summary", "system")
 """Other types of records that are counted by their name."""
 _NOTHING: list[Any] = []
@@ -130,10 +132,10 @@ class _Silent:
 
 def outline_of(data: dict[str, Any], time: float, offset: int, length: int) -> Record:
     uuid, parent = _links(data)
-    agent = data["agentId"] if isinstance(data.get("agentId"), str) else ""
+    agent, cwd = (value[:most] if isinstance(value := data.get(name), str) else "" for name, most in (("agentId", MAX_ID), ("cwd", MAX_PATH)))
     return Record(
         offset, length, time, data["type"], uuid, parent, not parent and "parentUuid" in data and data.get("isCompactSummary") is not True,
-        data.get("isSidechain") is True, agent, data["cwd"] if isinstance(data.get("cwd"), str) else "",
+        data.get("isSidechain") is True, agent, cwd,
     )  # fmt: skip
 
 
@@ -165,7 +167,8 @@ def _take_message(record: Record, data: dict[str, Any], where: Provenance, sink:
     if not isinstance(message, dict):
         sink.keep_aside("no message", where, f"`message` is {type(message).__name__}")
         return False
-    record.message_id = str(message.get("id") or record.uuid)
+    # Without either it is a message of its own.
+    record.message_id = str(message.get("id") or record.uuid or f"@{record.offset}")
     record.is_summary = data.get("isCompactSummary") is True
     details = data.get("toolUseResult")
     record.details = {key: details[key] for key in _DETAILS if key in details} if isinstance(details, dict) else str(details)[:200]

@@ -11,6 +11,9 @@ from apprentice.sessions.conversation import Sink
 from apprentice.sessions.events import Provenance
 
 MAX_LINE_BYTES = 64 << 20
+MAX_LINES = 1_000_000
+"""Of a talk that is read as a whole: each line takes a hundred bytes besides what it says."""
+BEHIND_MOST = f"lines behind the first {MAX_LINES:,} of a talk"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,13 +30,15 @@ _NAMELESS = (
 """How the summary of a tool begins whose name is not written: these words stand for it."""
 _LISTS = {"## Todo List": "Todo List", "**Agent task list:**": "Agent task list"}
 _RULE = "---"
+_STATUS = "Cancelled"
+"""Of a tool of version 1 that was called off: its name is not written."""
 FENCE = re.compile(r"^(`{3,40})(\w{0,30})$")
-_ANY_FENCE = re.compile(r"(`{3,40})[^`]{0,1000}$")
+ANY_FENCE = re.compile(r"(`{3,40})[^`]{0,1000}$")
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """As it stands in the file."""
+    """As it stands in the file; nothing where its status is all that is left of it."""
 
     type: str
     """`read`, `write`, `shell`, ... where a tag says it."""
@@ -72,10 +74,11 @@ class Fenced:
     end: int
 
 
-def parts(lines: Sequence[str]) -> list[Part]:
-    """None is empty. A rule is the tool's beside a tool, and below two blank lines; else it is one of the words."""
+def parts(lines: Sequence[str], *, is_tagged: bool = False) -> list[Part]:
+    """None is empty. A rule is the tool's beside a tool, and below two blank lines; else it is one of the words. `is_tagged`: a tool
+    has a tag; what looks like one without is an example."""
     found: list[tuple[Part, list[str]]] = []
-    for part in _between_rules(lines):
+    for part in _between_rules(lines, is_tagged=is_tagged):
         if not part.is_apart and part.has_only_words and found and found[-1][0].has_only_words:
             found[-1][1].append(part.text)
         else:
@@ -85,13 +88,14 @@ def parts(lines: Sequence[str]) -> list[Part]:
     return [part for part, _ in found if part.text.strip() or part.thoughts or part.tools]
 
 
-def _between_rules(lines: Sequence[str]) -> list[Part]:
+def _between_rules(lines: Sequence[str], *, is_tagged: bool) -> list[Part]:
     found = [Part()]
     words: list[str] = []
     closing = _Closing(lines)
 
     def finish(*, is_apart: bool) -> None:
-        tool = None if found[-1].tools or found[-1].thoughts else _untagged("\n".join(words).strip("\n").split("\n"))
+        is_known = is_tagged or found[-1].tools or found[-1].thoughts
+        tool = None if is_known else _untagged("\n".join(words).strip("\n").split("\n"))
         found[-1].text, found[-1].tools = ("", [tool]) if tool is not None else ("\n".join(words), found[-1].tools)
         found.append(Part(is_apart=is_apart))
         words.clear()
@@ -110,7 +114,7 @@ def _between_rules(lines: Sequence[str]) -> list[Part]:
             finish(is_apart=at < 2 or not lines[at - 2].strip())
             at += 1
         else:
-            if line.startswith(_NAMED) and any(word.startswith(_NAMED) for word in words[:2]):
+            if not is_tagged and line.startswith(_NAMED) and any(word.startswith(_NAMED) for word in words[:2]):
                 finish(is_apart=True)
             end = closing.of(at)
             words += lines[at : end + 1]
@@ -149,7 +153,7 @@ class _Closing:
 
     def of(self, at: int) -> int:
         """Number of the line that closes the fence which opens at this line; the same where none does."""
-        opening = _ANY_FENCE.match(self._lines[at].rstrip())
+        opening = ANY_FENCE.match(self._lines[at].rstrip())
         ends = self._ticks.get(opening[1], []) if opening is not None else []
         place = bisect(ends, at)
         if place == len(ends):
@@ -167,6 +171,8 @@ def _untagged(lines: Sequence[str]) -> Tool | None:
         summary = title(inner)[0]
         name = next((name for name in _NAMELESS if summary.startswith(name)), "")
         return Tool("", name, inner) if name else None
+    if lines == [_STATUS]:
+        return Tool("", "", "")
     if lines[0].startswith("Read file: ") and len(lines) == 1:
         return Tool("", "Read file", inner)
     if (name := _LISTS.get(lines[0].rstrip())) and all(line.startswith("- [") for line in lines[1:] if line.strip()):

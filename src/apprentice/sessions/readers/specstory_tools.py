@@ -4,7 +4,9 @@ What stands in a block depends on the assistant, and on the version. A result is
 
     `make all`                              Claude Code: the command, or the path
     Error:                                  in front of a result, in version 1
-    ```diff                                 Cursor: hunks, below the path in the summary; Codex and others: `*** Begin Patch`
+    ```diff                                 Cursor: hunks, below the path in the summary; others: `*** Begin Patch`
+    **Update: `a.py`** ```diff              Codex: a patch taken apart, file by file
+    <summary>Tool use: **Shell** `ls`       Codex and Cursor in the terminal: a command of one line, a path
     **Input:**  - filePath: `a.py`          Copilot: arguments by name, in ticks or in a fence
     Parameters: / Result: ```json           what an editor's extension keeps of a tool, as JSON
 """
@@ -21,23 +23,25 @@ from urllib.parse import unquote
 
 import msgspec
 
-from apprentice.sessions.conversation import UNKNOWN_LINE, Change, Use
+from apprentice.sessions.conversation import MAX_LINE, UNKNOWN_LINE, Change, Use
 from apprentice.sessions.readers import claude_refusals
 from apprentice.sessions.readers.specstory_parts import FENCE, Fenced, Tool, contents, fenced, title
 
 _EDITED = re.compile(
-    r"The file (\S.{0,1000}?) has been (?:updated|edited|overwritten)|File (?:created|overwritten) successfully at: (\S.{0,1000}?)(?: \(file state is|$)"
+    r"^The file (\S.{0,1000}?) has been (?:updated|edited|overwritten)|^File (?:created|overwritten) successfully at: (\S.{0,1000}?)(?: \(file state is|$)"
     r"|^Applied \d{1,5} edits? to (\S.{0,1000}?):$",
     re.MULTILINE,
 )
 _CODEX_PATH = re.compile(r"^(?:\*\*(?:Update|Add|Delete|Modify|Create): `([^`\n]{1,1000})`\*\*|Path: `([^`\n]{1,1000})`)", re.MULTILINE)
-_PATCHED = re.compile(r"\*\*\* (Update|Add|Delete) File: (\S.{0,1000})$")
+_PATCHED = re.compile(r"\*\*\* (Update|Modify|Add|Delete) File: (\S.{0,1000})$")
+_FILE_OF_PATCH = re.compile(r"\*\*(Update|Modify|Add|Delete): `([^`\n]{1,1000})`\*\*$")
+_FILES_OF_DIFF = re.compile(r"--- (\S.{0,1000})\n\+\+\+ \1(?:\n|\Z)")
 _EXIT_CODE = re.compile(r"\A(?:Error: )?Exit code:? (\d{1,3})\b", re.IGNORECASE)
-_EXIT_LINE = re.compile(r"^Exit Code: (\d{1,3})\b", re.MULTILINE)
-_UNENDED = re.compile(
-    r"^(?:Command (?:timed out|was aborted|running in background|was manually backgrounded)|\[Request interrupted|<error>Command was aborted)",
-    re.MULTILINE,
-)
+_EXIT_LINE = re.compile(r"^(?:Exit Code:|Process exited with code) (\d{1,3})\b", re.MULTILINE)
+_NOT_DONE = re.compile(r"\*\*Apply failed\*\*|Status: \*\*(?!completed\b)\w{1,30}\*\*")
+"""Above the diff of an edit that failed, or that nobody has judged yet."""
+_UNVERIFIED = "apply_patch verification failed"
+_REJECTION = "User decision: **rejected**"
 _ANSWER = "**Answer:**"
 _ESCAPED_FENCE = ("\\```", "```")
 """Until August 2026 the fences in a file that is shown were escaped; since then the fence around it is longer."""
@@ -62,6 +66,7 @@ _TYPES = {
 }  # fmt: skip
 """What a tool does whose tag does not say it, or has another word for it."""
 _WRITERS = ("Write", "write_file")
+_PATCHER = "apply_patch"
 _PLAN_HEADINGS = ("**Agent task list:**", "## Todo List")
 
 
@@ -80,8 +85,8 @@ class _Block:
 
 
 def is_empty(tool: Tool) -> bool:
-    """A heading and nothing else; Cursor's tools come twice, once like that."""
-    return "•" not in title(tool.inner)[0] and not contents(tool.inner).strip()
+    """A name and nothing else; Cursor's tools come twice, once like that."""
+    return "•" not in title(tool.inner)[0] and not _in_summary(tool) and not contents(tool.inner).strip()
 
 
 def use_of(tool: Tool, agent: str) -> tuple[Use, str]:
@@ -91,18 +96,21 @@ def use_of(tool: Tool, agent: str) -> tuple[Use, str]:
     is_shell = tool.name in _SHELLS
     command, rest = _command(block.lines) if is_shell else ("", block.lines)
     fences = fenced(rest)
-    is_file = tool.name in _WRITERS and len(fences) > 1
-    start, shown = (fences[-1].start, fences[-1].text) if is_file else _result(rest)
+    # In front of the result stand fences of the tool's own.
+    is_apart = len(fences) > 1 and (tool.name in _WRITERS or (tool.name == _PATCHER and fences[-1].language != "diff"))
+    start, shown = (fences[-1].start, fences[-1].text) if is_apart else _result(rest)
     result = _printed(block, shown)
     is_error = not tool.is_tagged and _above(rest, start) == "Error:"
-    rejected = claude_refusals.is_rejected(result) or "User decision: **rejected**" in block.lines
+    said_of_it = rest[: fences[0].start] + rest[fences[-1].end + 1 :] if fences else rest
+    rejected = claude_refusals.is_rejected(result) or _REJECTION in said_of_it
     refused = claude_refusals.is_refused(result)
+    is_error = is_error or result.startswith(_UNVERIFIED) or any(map(_NOT_DONE.match, said_of_it))
     common: dict[str, Any] = {
         "name": tool.name, "result": result, "failed": refused or rejected or is_error, "rejected": rejected, "refused": refused,
     }  # fmt: skip
     said = claude_refusals.reason(result) if rejected else ""
     if is_shell:
-        command = command or _asked(block) or block.title.removeprefix("Run command:").strip(" `")
+        command = command or _asked(block) or block.title.removeprefix("Run command:").strip(" `") or _in_summary(tool)
         code = _exit_code(result, agent, is_known=not refused and not rejected and not is_error)
         return Use(**common, kind="shell", command=command, exit_code=_state(block) if code is None else code, arguments=_json(command=command)), said
     if kind == "read" and tool.name != "WebFetch":
@@ -115,7 +123,7 @@ def use_of(tool: Tool, agent: str) -> tuple[Use, str]:
         return Use(**common, kind="plan", plan=_plan(block, result), arguments="{}"), said
     if tool.name == "AskUserQuestion" and not refused and not rejected:
         _, asked, answer = "\n".join(block.lines).partition(_ANSWER)
-        said = answer.strip() if asked else "\n".join(re.findall(r'"="([^"\n]{1,2000})"', result[:20_000]))
+        said = claude_refusals.answer(answer) if asked else "\n".join(claude_refusals.answers(result))
     common["result"] = result or _shown(block)
     return Use(**common, arguments=_json(input=_input(block))), said
 
@@ -192,7 +200,7 @@ def _exit_code(result: str, agent: str, *, is_known: bool) -> int | None:
     found = _EXIT_CODE.match(result) or (_EXIT_LINE.search(result[:2000]) if agent != "claude" else None)
     if found is not None:
         return int(found[1])
-    return 0 if agent == "claude" and is_known and result and not _UNENDED.search(result[:2000]) else None
+    return 0 if agent == "claude" and is_known and result and not claude_refusals.is_unended(result) else None
 
 
 def _state(block: _Block) -> int | None:
@@ -218,13 +226,29 @@ def _command(lines: list[str]) -> tuple[str, list[str]]:
         if opening is not None:
             break
         if line.lstrip(" ").startswith("`"):
-            text = line.lstrip(" ")
-            for end in range(number, len(lines)):
-                if lines[end].rstrip().endswith("`") and not (end == number and len(text.rstrip()) < 2):
-                    whole = "\n".join([text, *lines[number + 1 : end + 1]]).rstrip()
-                    return whole[1:-1], lines[end + 1 :]
-            break
+            end = _end_of_ticks(lines, number)
+            whole = "\n".join([line.lstrip(" "), *lines[number + 1 : end + 1]]).rstrip()
+            return (whole[1:-1], lines[end + 1 :]) if end >= 0 else ("", lines)
     return "", lines
+
+
+def _end_of_ticks(lines: Sequence[str], start: int) -> int:
+    """Number of the last line that ends in a tick in front of the result: a command of several lines may have such itself, and
+    fences. -1 where none does."""
+    found = -1
+    for number in range(start, len(lines)):
+        line = lines[number].strip()
+        if found >= 0 and (FENCE.match(line) or line in _LABELS or line == "Error:"):
+            break
+        if line.endswith("`") and not line.endswith("```") and (number > start or len(line) > 1):
+            found = number
+    return found
+
+
+def _in_summary(tool: Tool) -> str:
+    """What stands in ticks behind the name of a tool, to the last of them: a command may have some itself."""
+    rest = title(tool.inner)[0].partition("**")[2].partition("**")[2].strip()
+    return rest[1:-1] if len(rest) > 2 and rest.startswith("`") and rest.endswith("`") else ""
 
 
 def _place(block: _Block, result: str) -> tuple[str, int]:
@@ -234,7 +258,7 @@ def _place(block: _Block, result: str) -> tuple[str, int]:
         path = unquote(link[1])
         return path[1:] if _DRIVE.match(path) else path, _line(link[2])
     named = next((line.partition(":")[2] for line in block.lines[:4] if line.startswith("Read file: ")), "")
-    path = block.given.get("filePath") or (block.title.partition(":")[2] or named if block.title or named else _target(block))
+    path = block.given.get("filePath") or (block.title.partition(":")[2] or named if block.title or named else _target(block) or _in_summary(block.tool))
     path = path.strip().removeprefix("./")
     number = _NUMBERED.match(result)
     return "" if path == "undefined" else path, _line(number[1] if number else block.given.get("startLine", ""))
@@ -264,6 +288,9 @@ def _changes(block: _Block, lines: Sequence[str], fences: Sequence[Fenced], resu
     if patches:
         yield from _patched(patches[0].split("\n"))
         return
+    if parted := _parted(lines, fences):
+        yield from _patched(parted)
+        return
     path = _path(block, lines, result)
     if not path:
         yield from _replacements(block.given.get("replacements", ""))
@@ -278,6 +305,11 @@ def _changes(block: _Block, lines: Sequence[str], fences: Sequence[Fenced], resu
     if "newString" in block.given:
         yield Change(path=path, old=block.given.get("oldString", ""), new=block.given["newString"])
         return
+    for fence in fences:
+        if fence.language == "diff" and (heading := _FILES_OF_DIFF.match(fence.text)) is not None:
+            old, new = _sides(fence.text[heading.end() :].split("\n"), wide=False, escaped=False)
+            yield Change(path=path, old="".join(one + "\n" for one in old), new="".join(one + "\n" for one in new))
+            return
     shown, creates = _whole(block, fences, result)
     if shown:
         yield Change(path=path, old="", new=shown.rstrip("\n") + "\n", creates=creates, line=0 if creates else UNKNOWN_LINE)
@@ -290,10 +322,13 @@ def _path(block: _Block, lines: Sequence[str], result: str) -> str:
     asked = block.data.get("Parameters:", {})
     if path := block.given.get("filePath") or _text(asked.get("file_path")) or _text(asked.get("relativeWorkspacePath")):
         return path.strip()
+    if path := block.title.partition(":")[2].strip():
+        return path
     found = _EDITED.search(result)
     named = _CODEX_PATH.search("\n".join(lines))
-    path = (found[1] or found[2] or found[3]).strip() if found else block.title.partition(":")[2].strip()
-    heading = "" if block.tool.is_tagged else _ticked(block.tool.inner.partition("\n")[0]).removeprefix("./")
+    of_diff = next((heading for fence in fenced(lines) if (heading := _FILES_OF_DIFF.match(fence.text))), None)
+    path = (found[1] or found[2] or found[3]).strip() if found else of_diff[1].strip() if of_diff else ""
+    heading = _in_summary(block.tool) if block.tool.is_tagged else _ticked(block.tool.inner.partition("\n")[0]).removeprefix("./")
     return path or ((named[1] or named[2]) if named else heading)
 
 
@@ -316,9 +351,23 @@ def _replacements(text: str) -> Iterator[Change]:
             yield Change(path=path, old=old, new=new)
 
 
+def _parted(lines: Sequence[str], fences: Sequence[Fenced]) -> list[str]:
+    """A patch that was taken apart, each file's diff below its name, as it was; empty where this is none."""
+    diffs = {fence.start: fence for fence in fences if fence.language == "diff"}
+    shown = {number for fence in fences for number in range(fence.start, fence.end + 1)}
+    whole: list[str] = []
+    for number, line in enumerate(lines):
+        heading = _FILE_OF_PATCH.match(line.rstrip()) if number not in shown else None
+        below = next((diffs[at] for at in range(number + 1, number + 4) if at in diffs), None)
+        if heading is not None and (below is not None or heading[1] == "Delete"):
+            whole.append(f"*** {heading[1]} File: {heading[2]}")
+            whole += below.text.split("\n") if below is not None and heading[1] != "Delete" else []
+    return whole
+
+
 def _patched(lines: Sequence[str]) -> Iterator[Change]:
     """What stands between `*** Begin Patch` and `*** End Patch`."""
-    path, word = "", ""
+    path, word, line_number = "", "", UNKNOWN_LINE
     held: list[str] = []
     for line in [*lines, "*** End Patch"]:
         heading = _PATCHED.match(line)
@@ -327,11 +376,14 @@ def _patched(lines: Sequence[str]) -> Iterator[Change]:
             if held or word == "Delete":
                 yield Change(
                     path=path, old="".join(one + "\n" for one in old), new="".join(one + "\n" for one in new), creates=word == "Add",
-                    line=0 if word == "Add" else UNKNOWN_LINE,
+                    line=0 if word == "Add" else line_number,
                 )  # fmt: skip
             held.clear()
+        if line.startswith("@@"):
+            hunk = _HUNK.match(line)
+            line_number = _line(hunk[1]) if hunk is not None and hunk[1] != "undefined" else UNKNOWN_LINE
         if heading is not None:
-            word, path = heading[1], heading[2].strip()
+            word, path, line_number = heading[1], heading[2].strip(), UNKNOWN_LINE
         elif line[:1] in ("+", "-", " ", ""):
             held.append(line)
 
@@ -357,7 +409,7 @@ def _chunks(result: Mapping[str, Any]) -> list[tuple[int, list[str], list[str]]]
         text = chunk.get("diffString") if isinstance(chunk, dict) else None
         if isinstance(text, str):
             start = chunk.get("newStart")
-            line = start - 1 if type(start) is int and 0 < start < 10_000_000 else UNKNOWN_LINE
+            line = start - 1 if type(start) is int and 0 < start <= MAX_LINE else UNKNOWN_LINE
             found.append((line, *_sides(text.replace("\r\n", "\n").split("\n"), wide=True, escaped=True)))
     return found
 
