@@ -74,8 +74,8 @@ _WHOLE_NOTICES = (
 _IMAGES = re.compile(r"(?:\s{0,20}\[Image: [^\]\n]{1,4096}\])+\s{0,20}\Z")
 """Where it lies, which the tool writes behind a message that has some."""
 _CONTINUED = "This session is being continued from a previous conversation"
-_PLAN = "Implement the following plan:"
-"""So Claude Code begins anew, with the plan that it had made, when the developer has agreed to it."""
+_PLANS = ("Implement the following plan:", "Implement the plan as specified, it is attached for your reference.")
+"""So Claude Code begins anew, with the plan that it had made, when the developer has agreed to it; so does Cursor."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,20}[a-zA-Z]")
 
 
@@ -167,7 +167,7 @@ class Conversation:
         if text.lstrip().startswith(_WHOLE_NOTICES) or _IMAGES.match(text):
             self._sink.drop("notices of the tool")
             return
-        if text.lstrip().startswith(_PLAN):
+        if text.lstrip().startswith(_PLANS):
             # Its plan: the developer said no more than yes to it.
             self.asked(text, time, offset, by_assistant=True)
             return

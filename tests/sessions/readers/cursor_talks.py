@@ -58,14 +58,21 @@ class Talk:
         return {f"composerData:{self.id}": json.dumps(self.header), **self.rows}
 
 
-def write(path: Path, kv: Mapping[str, Any] | None = None, items: Mapping[str, Any] | None = None, *, log: bool = False) -> Path:
-    """A database as Cursor makes them."""
+def write(
+    path: Path, kv: Mapping[str, Any] | None = None, items: Mapping[str, Any] | None = None, *, log: bool = False,
+    headers: Mapping[str, tuple[int, Any]] | None = None,
+) -> Path:  # fmt: skip
+    """A database as Cursor makes them. `headers`: the table of newer ones, by talk (whether it is a sub-agent's, value)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA journal_mode = {'WAL' if log else 'DELETE'}")
         for table, rows in (("ItemTable", items), ("cursorDiskKV", kv)):
             connection.execute(f"CREATE TABLE {table} (key TEXT UNIQUE ON CONFLICT REPLACE, value BLOB)")
             connection.executemany(f"INSERT INTO {table} VALUES (?, ?)", list((rows or {}).items()))
+        if headers is not None:
+            connection.execute("CREATE TABLE composerHeaders (composerId TEXT PRIMARY KEY, createdAt INTEGER, isSubagent INTEGER, value TEXT)")
+            rows = [(name, 0, is_sub_agent, json.dumps(value)) for name, (is_sub_agent, value) in headers.items()]
+            connection.executemany("INSERT INTO composerHeaders VALUES (?, ?, ?, ?)", rows)
         connection.commit()
     return path
 

@@ -89,9 +89,12 @@ def test_hostile_words_take_no_time(piece: str) -> None:
     assert time.process_time() - start < 5
 
 
-def test_a_plan_that_the_tool_begins_anew_with_is_the_assistants() -> None:
+@pytest.mark.parametrize(
+    "begins", ["Implement the following plan:\n\n# Plan\n\nRewrite it all.", "Implement the plan as specified, it is attached for your reference. Do NOT edit it."]
+)
+def test_a_plan_that_the_tool_begins_anew_with_is_the_assistants(begins: str) -> None:
     conversation = talk(RememberingSink())
-    conversation.said("Implement the following plan:\n\n# Plan\n\nRewrite it all.", 1.0, 0)
+    conversation.said(begins, 1.0, 0)
     conversation.said("yes, and keep the tests", 2.0, 1)
     session = conversation.session()
     assert session is not None

@@ -166,9 +166,171 @@ def test_a_sub_agent_is_asked_by_the_assistant(tmp_path: Path, sink: Remembering
 
 
 @pytest.mark.parametrize(
+    "mark",
+    [
+        {"isSimulatedMsg": True}, {"isPlanExecution": True}, {"grouping": {"isSimulatedMsg": True}}, {"sentByAgentId": "a"},
+        {"subagentSpawnTaskToolCallId": "t"},
+    ],
+)  # fmt: skip
+def test_what_cursor_writes_in_the_developers_place_is_not_theirs(tmp_path: Path, sink: RememberingSink, mark: dict[str, Any]) -> None:
+    talk = Talk()
+    talk.user("go")
+    talk.user("Background task finished", **mark)
+    assert [event.author.kind for event in told(talk, tmp_path, sink).events] == ["developer", "assistant"]
+
+
+SUB_AGENT = {"subagentInfo": {"subagentType": "explore"}}
+
+
+@pytest.mark.parametrize(
+    ("main", "side", "items", "headers"),
+    [
+        ({"supersededSubagentComposerIds": ["side"]}, {}, {}, None), ({"subComposerIds": ["side"]}, {}, {}, None),
+        ({}, {"isBestOfNSubcomposer": True}, {}, None), ({}, {}, {}, {"side": (1, {})}), ({}, {}, {}, {"side": (0, SUB_AGENT), "c": (0, {})}),
+        ({}, {}, {"composer.composerHeaders": json.dumps({"allComposers": [{"composerId": "side", **SUB_AGENT}]})}, None),
+    ],
+)  # fmt: skip
+def test_a_sub_agent_is_known_by_what_is_said_of_it(
+    tmp_path: Path, sink: RememberingSink, main: dict[str, Any], side: dict[str, Any], items: dict[str, str], headers: Any
+) -> None:
+    talks = Talk(**main), Talk("side", createdAt=1767323046000, **side)
+    for talk in talks:
+        talk.user("search")
+    rows = {key: value for talk in talks for key, value in talk.all_rows().items()}
+    found = read(write(tmp_path / "state.vscdb", rows, items, headers=headers), sink)
+    assert [(session.id, session.events[0].author.kind) for session in found] == [("c", "developer"), ("side", "assistant")]
+
+
+def test_a_sub_agent_is_known_by_the_call_that_began_it(tmp_path: Path, sink: RememberingSink) -> None:
+    talk, side = Talk(), Talk("side", createdAt=1767323046000)
+    talk.tool("task_v2", {"prompt": "search"}, {}, additionalData={"subagentComposerId": "side"})
+    side.user("search")
+    _, other = read(write(tmp_path / "state.vscdb", {**side.all_rows(), **talk.all_rows()}), sink)
+    assert (other.id, other.events[0].author.kind) == ("side", "assistant")
+
+
+def test_a_prompt_of_a_project_whose_talks_are_elsewhere_is_told_once(tmp_path: Path, sink: RememberingSink) -> None:
+    items = {
+        "composer.composerData": json.dumps({"selectedComposerIds": [], "hasMigratedComposerData": True}),
+        "aiService.prompts": json.dumps([{"text": "fix the login"}]),
+        "aiService.generations": json.dumps([{"unixMs": 1767323045000, "type": "composer", "textDescription": "fix the login"}]),
+    }
+    assert not read(project(tmp_path, items), sink)
+    assert dict(sink.dropped) == {"prompts that a talk holds": 1}
+
+
+def test_a_talk_that_was_restored_knows_its_messages_by_their_time(tmp_path: Path, sink: RememberingSink) -> None:
+    talk = Talk()
+    for number, (kind, said) in enumerate([(1, "go"), (2, "done")]):
+        started = 1767323045000 + number
+        talk.add(kind, text=said, startedAtMs=started)
+        talk.header["fullConversationHeadersOnly"][number] |= {"bubbleId": f"h{number}", "startedAtMs": started}
+    talk.row("bubbleId:c:left", {"type": 1, "text": "another way", "startedAtMs": 5})
+    assert words(told(talk, tmp_path, sink)) == ["go", "done"]
+    assert dict(sink.dropped) == {"messages that their talk does not name": 1}
+
+
+def test_an_empty_row_does_not_take_the_words_of_its_talk(tmp_path: Path, sink: RememberingSink) -> None:
+    talk = Talk(conversation=[{"type": 1, "bubbleId": "b0", "text": "typed"}, {"type": 2, "bubbleId": "b1", "text": "answer"}])
+    talk.user("")
+    talk.add(2)
+    del talk.header["fullConversationHeadersOnly"]
+    assert words(told(talk, tmp_path, sink)) == ["typed", "answer"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "result", "kind"),
+    [
+        ({"status": "cancelled"}, None, None), ({"status": "loading", "additionalData": {"status": "pending"}}, None, None),
+        ({"status": "cancelled", "error": {"clientVisibleErrorMessage": "Rejected: User chose to skip"}}, None, "feedback"),
+        ({"status": "cancelled", "additionalData": {"startedAtMs": 5}}, None, "command"),
+        ({"status": "cancelled"}, {"output": "half"}, "command"),
+    ],
+)  # fmt: skip
+def test_a_command_is_one_where_something_shows_that_it_began(
+    tmp_path: Path, sink: RememberingSink, fields: dict[str, Any], result: Any, kind: str | None
+) -> None:
+    talk = Talk()
+    talk.tool("run_terminal_command_v2", {"command": "rm -rf a"}, result, **fields)
+    assert kinds(told(talk, tmp_path, sink)) == ["reply", *([kind] if kind else [])]
+
+
+def test_a_command_is_told_as_it_was_run_and_its_silence_as_nothing(tmp_path: Path, sink: RememberingSink) -> None:
+    talk = Talk()
+    talk.tool("run_terminal_command_v2", {"command": "rm -rf build"}, {"output": "", "updatedCommand": "rm -rf build/tmp", "exitCodeV2": 0})
+    command = one(told(talk, tmp_path, sink), events.Command)
+    assert (command.command, command.output) == ("rm -rf build/tmp", "")
+
+
+QUESTIONS = {"questions": [{"id": "q", "options": [{"id": "1", "label": "Postgres"}, {"id": "2", "label": "SQLite"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "result", "fields", "said"),
+    [
+        ("ask_question", QUESTIONS, {"answers": [{"questionId": "q", "selectedOptionIds": ["2"], "freeformText": "with WAL"}]}, {}, "SQLite\nwith WAL"),
+        ("run_terminal_command_v2", {"command": "pip"}, {"rejected": True}, {"additionalData": {"reviewData": {"finalFeedbackText": "use uv"}}}, "use uv"),
+        ("search_replace", {"file_path": "a.py", "old_string": "a", "new_string": "b"}, {"rejected": True, "humanReviewV2": {"feedbackText": "no"}}, {}, "no"),
+    ],
+)  # fmt: skip
+def test_what_the_developer_said_to_a_tool(
+    tmp_path: Path, sink: RememberingSink, name: str, arguments: Any, result: Any, fields: dict[str, Any], said: str
+) -> None:
+    talk = Talk()
+    talk.tool(name, arguments, result, **fields)
+    session = told(talk, tmp_path, sink)
+    prompt = session.events[-1]
+    assert isinstance(prompt, events.Prompt)
+    assert (prompt.text, prompt.author.kind) == (said, "developer")
+
+
+def test_a_plan_that_was_merged_is_whole(tmp_path: Path, sink: RememberingSink) -> None:
+    talk = Talk()
+    merged = {"finalTodos": [{"content": "a", "status": "completed"}, {"content": "b"}]}
+    talk.tool("todo_write", {"merge": True, "todos": [{"id": "1", "content": "", "status": "completed"}]}, merged)
+    assert one(told(talk, tmp_path, sink), events.Note).text == "[x] a\n[ ] b"
+
+
+@pytest.mark.parametrize(
+    ("header", "items", "headers"),
+    [
+        ({"workspaceIdentifier": {"configPath": {"fsPath": "/home/ada/engine.code-workspace"}}}, {}, None),
+        ({"trackedGitRepos": [{"repoPath": FOLDER}]}, {}, None), ({}, {}, {"c": (0, {"workspaceIdentifier": {"uri": {"fsPath": FOLDER}}})}),
+    ],
+)  # fmt: skip
+def test_a_newer_talk_says_elsewhere_where_it_is(tmp_path: Path, sink: RememberingSink, header: Any, items: Any, headers: Any) -> None:
+    talk = Talk()
+    talk.header |= {"workspaceIdentifier": None, **header}
+    talk.user("go")
+    (session,) = read(write(tmp_path / "state.vscdb", talk.all_rows(), items, headers=headers), sink)
+    assert session.repository == "engine"
+
+
+def test_the_panes_of_a_project_say_which_talks_are_its_own(tmp_path: Path, sink: RememberingSink) -> None:
+    talk = Talk(workspaceIdentifier=None)
+    talk.user("go")
+    pane = {"workbench.panel.composerChatViewPane.1": json.dumps({"workbench.panel.aichat.view.c": {"collapsed": False}})}
+    reader = Cursor()
+    assert not list(reader.read(project(tmp_path, pane), sink))
+    (session,) = reader.read(write(tmp_path / "globalStorage" / "state.vscdb", talk.all_rows()), sink)
+    assert session.repository == "engine"
+
+
+@pytest.mark.parametrize("given_path", ["c:/Users/ada/engine/src/a.ts", "C:\\Users\\ada\\engine\\src\\a.ts", "src\\a.ts",
+                                            {"path": "/c:/Users/ada/engine/src/a.ts", "scheme": "file"}])  # fmt: skip
+def test_a_file_of_windows_has_one_path(tmp_path: Path, sink: RememberingSink, given_path: Any) -> None:
+    talk = Talk(workspaceIdentifier={"uri": {"fsPath": "c:\\Users\\ada\\engine"}})
+    talk.tool("read_file", {"targetFile": given_path}, {})
+    assert one(told(talk, tmp_path, sink), events.Navigation).path == "src/a.ts"
+
+
+@pytest.mark.parametrize(
     ("result", "fields", "code"),
     [
         ({"output": "a", "exitCodeV2": 2}, {}, 2),
+        ({"output": "a", "notInterrupted": True}, {"additionalData": {"status": "success"}}, 0),
+        ({"output": "a", "notInterrupted": True}, {"additionalData": {"status": "error"}}, None), ({"output": "a", "notInterrupted": True}, {}, None),
+        ({"output": "a", "notInterrupted": True, "poppedOutIntoBackground": True}, {"additionalData": {"status": "success"}}, None),
         ({"output": "a", "exitCode": 1}, {}, 1),
         ({"output": "a", "endedReason": "RUN_TERMINAL_COMMAND_ENDED_REASON_EXECUTION_COMPLETED"}, {}, 0),
         ({"output": "a", "endedReason": "RUN_TERMINAL_COMMAND_ENDED_REASON_EXECUTION_ABORTED"}, {}, None),

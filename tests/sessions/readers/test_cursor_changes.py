@@ -158,6 +158,62 @@ def test_a_code_block_without_the_text_at_first_has_what_is_certain(tmp_path: Pa
     assert [[(hunk.old, hunk.new) for hunk in edit.hunks] for edit in session.edits] == [[((), ("x",))], [(("two",), ("2",))], []]
 
 
+PATCH = "*** Begin Patch\n*** Update File: a.py\n@@\n one\n-two\n+2\n*** Delete File: b.py\n*** End Patch"
+
+
+@pytest.mark.parametrize("call", [{"rawArgs": json.dumps({"file_path": "a.py", "patch": PATCH})}, {"rawArgs": PATCH, "params": "null"}])
+def test_a_patch_is_of_each_file_that_it_names(tmp_path: Path, sink: RememberingSink, call: dict[str, str]) -> None:
+    talk = Talk()
+    talk.tool("apply_patch", {"relativeWorkspacePath": "a.py"}, {}, **call)
+    found = [(edit.path, [(hunk.old, hunk.new) for hunk in edit.hunks]) for edit in told(talk, tmp_path, sink).edits]
+    assert found == [("a.py", [(("two",), ("2",))]), ("b.py", [])]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result", "lines"),
+    [
+        ({"streamingContent": "# T\n"}, {"afterContentId": "composer.content.gone"}, ((), ("# T",))),
+        ({}, {"contentsBeforeEdit": "a\n", "contentsAfterEdit": "b\n"}, (("a",), ("b",))),
+        ({"contentsAfterEdit": "b\n"}, {"contentsBeforeEdit": "a\n"}, (("a",), ("b",))),
+    ],
+)  # fmt: skip
+def test_what_a_file_holds_may_stand_in_the_call(tmp_path: Path, sink: RememberingSink, arguments: Any, result: Any, lines: Any) -> None:
+    talk = Talk()
+    talk.tool("edit_file_v2", {"relativeWorkspacePath": "a.py", **arguments}, result)
+    (hunk,) = one(told(talk, tmp_path, sink), events.EditEvent).hunks
+    assert (hunk.old, hunk.new) == lines
+
+
+@pytest.mark.parametrize("says", [{"beforeContentId": "composer.content.e3b0c44298fc1c14"}, {"fileWasCreated": True, "beforeContentId": "composer.content.x"}])
+def test_a_file_that_was_nothing_is_new(tmp_path: Path, sink: RememberingSink, says: dict[str, Any]) -> None:
+    talk = Talk()
+    talk.row("composer.content.e3b0c44298fc1c14", "")
+    talk.row("composer.content.2", "hello\n")
+    talk.tool("edit_file_v2", {"relativeWorkspacePath": "a.py"}, {**says, "afterContentId": "composer.content.2"})
+    edit = one(told(talk, tmp_path, sink), events.EditEvent)
+    assert (edit.before_id, sink.texts[str(edit.after_id)]) == (None, "hello\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "fields"),
+    [
+        ("search_replace", {}, {"additionalData": {"status": "error"}}), ("delete_file", {"fileNonExistent": True}, {}),
+        ("edit_file", {"isApplied": False}, {}),
+    ],
+)  # fmt: skip
+def test_an_edit_that_was_not_made_is_none(tmp_path: Path, sink: RememberingSink, name: str, result: Any, fields: dict[str, Any]) -> None:
+    talk = Talk()
+    talk.tool(name, {"file_path": "a.py", "old_string": "a", "new_string": "b"}, result, **fields)
+    assert kinds(told(talk, tmp_path, sink)) == ["reply"]
+
+
+def test_an_edit_that_was_skipped_was_rejected(tmp_path: Path, sink: RememberingSink) -> None:
+    talk = Talk()
+    error = {"clientVisibleErrorMessage": "Edit rejected: User chose to skip"}
+    talk.tool("search_replace", {"file_path": "a.py", "old_string": "a", "new_string": "b"}, None, status="cancelled", error=error)
+    assert outcomes(told(talk, tmp_path, sink)) == [("rejected", ("a",), ("b",))]
+
+
 def test_a_new_file_has_no_text_before(tmp_path: Path, sink: RememberingSink) -> None:
     talk = Talk(originalFileStates={URI: {"content": "", "isNewlyCreated": True}})
     made = talk.tool("write", {"relativeWorkspacePath": "a.py"}, {"diff": {"chunks": [CHUNK]}}, additionalData={"codeblockId": "k0"})

@@ -4,7 +4,9 @@
                   bubbleId:COMPOSER:BUBBLE      a message: type 1 developer, 2 assistant; text, thinking, toolFormerData
                   codeBlockDiff:..., codeBlockPartialInlineDiffFates:..., ofsContent:..., composer.content....    (cursor_changes)
     ItemTable     composer.composerData         of a project: which talks are its own; once also the talks themselves
-                  composer.composerHeaders      of the global one: in which project each talk is
+                  workbench.panel.composerChatViewPane...        of a project: its talks again
+                  composer.composerHeaders      of the global one: in which project each talk is, and whether it is a sub-agent's
+    composerHeaders                             since 3.12 the same as a table
                   workbench.panel.aichat.view.aichat.chatdata    the oldest talks: tabs with their messages
                   aiService.prompts, aiService.generations       what was typed, without the answers
 
@@ -12,10 +14,13 @@ Each composer and each tab is a session, its messages in the order of the talk's
 `conversation`); a sub-agent's is asked by the assistant. Messages that no list names were taken back or written anew: without
 their place they are counted only. A message's number in its talk stands for its place in the file.
 
+What Cursor or another agent writes in the developer's place (a plan that is carried out, a reminder) is the assistant's.
+
 THERE IS NO SPECIFICATION, AND NO REAL DATABASE WAS AT HAND: this is written from what others found out about theirs (versions up
 to 3.23, records 1 to 18) and tested on databases made from their descriptions. Unknown forms are passed over, counted, never guessed.
 Sources: specstoryai/getspecstory, S2thend/cursor-history, thomas-pedersen/cursor-chat-browser, somogyijanos/cursor-chat-export,
-pppp606/cursor-efficiency, michaeldhood/chatrxiv, JayantDevkar/claude-code-karma.
+pppp606/cursor-efficiency, michaeldhood/chatrxiv, JayantDevkar/claude-code-karma, MatijaMiki/ranwhat, Frankie-Xu/threadport,
+theodo-group/coding-conversation-analyzer, maksy5310/cursor-helper.
 
 Left out: context that was attached, checkpoints, request contexts, `agentKv` (the same talks as the model saw them), edits by Ctrl-K
 (rows `inlineDiff...`) and suggestions of Tab. Databases of other editors have the same form and none of these keys.
@@ -23,6 +28,8 @@ Left out: context that was attached, checkpoints, request contexts, `agentKv` (t
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,6 +49,7 @@ from apprentice.sessions.readers.cursor_changes import (
     listing,
     local_path,
     mapping,
+    printed,
     wanted,
 )
 from apprentice.sessions.readers.sqlite_files import MAGIC, Database, Rows
@@ -62,13 +70,21 @@ _CHATS = ("workbench.panel.aichat.view.aichat.chatdata", "workbench.panel.chat.v
 _COMPOSERS, _HEADERS, _PROMPTS, _GENERATIONS = (
     "composer.composerData", "composer.composerHeaders", "aiService.prompts", "aiService.generations",
 )  # fmt: skip
+_HEADERS_TABLE = {"composerHeaders": ("composerId", "isSubagent", "value")}
+_PANES, _VIEW = "workbench.panel.composerChatViewPane", "workbench.panel.aichat.view."
+_HAS_TALKS_ELSEWHERE = ("hasMigratedComposerData", "hasMigratedMultipleComposers", "selectedComposerIds")
+_MARKED = "isSubagent"
+_KEPT = ("workspaceIdentifier", "subagentInfo", "isBestOfNSubcomposer")
+_SUB_AGENTS = ("subagentComposerIds", "supersededSubagentComposerIds", "subComposerIds")
 _USER, _ASSISTANT = 1, 2
 _TOOLS_OF_TALK = 15
 """The capability in which talks up to version 2 keep the tools of all their messages."""
 _SHELLS = ("run_terminal_cmd", "run_terminal_command", "run_terminal_command_v2", "execute_command")
+_QUESTION = "ask_question"
 _READS = ("read_file", "read_file_v2")
 _PLANS = ("create_plan", "todo_write", "TodoWrite")
 _LINES = ("startLineOneIndexed", "start_line_one_indexed", "offset")
+_DRIVE = re.compile(r"[A-Za-z]:(?:[/\\]|\Z)")
 _MAX_FOLDER_FILE_BYTES = 1 << 20
 _BLOCKS_OF_TEXT = ("paragraph", "heading", "code", "listitem", "linebreak", "hardBreak")
 
@@ -81,6 +97,10 @@ class _Index:
     composers: list[tuple[float, str]] = field(default_factory=list)
     """(begun, id)"""
     sub_agents: set[str] = field(default_factory=set)
+    headers: list[dict[str, Any]] = field(default_factory=list)
+    """What is said of talks beside them."""
+    panes: list[str] = field(default_factory=list)
+    """Talks that are open in a project."""
     aside: list[tuple[str, str]] = field(default_factory=list)
     """(reason, detail) of what could not be read."""
 
@@ -127,7 +147,7 @@ class Cursor:
 
     def read(self, path: Path, sink: Sink) -> Iterator[Session]:
         """The sessions of a database, tabs first, then composers by the time when they began."""
-        database, file = Database(path, _ITEMS, _KV), f"{path.parent.name}/{path.name}"
+        database, file = Database(path, _ITEMS, _KV, records=_HEADERS_TABLE), f"{path.parent.name}/{path.name}"
         try:
             index = database.read(_index)
         except Unusable as unusable:
@@ -138,7 +158,7 @@ class Cursor:
         inline = self._learn(index, folder, path.parent.name)
         yield from self._tabs(index, folder, file, sink)
         yield from self._inline(inline, folder, file, sink)
-        yield from self._typed(index, f"{path.parent.name}/prompts", bool(inline or index.composers or index.tabs), folder, file, sink)
+        yield from self._typed(index, f"{path.parent.name}/prompts", _has_talks(index, inline), folder, file, sink)
         for _, composer_id in sorted(index.composers):
             if self._is_new(composer_id, sink):
                 try:
@@ -149,22 +169,26 @@ class Cursor:
                 yield from self._session(composer_id, talk, folder, file, sink)
 
     def _learn(self, index: _Index, folder: str, workspace: str) -> list[dict[str, Any]]:
-        """Remembers which project talks belong to; the talks that stand in the project's own list, with or without their messages."""
+        """Remembers which project talks belong to, and whose they are; the talks in the project's own list, with or without messages."""
         self._sub_agents |= index.sub_agents
         listed = [entry for entry in listing(mapping(index.items.get(_COMPOSERS)).get("allComposers")) if isinstance(entry, dict)]
         chosen = [one for one in listing(mapping(index.items.get(_COMPOSERS)).get("selectedComposerIds")) if isinstance(one, str)]
-        for name in (workspace, *chosen, *(first_string(entry, "composerId") for entry in listed)):
+        for name in (workspace, *chosen, *index.panes, *(first_string(entry, "composerId") for entry in listed)):
             if folder and name:
                 self._folders.setdefault(name, folder)
-        for entry in listing(mapping(index.items.get(_HEADERS)).get("allComposers")):
-            if isinstance(entry, dict) and (found := self._folder_of(entry)):
-                self._folders.setdefault(first_string(entry, "composerId"), found)
-        return [*listed, *({} for _ in chosen)]
+        for entry in index.headers:
+            composer_id = first_string(entry, "composerId")
+            if found := self._folder_of(entry):
+                self._folders.setdefault(composer_id, found)
+            if _is_sub_agent(entry):
+                self._sub_agents.add(composer_id)
+        return listed
 
     def _folder_of(self, header: Mapping[str, Any]) -> str:
         """Of the project that a talk says it is in."""
         identifier = mapping(header.get("workspaceIdentifier"))
-        return local_path(identifier.get("uri")) or self._folders.get(first_string(identifier, "id"), "")
+        of_several = local_path(identifier.get("configPath")).removesuffix(".code-workspace")
+        return local_path(identifier.get("uri")) or of_several or self._folders.get(first_string(identifier, "id"), "")
 
     def _is_new(self, session_id: str, sink: Sink) -> bool:
         if session_id in self._seen:
@@ -208,8 +232,12 @@ class Cursor:
         for count, reason in ((talk.missing, "messages that are gone"), (talk.unnamed, "messages that their talk does not name")):
             if count:
                 sink.drop(reason, count)
-        folder = self._folder_of(talk.header) or self._folders.get(session_id, "") or folder
-        is_sub_agent = session_id in self._sub_agents or session_id.startswith("task-") or bool(mapping(talk.header.get("subagentInfo")))
+        tracked = mapping(next(iter(listing(talk.header.get("trackedGitRepos"))), None))
+        folder = self._folder_of(talk.header) or self._folders.get(session_id, "") or folder or first_string(tracked, "repoPath")
+        is_sub_agent = session_id in self._sub_agents or session_id.startswith("task-") or _is_sub_agent(talk.header)
+        # Those that it called began later, and are told later.
+        extras = (mapping(mapping(message.get("toolFormerData")).get("additionalData")) for message in talk.messages)
+        self._sub_agents.update(filter(None, (first_string(extra, "subagentComposerId") for extra in extras)))
         conversation = Conversation(
             sink, source=SOURCE, file=file, session_id=session_id, agent=AGENT, repository=folder_name(folder, sink), by_assistant=is_sub_agent
         )
@@ -234,8 +262,28 @@ def _index(rows: Rows) -> _Index:
         with suppress(Unusable):
             header = mapping(rows.value(_KV, key))
         index.composers.append((_seconds(header.get("createdAt")), key.partition(":")[2]))
-        index.sub_agents.update(one for one in listing(header.get("subagentComposerIds")) if isinstance(one, str))
+        index.sub_agents.update(one for name in _SUB_AGENTS for one in listing(header.get(name)) if isinstance(one, str))
+    index.headers = [entry for entry in listing(mapping(index.items.get(_HEADERS)).get("allComposers")) if isinstance(entry, dict)]
+    for composer_id, is_sub_agent, value in rows.records("composerHeaders"):
+        if isinstance(composer_id, bytes):
+            kept = {name: found for name, found in mapping(value).items() if name in _KEPT}
+            index.headers.append({**kept, "composerId": composer_id.decode("utf-8", "replace"), _MARKED: is_sub_agent == 1})
+    for key in rows.keys(_ITEMS, _PANES):
+        pane = mapping(_value(rows, _ITEMS, key, index.aside))
+        index.panes += [name.removeprefix(_VIEW) for name in pane if name.startswith(_VIEW)]
     return index
+
+
+def _has_talks(index: _Index, inline: Sequence[dict[str, Any]]) -> bool:
+    """Here or, as a project's database says, in the global one."""
+    composers = mapping(index.items.get(_COMPOSERS))
+    return bool(inline or index.composers or index.tabs or index.panes) or any(name in composers for name in _HAS_TALKS_ELSEWHERE)
+
+
+def _is_sub_agent(header: Mapping[str, Any]) -> bool:
+    """An assistant asks in it; of several that try the same, the developer's words stand in the first talk."""
+    marks = (_MARKED, "isBestOfNSubcomposer")
+    return any(header.get(mark) is True for mark in marks) or bool(mapping(header.get("subagentInfo")))
 
 
 def _talk(rows: Rows, composer_id: str) -> _Talk:
@@ -248,6 +296,7 @@ def _talk(rows: Rows, composer_id: str) -> _Talk:
     prefix = f"bubbleId:{composer_id}:"
     stored = [key[len(prefix) :] for key in rows.keys(_KV, prefix)]
     named = _named(header) or dict[str, dict[str, Any]].fromkeys(stored, {})
+    named = _aligned(rows, prefix, named, stored)
     talk.unnamed = len(set(stored) - named.keys())
     within = mapping(header.get("conversationMap"))
     is_list_only = not listing(header.get("conversation")) or bool(listing(header.get(_LIST)))
@@ -261,13 +310,36 @@ def _talk(rows: Rows, composer_id: str) -> _Talk:
         if is_list_only and not mapping(bubble):
             talk.missing += 1
             continue
-        talk.messages.append({**known, **mapping(bubble), "bubbleId": bubble_id})
+        # An empty text in the row is none.
+        own = {name: value for name, value in mapping(bubble).items() if value not in ("", None) or not known.get(name)}
+        talk.messages.append({**known, **own, "bubbleId": bubble_id})
     tools = (tool for message in talk.messages if (tool := Tool.of(message.get("toolFormerData"))) is not None)
     for key in dict.fromkeys(wanted(composer_id, header, tools)):
         row = _value(rows, _KV, key, talk.aside)
         if row is not None and (size := size + len(row)) <= MAX_TALK_BYTES:
             talk.rows[key] = row
     return talk
+
+
+def _aligned(rows: Rows, prefix: str, named: dict[str, dict[str, Any]], stored: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Where a talk was restored, its list has other ids than the messages: they are known by when they began."""
+    gone, unnamed = named.keys() - set(stored), [one for one in stored if one not in named]
+    if not gone or not unnamed:
+        return named
+    began: dict[tuple[str, float], deque[str]] = {}
+    for one in unnamed:
+        with suppress(Unusable):
+            began.setdefault(_moment(mapping(rows.value(_KV, prefix + one))), deque()).append(one)
+    found: dict[str, dict[str, Any]] = {}
+    for one, known in named.items():
+        same = began.get(_moment(known)) if one in gone and _moment(known)[1] else None
+        found[same.popleft() if same else one] = known
+    return found
+
+
+def _moment(message: Mapping[str, Any]) -> tuple[str, float]:
+    """Who wrote it, and when."""
+    return str(message.get("type")), _seconds(message.get("startedAtMs")) or _time(message)
 
 
 def _named(header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -314,7 +386,9 @@ def _tell(conversation: Conversation, session_id: str, talk: _Talk, folder: str,
             if reasoning:
                 conversation.replied("", time, number, reasoning=reasoning)
                 reasoning = ""
-            if words := _words(message):
+            if (words := _words(message)) and _is_tools(message):
+                conversation.asked(words, time, number, by_assistant=True)
+            elif words:
                 conversation.said(words, time, number)
             continue
         if message.get("type") != _ASSISTANT:
@@ -330,6 +404,8 @@ def _tell(conversation: Conversation, session_id: str, talk: _Talk, folder: str,
             reasoning = ""
         for offer in offers:
             conversation.offered(offer.changes, offer.outcome, time, number)
+        if tool is not None and (words := _said_of(tool)):
+            conversation.asked(words, time, number)
     if reasoning:
         conversation.replied("", time, number, reasoning=reasoning)
     for count, reason in ((changes.not_applied, "code blocks that were not applied"), (changes.left, "code blocks of no message")):
@@ -343,12 +419,14 @@ def _use(tool: Tool, offers: Sequence[Offer], place: Any) -> Use:
         "name": tool.name, "arguments": tool.text, "result": tool.answer, "failed": not tool.is_done, "rejected": tool.is_rejected,
     }  # fmt: skip
     if tool.name in _SHELLS:
-        return Use(**common, kind="shell", command=first_string(tool.arguments, "command"), exit_code=_exit_code(tool))
+        command = first_string(tool.result, "updatedCommand") or first_string(tool.arguments, "command")
+        common["result"] = printed(tool)
+        return Use(**common, kind="shell", command=command, exit_code=_exit_code(tool), refused=not tool.has_run)
     if tool.name in _READS:
         number = next((found for name in _LINES if isinstance(found := tool.arguments.get(name), int)), 0)
         return Use(**common, kind="read", path=place(tool.path), line=number - 1 if 0 < number < 1 << 31 else 0)
     if tool.name in _PLANS and tool.is_done:
-        return Use(**common, kind="plan", plan=first_string(tool.arguments, "plan") or _todos(tool.arguments.get("todos")))
+        return Use(**common, kind="plan", plan=first_string(tool.arguments, "plan") or _todos(tool.result.get("finalTodos") or tool.arguments.get("todos")))
     # What was rejected without a word of what it was leaves at least that.
     is_told = tool.is_edit and any(change.old or change.new for offer in offers for change in offer.changes)
     return Use(**common | {"rejected": tool.is_rejected and not is_told})
@@ -360,8 +438,10 @@ def _exit_code(tool: Tool) -> int | None:
         code = tool.result.get(name)
         if isinstance(code, int) and not isinstance(code, bool) and abs(code) < 1 << 31:
             return code
-    came_to_end = str(tool.result.get("endedReason")).endswith("EXECUTION_COMPLETED") or tool.result.get("notInterrupted") is True
-    return 0 if tool.is_done and came_to_end and not tool.result.get("backgroundShellId") else None
+    came_to_end = str(tool.result.get("endedReason")).endswith("EXECUTION_COMPLETED")
+    came_to_end = came_to_end or (tool.result.get("notInterrupted") is True and tool.extra.get("status") == "success")
+    goes_on = any(map(tool.result.get, ("backgroundShellId", "isRunningInBackground", "poppedOutIntoBackground")))
+    return 0 if tool.is_done and came_to_end and not goes_on else None
 
 
 def _tools_of_talk(header: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,6 +449,28 @@ def _tools_of_talk(header: Mapping[str, Any]) -> dict[str, Any]:
         if capability.get("type") == _TOOLS_OF_TALK:
             return mapping(mapping(capability.get("data")).get("bubbleDataMap"))
     return {}
+
+
+def _said_of(tool: Tool) -> str:
+    """What the developer said in place of a yes or no, or answered to a question."""
+    review = (mapping(tool.extra.get("reviewData")), mapping(tool.result.get("humanReviewV2")))
+    words = [first_string(review[0], "finalFeedbackText"), first_string(review[1], "feedbackText")]
+    questions = {str(mapping(one).get("id")): listing(mapping(one).get("options")) for one in listing(tool.arguments.get("questions"))}
+    for answer in map(mapping, listing(tool.result.get("answers")) if tool.name == _QUESTION else []):
+        options = map(mapping, questions.get(str(answer.get("questionId")), []))
+        chosen = listing(answer.get("selectedOptionIds"))
+        words += [first_string(option, "label") for option in options if option.get("id") in chosen]
+        words.append(first_string(answer, "freeformText"))
+    return "\n".join(dict.fromkeys(word.strip() for word in words if word.strip()))
+
+
+def _is_tools(message: Mapping[str, Any]) -> bool:
+    """Cursor, or another agent, wrote it in the developer's place."""
+    marks = ("isSimulatedMsg", "isPlanExecution")
+    return (
+        any(message.get(mark) is True for mark in marks) or mapping(message.get("grouping")).get("isSimulatedMsg") is True
+        or bool(first_string(message, "sentByAgentId", "subagentSpawnTaskToolCallId"))
+    )
 
 
 def _words(message: Mapping[str, Any]) -> str:
@@ -426,6 +528,11 @@ def _project_folder(path: Path) -> str:
 def _relative(path: str, folder: str) -> str:
     """Within the folder that the developer worked in."""
     inside = folder.rstrip("/\\")
+    if _DRIVE.match(inside):
+        # One file is written in several ways there.
+        path, inside = path.replace("\\", "/"), inside.replace("\\", "/")
+        path = path[:1].lower() + path[1:] if _DRIVE.match(path) else path
+        inside = inside[:1].lower() + inside[1:]
     if inside and path[: len(inside)] == inside and path[len(inside) :][:1] in ("/", "\\"):
         return path[len(inside) :].lstrip("/\\")
     return path.removeprefix("./")

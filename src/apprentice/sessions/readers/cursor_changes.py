@@ -2,7 +2,7 @@
 
     toolFormerData of an editing tool   result.beforeContentId, afterContentId -> composer.content.HASH   whole texts
                                         additionalData.precomputedDiff.lines, result.diff.chunks          lines and places
-                                        rawArgs: old_string, new_string; edits; contents                  lines alone
+                                        rawArgs: old_string, new_string; edits; contents; patch           lines alone
     composerData.codeBlockData[uri]     status, bubbleId, diffId, partialInlineDiffFatesId of each block
       codeBlockDiff:COMPOSER:DIFF       the file before and after, each as lines put in place of lines of its text at first ("V0"):
                                         originalFileStates[uri], ofsContent:COMPOSER:uri or originalModelLines[uri]
@@ -17,14 +17,16 @@ sets it also where it asks nobody.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
 from apprentice.sessions.conversation import MAX_TEXT, UNKNOWN_LINE, Change, Outcome
+from apprentice.sessions.readers.edit_blocks import PATCH_BEGINS, patched
 
 Place = Callable[[Any], str]
 """Path or URI -> path within the folder that the developer worked in; empty where it is no file."""
@@ -36,9 +38,20 @@ _EDIT_TOOLS = (
     "edit_file", "edit_file_v2", "search_replace", "write", "write_file", "create_file", "MultiEdit", "apply_patch", "edit_notebook",
     "reapply", "delete_file",
 )  # fmt: skip
+_PATCHER = "apply_patch"
+_WHOLE = {
+    **dict.fromkeys(("write", "write_file", "create_file"), ("contents", "content", "file_text")), "edit_file_v2": ("streamingContent",),
+}  # fmt: skip
+"""Arguments that hold all of a file."""
 _OUTCOMES: dict[str, Outcome | None] = {"accepted": "kept", "rejected": "rejected", "completed": None}
 _NO_BLOCK: tuple[str, str, dict[str, Any]] = ("", "", {})
 _CONTENT = "composer.content."
+_EMPTY_CONTENT = f"{_CONTENT}e3b0c442"
+"""Content is named by its hash: this is that of nothing."""
+_SKIPPED = "rejected: user chose to skip"
+_NOT_MADE = (("applyFailed", True), ("isApplied", False), ("fileNonExistent", True))
+_TRACES = ("output", "exitCode", "exitCodeV2", "endedReason")
+_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
 _PATHS = ("relativeWorkspacePath", "targetFile", "target_file", "file_path", "filePath", "path", "targetNotebook", "effectiveUri")
 
 
@@ -83,6 +96,8 @@ class Tool:
     extra: dict[str, Any]
     is_done: bool
     is_rejected: bool
+    has_run: bool
+    """Something shows that it began."""
 
     @classmethod
     def of(cls, data: Any) -> Tool | None:
@@ -95,12 +110,15 @@ class Tool:
             return None
         raw, params = (data.get(field) for field in ("rawArgs", "params"))
         decisions = (data.get("userDecision"), extra.get("userDecision"), data.get("status"), extra.get("status"))
-        is_rejected = "rejected" in decisions or bool(result.get("rejected"))
+        is_rejected = "rejected" in decisions or bool(result.get("rejected")) or _SKIPPED in _reason(error).lower()
         is_done = data.get("status") in ("completed", "success") or (not data.get("status") and bool(result))
+        failed = extra.get("status") in ("error", "cancelled") or any(result.get(name) is value for name, value in _NOT_MADE)
+        has_run = data.get("status") in ("completed", "success", "error") or bool(extra.get("startedAtMs")) or any(map(result.get, _TRACES))
+        is_raw = isinstance(raw, str) and (mapping(raw) or (name == _PATCHER and PATCH_BEGINS in raw[:200]))
         return cls(
-            name, raw if isinstance(raw, str) and mapping(raw) else _text(params), {**mapping(raw), **mapping(params)}, result,
+            name, raw if is_raw else _text(params), {**mapping(raw), **mapping(params)}, result,
             _answer(data.get("result"), result, error), extra,
-            is_done and not is_rejected and not error and result.get("applyFailed") is not True, is_rejected,
+            is_done and not is_rejected and not error and not failed, is_rejected, has_run,
         )  # fmt: skip
 
     @property
@@ -263,16 +281,35 @@ def _fates(path: str, fates: Iterable[Any]) -> Iterator[tuple[str, Change]]:
 
 
 def _tool_changes(tool: Tool, rows: Mapping[str, bytes], place: Place) -> Iterator[Change]:
+    if tool.name == _PATCHER and (patch := _patch(tool)):
+        yield from (replace(change, path=place(change.path)) for change in patched(patch.split("\n")))
+        return
     if not (path := place(tool.path)):
         return
     shown = [line for line in map(mapping, listing(mapping(tool.extra.get("precomputedDiff")).get("lines"))) if isinstance(line.get("content"), str)]
     before, after = (_content(tool.result.get(name), rows) for name in ("beforeContentId", "afterContentId"))
-    creates = not tool.result.get("beforeContentId") and not any(line.get("type") != "added" for line in shown)
+    before, after = (
+        found if found is not None else _text_of(named, *sources) for found, named, sources in (
+            (before, "contentsBeforeEdit", (tool.result,)), (after, "contentsAfterEdit", (tool.result, tool.arguments)),
+        )
+    )  # fmt: skip
+    was = first_string(tool.result, "beforeContentId")
+    is_new = tool.result.get("fileWasCreated") is True or was.startswith(_EMPTY_CONTENT)
+    creates = is_new or (not was and before is None and all(line.get("type") == "added" for line in shown))
     if after is not None and (before is not None or creates):
-        yield Change(path=path, old=before or "", new=after, before=before, creates=creates)
+        yield Change(path=path, old=before or "", new=after, before=None if creates else before, creates=creates)
         return
     chunks = (_chunk(path, chunk) for chunk in listing(mapping(tool.result.get("diff")).get("chunks")))
     yield from list(_shown(path, shown)) or [chunk for chunk in chunks if chunk is not None] or _argued(tool, path)
+
+
+def _patch(tool: Tool) -> str:
+    """The patch that a call holds, or is."""
+    return next((text for text in (first_string(tool.arguments, "patch", "input"), tool.text) if PATCH_BEGINS in text[:200]), "")
+
+
+def _text_of(name: str, *sources: Mapping[str, Any]) -> str | None:
+    return next((found for source in sources if isinstance(found := source.get(name), str)), None)
 
 
 def _argued(tool: Tool, path: str) -> Iterator[Change]:
@@ -284,7 +321,8 @@ def _argued(tool: Tool, path: str) -> Iterator[Change]:
         if old or new:
             found = True
             yield Change(path=path, old=old, new=new, everywhere=edit.get("replace_all") is True)
-    contents = first_string(tool.arguments, "contents", "content", "file_text") if tool.name in ("write", "write_file", "create_file") else ""
+    names = _WHOLE.get(tool.name, ())
+    contents = first_string(tool.arguments, *names) if names else ""
     if contents:
         yield Change(path=path, old="", new=contents, line=0)
     elif not found:
@@ -340,9 +378,16 @@ def _joined(lines: Iterable[str]) -> str:
 
 def _answer(raw: Any, result: Mapping[str, Any], error: Any) -> str:
     words = first_string(result, "output", "contents") or (raw if isinstance(raw, str) else _text(raw))
-    details = mapping(error)
-    reason = first_string(details, "modelVisibleErrorMessage", "clientVisibleErrorMessage") or (error if isinstance(error, str) else "")
-    return "\n".join(part for part in (words, reason) if part)
+    return "\n".join(part for part in (words, _reason(error)) if part)
+
+
+def printed(tool: Tool) -> str:
+    """By a command: nothing, where the result has everything but words."""
+    return tool.answer if not tool.result or first_string(tool.result, "output") else ""
+
+
+def _reason(error: Any) -> str:
+    return first_string(mapping(error), "modelVisibleErrorMessage", "clientVisibleErrorMessage") or (error if isinstance(error, str) else "")
 
 
 def _text(value: Any) -> str:
@@ -357,7 +402,11 @@ def local_path(uri: Any) -> str:
         return ""
     scheme, is_uri, rest = uri.partition("://")
     if not is_uri:
-        return "" if uri.startswith("vscode-notebook-cell:") else uri
+        return "" if uri.startswith("vscode-notebook-cell:") else _without_slash(uri)
     path = unquote(rest[rest.find("/") :]) if "/" in rest else ""
-    # `/c:/...` of Windows.
-    return path[1:] if scheme == "file" and path[2:3] == ":" else path
+    return _without_slash(path) if scheme == "file" else path
+
+
+def _without_slash(path: str) -> str:
+    """`/c:/...` of Windows, as URIs have it."""
+    return path[1:] if _DRIVE.match(path) else path

@@ -17,6 +17,13 @@
     +new
     ```
 
+    *** Begin Patch                 `patched`: the form of OpenAI's models, in a tool's call or a fence
+    *** Update File: a.py
+    @@
+    -old
+    +new
+    *** End Patch
+
     a.py                            `whole_files`: all that the file holds
     ```
     new
@@ -27,10 +34,18 @@ Whether such an edit was made, and in which file, only the tool knows. Nothing t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
-from apprentice.sessions.conversation import Change
+from apprentice.sessions.conversation import UNKNOWN_LINE, Change
 from apprentice.text import blocks
+
+PATCH_BEGINS = "*** Begin Patch"
+UNKNOWN_PLACE = "undefined"
+HUNK = re.compile(r"@@ -(?:\d{1,7}|undefined)(?:,\d{1,7}|,undefined)? \+(\d{1,7}|undefined)(?:,\d{1,7}|,undefined)? @@")
+"""Some programs write that they do not know the place."""
+_FILE = re.compile(r"\*\*\* (Update|Modify|Add|Delete) File: (\S.{0,1000})$")
+_END = "*** End Patch"
 
 
 def search_blocks(text: str) -> Iterator[Change]:
@@ -59,6 +74,26 @@ def diff_blocks(text: str) -> Iterator[Change]:
         elif inside and line[:1] in ("", " ", "-", "+"):
             old += [line[1:]] if line[:1] in ("", " ", "-") else []
             new += [line[1:]] if line[:1] in ("", " ", "+") else []
+
+
+def patched(lines: Sequence[str]) -> Iterator[Change]:
+    """What stands between the beginning and the end of a patch, each hunk of its own."""
+    path, word, place = "", "", UNKNOWN_LINE
+    held: list[str] = []
+    for line in [*lines, _END]:
+        heading = _FILE.match(line)
+        if path and (heading is not None or line.startswith(("@@", _END))):
+            old, new = (_joined([one[1:] for one in held if one[:1] in (sign, " ", "")]) for sign in "-+")
+            if held or word == "Delete":
+                yield Change(path=path, old=old, new=new, creates=word == "Add", line=0 if word == "Add" else place)
+            held.clear()
+        if line.startswith("@@"):
+            hunk = HUNK.match(line)
+            place = max(int(hunk[1]) - 1, 0) if hunk is not None and hunk[1] != UNKNOWN_PLACE else UNKNOWN_LINE
+        if heading is not None:
+            word, path, place = heading[1], heading[2].strip(), UNKNOWN_LINE
+        elif line[:1] in ("+", "-", " ", ""):
+            held.append(line)
 
 
 def whole_files(text: str) -> Iterator[Change]:

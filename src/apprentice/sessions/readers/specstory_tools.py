@@ -25,6 +25,7 @@ import msgspec
 
 from apprentice.sessions.conversation import MAX_LINE, UNKNOWN_LINE, Change, Use
 from apprentice.sessions.readers import claude_refusals
+from apprentice.sessions.readers.edit_blocks import HUNK, PATCH_BEGINS, UNKNOWN_PLACE, patched
 from apprentice.sessions.readers.specstory_parts import FENCE, Fenced, Tool, contents, fenced, title
 
 _EDITED = re.compile(
@@ -33,7 +34,6 @@ _EDITED = re.compile(
     re.MULTILINE,
 )
 _CODEX_PATH = re.compile(r"^(?:\*\*(?:Update|Add|Delete|Modify|Create): `([^`\n]{1,1000})`\*\*|Path: `([^`\n]{1,1000})`)", re.MULTILINE)
-_PATCHED = re.compile(r"\*\*\* (Update|Modify|Add|Delete) File: (\S.{0,1000})$")
 _FILE_OF_PATCH = re.compile(r"\*\*(Update|Modify|Add|Delete): `([^`\n]{1,1000})`\*\*$")
 _FILES_OF_DIFF = re.compile(r"--- (\S.{0,1000})\n\+\+\+ \1(?:\n|\Z)")
 _EXIT_CODE = re.compile(r"\A(?:Error: )?Exit code:? (\d{1,3})\b", re.IGNORECASE)
@@ -45,7 +45,6 @@ _REJECTION = "User decision: **rejected**"
 _ANSWER = "**Answer:**"
 _ESCAPED_FENCE = ("\\```", "```")
 """Until August 2026 the fences in a file that is shown were escaped; since then the fence around it is longer."""
-_HUNK = re.compile(r"@@ -(?:\d{1,7}|undefined)(?:,\d{1,7}|,undefined)? \+(\d{1,7}|undefined)(?:,\d{1,7}|,undefined)? @@")
 _NUMBERED = re.compile(r"\s{0,12}(\d{1,7})[→\t]")
 _LINK = re.compile(r"\[[^\]\n]{0,200}\]\(file://([^)#\n]{1,1000})(?:#(\d{1,7})[^)\n]{0,30})?\)")
 _DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
@@ -284,12 +283,12 @@ def _ticked(line: str) -> str:
 
 
 def _changes(block: _Block, lines: Sequence[str], fences: Sequence[Fenced], result: str) -> Iterator[Change]:
-    patches = [fence.text for fence in fences if fence.text.startswith("*** Begin Patch\n")]
+    patches = [fence.text for fence in fences if fence.text.startswith(PATCH_BEGINS + "\n")]
     if patches:
-        yield from _patched(patches[0].split("\n"))
+        yield from patched(patches[0].split("\n"))
         return
     if parted := _parted(lines, fences):
-        yield from _patched(parted)
+        yield from patched(parted)
         return
     path = _path(block, lines, result)
     if not path:
@@ -365,37 +364,14 @@ def _parted(lines: Sequence[str], fences: Sequence[Fenced]) -> list[str]:
     return whole
 
 
-def _patched(lines: Sequence[str]) -> Iterator[Change]:
-    """What stands between `*** Begin Patch` and `*** End Patch`."""
-    path, word, line_number = "", "", UNKNOWN_LINE
-    held: list[str] = []
-    for line in [*lines, "*** End Patch"]:
-        heading = _PATCHED.match(line)
-        if path and (heading is not None or line.startswith(("@@", "*** End Patch"))):
-            old, new = _sides(held, wide=False, escaped=False)
-            if held or word == "Delete":
-                yield Change(
-                    path=path, old="".join(one + "\n" for one in old), new="".join(one + "\n" for one in new), creates=word == "Add",
-                    line=0 if word == "Add" else line_number,
-                )  # fmt: skip
-            held.clear()
-        if line.startswith("@@"):
-            hunk = _HUNK.match(line)
-            line_number = _line(hunk[1]) if hunk is not None and hunk[1] != "undefined" else UNKNOWN_LINE
-        if heading is not None:
-            word, path, line_number = heading[1], heading[2].strip(), UNKNOWN_LINE
-        elif line[:1] in ("+", "-", " ", ""):
-            held.append(line)
-
-
 def _diff(lines: Sequence[str], *, wide: bool, escaped: bool) -> Iterator[tuple[int, list[str], list[str]]]:
     """(line, old, new) of each hunk. `wide`: signs are followed by a blank, as in Cursor's."""
-    at = next((number for number, line in enumerate(lines) if _HUNK.match(line)), len(lines))
+    at = next((number for number, line in enumerate(lines) if HUNK.match(line)), len(lines))
     while at < len(lines):
-        heading = _HUNK.match(lines[at])
+        heading = HUNK.match(lines[at])
         assert heading is not None
-        end = next((number for number in range(at + 1, len(lines)) if _HUNK.match(lines[number])), len(lines))
-        line = _line(heading[1]) if heading[1] != "undefined" else UNKNOWN_LINE
+        end = next((number for number in range(at + 1, len(lines)) if HUNK.match(lines[number])), len(lines))
+        line = _line(heading[1]) if heading[1] != UNKNOWN_PLACE else UNKNOWN_LINE
         yield line, *_sides(lines[at + 1 : end], wide=wide, escaped=escaped)
         at = end
 

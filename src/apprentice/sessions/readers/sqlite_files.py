@@ -19,16 +19,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from apprentice.sessions.unusable import Unusable
 
 MAGIC = b"SQLite format 3\0"
 """How a database file begins."""
 MAX_VALUE_BYTES = 64 << 20
+MAX_RECORDS = 200_000
+"""Of a table that is read as a whole."""
 MAX_READ_S = 60.0
 """Of one reading."""
 
@@ -49,8 +52,8 @@ Taken = TypeVar("Taken")
 class Rows:
     """Tables of keys and values, within one reading."""
 
-    def __init__(self, connection: sqlite3.Connection, tables: set[str]) -> None:
-        self._connection, self._tables = connection, tables
+    def __init__(self, connection: sqlite3.Connection, tables: set[str], records: Mapping[str, tuple[str, ...]]) -> None:
+        self._connection, self._tables, self._records = connection, tables, records
 
     def keys(self, table: str, prefix: str) -> Iterator[str]:
         """Keys that begin so, in the order in which they were written."""
@@ -60,6 +63,11 @@ class Rows:
             for (key,) in self._connection.execute(query, (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))):
                 if isinstance(key, bytes):
                     yield key.decode("utf-8", "replace")
+
+    def records(self, table: str) -> Iterator[tuple[Any, ...]]:
+        """The columns that were asked for, of each row, in the order in which they were written; text as bytes."""
+        if table in self._tables:
+            yield from self._connection.execute(f"SELECT {', '.join(self._records[table])} FROM {table} ORDER BY rowid LIMIT {MAX_RECORDS}")
 
     def value(self, table: str, key: str) -> bytes | None:
         """None where there is none. Raises: Unusable where it is too long."""
@@ -76,9 +84,12 @@ class Rows:
 class Database:
     """One file."""
 
-    def __init__(self, path: Path, *tables: str, max_read_s: float = MAX_READ_S) -> None:
-        """`tables`: those with columns `key` and `value` that are looked for."""
-        self._path, self._tables, self._max_read_s = path.resolve(), tables, max_read_s
+    def __init__(
+        self, path: Path, *tables: str, records: Mapping[str, tuple[str, ...]] = MappingProxyType({}), max_read_s: float = MAX_READ_S
+    ) -> None:
+        """`tables`: those with columns `key` and `value` that are looked for; `records`: others with the columns that they must have."""
+        self._path, self._records, self._max_read_s = path.resolve(), records, max_read_s
+        self._columns = {**dict.fromkeys(tables, ("key", "value")), **records}
 
     def read(self, collect: Callable[[Rows], Taken]) -> Taken:
         """What `collect` returns; it may run several times. Raises: Unusable where the file cannot be read."""
@@ -87,7 +98,7 @@ class Database:
             try:
                 mode = self._mode()
                 with closing(self._open(mode)) as connection:
-                    taken = collect(Rows(connection, self._plain_tables(connection)))
+                    taken = collect(Rows(connection, self._plain_tables(connection), self._records))
             except sqlite3.Error as error:
                 if tries_left and self._state() != before:
                     continue
@@ -130,11 +141,10 @@ class Database:
 
     def _plain_tables(self, connection: sqlite3.Connection) -> set[str]:
         plain = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")}
-        found = {table for table in self._tables if table.encode() in plain}
+        found = {table: {name.encode() for name in names} for table, names in self._columns.items() if table.encode() in plain}
         return {
-            table for table in found
-            if {b"key", b"value"} <= {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}
-        }  # fmt: skip
+            table for table, names in found.items() if names <= {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}
+        }
 
     def _state(self) -> tuple[tuple[int, int] | None, ...]:
         """Changes when somebody begins to write."""
