@@ -262,6 +262,13 @@ def test_a_command_is_told_as_it_was_run_and_its_silence_as_nothing(tmp_path: Pa
     assert (command.command, command.output) == ("rm -rf build/tmp", "")
 
 
+def test_why_a_command_failed_is_told_beside_what_it_printed(tmp_path: Path, sink: RememberingSink) -> None:
+    talk = Talk()
+    error = {"clientVisibleErrorMessage": "no shell"}
+    talk.tool("run_terminal_command_v2", {"command": "make"}, {"rejected": False}, status="error", error=error)
+    assert one(told(talk, tmp_path, sink), events.Command).output == "no shell"
+
+
 QUESTIONS = {"questions": [{"id": "q", "options": [{"id": "1", "label": "Postgres"}, {"id": "2", "label": "SQLite"}]}]}
 
 

@@ -17,7 +17,6 @@ sets it also where it asks nobody.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +25,7 @@ from urllib.parse import unquote
 import msgspec
 
 from apprentice.sessions.conversation import MAX_TEXT, UNKNOWN_LINE, Change, Outcome
-from apprentice.sessions.readers.edit_blocks import PATCH_BEGINS, patched
+from apprentice.sessions.readers.edit_blocks import PATCH_BEGINS, patched, without_root
 
 Place = Callable[[Any], str]
 """Path or URI -> path within the folder that the developer worked in; empty where it is no file."""
@@ -51,7 +50,6 @@ _EMPTY_CONTENT = f"{_CONTENT}e3b0c442"
 _SKIPPED = "rejected: user chose to skip"
 _NOT_MADE = (("applyFailed", True), ("isApplied", False), ("fileNonExistent", True))
 _TRACES = ("output", "exitCode", "exitCodeV2", "endedReason")
-_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
 _PATHS = ("relativeWorkspacePath", "targetFile", "target_file", "file_path", "filePath", "path", "targetNotebook", "effectiveUri")
 
 
@@ -98,6 +96,8 @@ class Tool:
     is_rejected: bool
     has_run: bool
     """Something shows that it began."""
+    reason: str
+    """Why it failed."""
 
     @classmethod
     def of(cls, data: Any) -> Tool | None:
@@ -118,7 +118,7 @@ class Tool:
         return cls(
             name, raw if is_raw else _text(params), {**mapping(raw), **mapping(params)}, result,
             _answer(data.get("result"), result, error), extra,
-            is_done and not is_rejected and not error and not failed, is_rejected, has_run,
+            is_done and not is_rejected and not error and not failed, is_rejected, has_run, _reason(error),
         )  # fmt: skip
 
     @property
@@ -382,8 +382,8 @@ def _answer(raw: Any, result: Mapping[str, Any], error: Any) -> str:
 
 
 def printed(tool: Tool) -> str:
-    """By a command: nothing, where the result has everything but words."""
-    return tool.answer if not tool.result or first_string(tool.result, "output") else ""
+    """By a command, and why it failed; nothing where the result has everything but words."""
+    return "\n".join(part for part in (first_string(tool.result, "output"), tool.reason) if part) if tool.result else tool.answer
 
 
 def _reason(error: Any) -> str:
@@ -402,11 +402,6 @@ def local_path(uri: Any) -> str:
         return ""
     scheme, is_uri, rest = uri.partition("://")
     if not is_uri:
-        return "" if uri.startswith("vscode-notebook-cell:") else _without_slash(uri)
+        return "" if uri.startswith("vscode-notebook-cell:") else without_root(uri)
     path = unquote(rest[rest.find("/") :]) if "/" in rest else ""
-    return _without_slash(path) if scheme == "file" else path
-
-
-def _without_slash(path: str) -> str:
-    """`/c:/...` of Windows, as URIs have it."""
-    return path[1:] if _DRIVE.match(path) else path
+    return without_root(path) if scheme == "file" else path

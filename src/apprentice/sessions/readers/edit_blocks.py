@@ -46,6 +46,7 @@ HUNK = re.compile(r"@@ -(?:\d{1,7}|undefined)(?:,\d{1,7}|,undefined)? \+(\d{1,7}
 """Some programs write that they do not know the place."""
 _FILE = re.compile(r"\*\*\* (Update|Modify|Add|Delete) File: (\S.{0,1000})$")
 _END = "*** End Patch"
+_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
 
 
 def search_blocks(text: str) -> Iterator[Change]:
@@ -121,6 +122,11 @@ def is_same_path(one: str, other: str) -> bool:
 def with_slashes(path: str) -> str:
     """A path of Windows as git writes it."""
     return path.replace("\\", "/")
+
+
+def without_root(path: str) -> str:
+    """`/c:/...`, as URIs have paths of Windows, without the slash in front."""
+    return path[1:] if _DRIVE.match(path) else path
 
 
 def _joined(lines: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ import msgspec
 
 from apprentice.sessions.conversation import MAX_LINE, UNKNOWN_LINE, Change, Use
 from apprentice.sessions.readers import claude_refusals
-from apprentice.sessions.readers.edit_blocks import HUNK, PATCH_BEGINS, UNKNOWN_PLACE, patched
+from apprentice.sessions.readers.edit_blocks import HUNK, PATCH_BEGINS, UNKNOWN_PLACE, patched, without_root
 from apprentice.sessions.readers.specstory_parts import FENCE, Fenced, Tool, contents, fenced, title
 
 _EDITED = re.compile(
@@ -47,7 +47,6 @@ _ESCAPED_FENCE = ("\\```", "```")
 """Until August 2026 the fences in a file that is shown were escaped; since then the fence around it is longer."""
 _NUMBERED = re.compile(r"\s{0,12}(\d{1,7})[→\t]")
 _LINK = re.compile(r"\[[^\]\n]{0,200}\]\(file://([^)#\n]{1,1000})(?:#(\d{1,7})[^)\n]{0,30})?\)")
-_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
 _ARGUMENT = re.compile(r"- (filePath|content|oldString|newString|explanation|replacements|command|isBackground|startLine|endLine|todoList|operation):(?: `(.*)`)?$")
 _LABELS = ("Parameters:", "Result:")
 _SHELLS = (
@@ -254,8 +253,7 @@ def _place(block: _Block, result: str) -> tuple[str, int]:
     """Path and 0-based line of what is read."""
     link = _LINK.search(block.title[:2000])
     if link is not None:
-        path = unquote(link[1])
-        return path[1:] if _DRIVE.match(path) else path, _line(link[2])
+        return without_root(unquote(link[1])), _line(link[2])
     named = next((line.partition(":")[2] for line in block.lines[:4] if line.startswith("Read file: ")), "")
     path = block.given.get("filePath") or (block.title.partition(":")[2] or named if block.title or named else _target(block) or _in_summary(block.tool))
     path = path.strip().removeprefix("./")
