@@ -46,6 +46,11 @@ ALIKE = (
     {"a2f9d765f78c1d7801b37ecd5138dadab0a1b533c1b178098078f7d8ef18bb57", "71b25aa36432e24339fd7174c9f95005d19f16470f1f12b7f374fdca1d53710c"},
     # `quantization.py`: `edits` takes no answers of other code any more; its result is newer than that, and no other cell has such.
     {"118e93ec0278968fbc7feb7f520a6c71d87240b11b62411170579d46b88af521", "877f70338074568cefc453bdb8f72760b884f96c9d436f96071b4fbc53b02b62"},
+    # `learn/compare.py`, `stages/memory.py`, `stages/silence.py`, `suggestions.py`: the same edits are chosen, and counted before progress says how many.
+    {"84bcf391b1bee0c09e3dc11eb1a1fe70abec0848d4670927bd1a8a6905d1b148", "ffaaeb71e6048f89931204194a54663c730e19063f4b0d0792289fd5f0f2324b"},
+    {"6b2351d4acaa661f3d8d0de54dbfa2ca981011a69cc8c5375db1296f56ecaf9e", "944584be73a39d42edd054b926e5f7aa56be328d91027bd2cf4c70d21eec88c8"},
+    {"a7da7d30fac99577fadb0cce8bfa53aacedca7d52880c4920af093905035f56b", "2e1cde5c10f3e8c5ab776d266f67efc47950b1b61fe16861d416e6a5a496456f"},
+    {"dc96a2fe8654e7f85aa7e3c33c0d040b68a1a77c8535ce3e21b5bab032e5c180", "81cdcfd2682d5907201e9aa65b2bde4c595e8b323d66737f3658e77e3072fb6b"},
 )
 """Versions of a file that differ in what no result has seen: whoever saw it had no result."""
 SWITCH = "APPRENTICE_NATIVE"

@@ -358,12 +358,10 @@ class Study:
         path = self.work / "told.jsonl"
         lines = list(files.read_lines(path))
         if not lines:
-            rows = list(store.read(self.examples, "gate", kind=NEXT_EDIT))
+            rows = silence.choose(store.read(self.examples, "gate", kind=NEXT_EDIT), GATE_EDITS)
             model = Contestant(name="quantized", generator=self.engine, source="", gate=self.gate, gate_hash="")
-            self._progress.stage(f"fit the decision for {self.name}", GATE_EDITS, "edits")
-            told = silence.ask(
-                self.history, rows, model, self.engine.tokenizer, budget_s=None, max_edits=GATE_EDITS, advance=self._progress.advance
-            )
+            self._progress.stage(f"fit the decision for {self.name}", len(rows), "edits")
+            told = silence.ask(self.history, rows, model, self.engine.tokenizer, budget_s=None, advance=self._progress.advance)
             lines = [msgspec.json.encode(one).decode() for one in told]
             files.write_text(path, "".join(line + "\n" for line in lines))
         return Decision.fit(silence.outcomes([msgspec.json.decode(line, type=silence.Told) for line in lines]))

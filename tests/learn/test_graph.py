@@ -41,6 +41,19 @@ class Notes(Silent):
         self.notes.append(message)
 
 
+class Counts(Silent):
+    """Remembers how far each stage came of what it announced."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, list[int | None]] = {}
+
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
+        self._now = self.stages[name] = [0, total]
+
+    def advance(self, amount: int = 1, detail: str = "") -> None:
+        self._now[0] = (self._now[0] or 0) + amount
+
+
 ARTIFACTS = ("examples", "checkpoint", "quantized", "memory", "silence", "evaluation")
 
 
@@ -52,9 +65,11 @@ def config(history: Path, debug_base: Path) -> LearnConfig:
 
 def test_the_loop_runs_resumes_and_serves(config: LearnConfig, history: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
-    learned = graph.learn(config, tmp_path, out, Silent())
+    counts = Counts()
+    learned = graph.learn(config, tmp_path, out, counts)
     result = learned.result
     run = Home(out).runs()[0]
+    assert [(name, count, total) for name, (count, total) in counts.stages.items() if total is not None and count != total] == []
     assert not any(artifacts.verify(run / name) for name in ARTIFACTS)
     assert set(result["changed_bits_per_char"]) >= {"window", "base", "base_memory", "tuned", "tuned_memory", "quantized_memory"}
     assert {"base-window", "base_memory-base", "tuned-base", "tuned_memory-base_memory", "tuned_memory-base"} <= set(result["differences"])

@@ -17,7 +17,7 @@ from apprentice.eval.runner import Evaluation, EvaluationConfig
 from apprentice.eval.samples import MEASURES, Row, Samples
 from apprentice.eval.statistics import Resampling
 from apprentice.examples import store
-from apprentice.examples.example import NEXT_EDIT, Example
+from apprentice.examples.example import NEXT_EDIT
 from apprentice.examples.history import History
 from apprentice.learn.stages import memory as memory_stage
 from apprentice.memory.gate import Gate
@@ -54,12 +54,11 @@ class TestBench:
 
     def fit_gate(self, generator: Generator, *, budget_s: float | None, max_examples: int) -> Gate:
         """A gate for this model, on commits that neither weights nor test have."""
-        rows: list[Example] = list(store.read(self.examples, "gate", kind=NEXT_EDIT))
-        self._progress.stage("fit the memory's gate", min(len(rows), max_examples), "edits")
+        rows = memory_stage.newest(list(store.read(self.examples, "gate", kind=NEXT_EDIT)), max_examples)
+        self._progress.stage("fit the memory's gate", len(rows), "edits")
         gate, _ = memory_stage.fit(
-            self.history, rows, generator, self.tokenizer, budget_s=budget_s, max_examples=max_examples,
-            advance=self._progress.advance,
-        )  # fmt: skip
+            self.history, rows, generator, self.tokenizer, budget_s=budget_s, advance=self._progress.advance
+        )
         return gate
 
     def arm(self, model: Contestant, *, memory: bool = False, bare: bool = False, measures: tuple[str, ...] = MEASURES,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,14 +71,23 @@ def starts_of(examples: list[Example]) -> dict[str, str]:
     return starts
 
 
+def newest(examples: list[Example], limit: int) -> list[Example]:
+    """Those of the newest commits, which are nearest to the work that comes next: whole commits, until there are `limit`."""
+    sizes = Counter(example.commit for example in examples)
+    chosen: set[str] = set()
+    for commit in reversed(sizes):
+        if sum(sizes[one] for one in chosen) >= limit:
+            break
+        chosen.add(commit)
+    return [example for example in examples if example.commit in chosen]
+
+
 def fit(
     history: History, examples: list[Example], generator: Generator, tokenizer: Tokenizer, *,
-    budget_s: float | None, max_examples: int, advance: Callable[[], None] = lambda: None,
+    budget_s: float | None, advance: Callable[[], None] = lambda: None,
 ) -> tuple[Gate, int]:
-    """A gate for this model, and how many tokens it was fitted on. The newest commits are looked at: those nearest to
-    the work that comes next."""
-    wanted = _newest(examples, max_examples)
-    starts = starts_of([example for example in examples if example.moment in wanted])
+    """A gate for this model, and how many tokens it was fitted on. `advance`: called after each example."""
+    starts = starts_of(examples)
     if not starts:
         return Gate.default(), 0
     open_memory = opener(history, starts, tokenizer)
@@ -91,7 +101,7 @@ def fit(
         memory = open_memory(repository)
         return Memories({"memory": memory}, [memory])
 
-    commits = {example.commit for example in examples if example.moment in wanted}
+    wanted, commits = {example.moment for example in examples}, {example.commit for example in examples}
     for view in replay.views(open_memories, commits):
         if view.moment.key not in wanted:
             continue
@@ -112,13 +122,11 @@ def make_gate(run: Run, name: str, history: History, generator: Generator, paren
     folder = run.artifact(f"{GATES}-{name}")
     if manifest := run.fresh(f"{GATES}-{name}", version=VERSION, parents=parents, config={}):
         return load_gate(folder), manifest.hash
-    gate_examples = list(examples_store.read(run.artifact("examples"), "gate", kind=NEXT_EDIT))
     budget = GATE_SHARE * run.config.budget_s if run.config.by_clock else None
     limit = MAX_EXAMPLES if run.config.by_clock else STEPS_EXAMPLES
-    run.progress.stage(f"fit the memory's gate for the {name} model", min(limit, len(gate_examples)), "edits")
-    gate, tokens = fit(
-        history, gate_examples, generator, run.tokenizer, budget_s=budget, max_examples=limit, advance=run.progress.advance
-    )
+    rows = newest(list(examples_store.read(run.artifact("examples"), "gate", kind=NEXT_EDIT)), limit)
+    run.progress.stage(f"fit the memory's gate for the {name} model", len(rows), "edits")
+    gate, tokens = fit(history, rows, generator, run.tokenizer, budget_s=budget, advance=run.progress.advance)
     with artifacts.create(folder, kind="gate", version=VERSION, parents=parents, config={}) as writer:
         files.write_json(writer.path("gate.json"), gate.to_dict())
         manifest = writer.finish(counts={"tokens": tokens})
@@ -141,19 +149,6 @@ def make(run: Run, sessions: Sessions, history: History, gate: Gate, gate_hash: 
     built = (remember(snapshot, run.tokenizer, gate) for snapshot in snapshots)
     found = next((memory for memory in built if memory.paths), None)
     return store.save(found or Memory(run.tokenizer, gate), run.artifact("memory"), parents=parents, config={})
-
-
-def _newest(examples: list[Example], limit: int) -> set[str]:
-    """Moments of the newest commits, whole commits up to about `limit`."""
-    chosen: set[str] = set()
-    commits: dict[str, list[str]] = {}
-    for example in examples:
-        commits.setdefault(example.commit, []).append(example.moment)
-    for moments in reversed(commits.values()):
-        chosen.update(moments)
-        if len(chosen) >= limit:
-            break
-    return chosen
 
 
 def _record(view: View, arm: ModelArm) -> tuple[Records, np.ndarray]:

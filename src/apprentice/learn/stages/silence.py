@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,11 +94,11 @@ def make(run: Run, history: History, model: Contestant, parents: dict[str, str])
     folder = run.artifact(FOLDER)
     if manifest := run.fresh(FOLDER, version=VERSION, parents=parents, config={}):
         return Silence(load(folder), _read(folder), manifest.hash)
-    rows = list(examples_store.read(run.artifact("examples"), "gate", kind=NEXT_EDIT))
     budget = SILENCE_SHARE * run.config.budget_s if run.config.by_clock else None
     limit = MAX_EDITS if run.config.by_clock else STEPS_EDITS
-    run.progress.stage("learn when to be silent", min(limit, len(rows)), "edits")
-    told = ask(history, rows, model, run.tokenizer, budget_s=budget, max_edits=limit, advance=run.progress.advance)
+    rows = choose(examples_store.read(run.artifact("examples"), "gate", kind=NEXT_EDIT), limit)
+    run.progress.stage("learn when to be silent", len(rows), "edits")
+    told = ask(history, rows, model, run.tokenizer, budget_s=budget, advance=run.progress.advance)
     decision = Decision.fit(outcomes(told))
     reliability = judge(told, seed=run.config.seed)
     with artifacts.create(folder, kind=KIND, version=VERSION, parents=parents, config={}) as writer:
@@ -109,20 +109,23 @@ def make(run: Run, history: History, model: Contestant, parents: dict[str, str])
     return Silence(load(folder), _read(folder), manifest.hash)
 
 
-def ask(
-    history: History, examples: Sequence[Example], model: Contestant, tokenizer: Tokenizer, *, budget_s: float | None, max_edits: int,
-    advance: Callable[[], None] = lambda: None,
-) -> list[Told]:  # fmt: skip
-    """The model with its memory, asked at the edits of the newest commits and near them."""
+def choose(examples: Iterable[Example], limit: int) -> list[Example]:
+    """Some edits of each of the newest commits, until there are about `limit`, in order of time."""
     newest: dict[str, list[Example]] = {}
-    for example in reversed(examples):
+    for example in reversed(list(examples)):
         newest.setdefault(example.commit, []).append(example)
     chosen: list[Example] = []
     for commit, found in newest.items():
-        if len(chosen) < max_edits:
+        if len(chosen) < limit:
             chosen += random.Random(commit).sample(found, min(len(found), MAX_PER_COMMIT))
-    # In order of time, as the examples are.
-    chosen.sort(key=lambda example: example.order)
+    return sorted(chosen, key=lambda example: example.order)
+
+
+def ask(
+    history: History, chosen: list[Example], model: Contestant, tokenizer: Tokenizer, *, budget_s: float | None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Told]:  # fmt: skip
+    """The model with its memory, asked at these edits and near them. `advance`: called after each edit."""
     wanted, commits, starts = {example.moment for example in chosen}, {example.commit for example in chosen}, starts_of(chosen)
     open_memory = opener(history, starts, tokenizer)  # pyrefly: ignore[bad-argument-type]
     replay = Replay(history, starts, texts=history)
