@@ -32,7 +32,7 @@ from typing import Any
 from apprentice.model import base
 from apprentice.model.config import read_config
 from benchmarks.harness import Benchmark, Row
-from benchmarks.serving import CONTEXT, NEW_TOKENS, Client, half_billion, running, server_inputs
+from benchmarks.serving import CONTEXT, NEW_TOKENS, SERVER, Client, half_billion, running
 
 REPEATS = 5
 MB = 1e6
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    result = Benchmark("footprint").cell("footprint", lambda: work(options.model), inputs=server_inputs)
+    result = Benchmark("footprint").cell("footprint", lambda: work(options.model), runs=SERVER)
     for row in result["rows"]:
         spread = "" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})"
         print(json.dumps(row) if options.json else f"{row['arm']:14s} {row['metric']:16s} {row['value']:8.2f}{spread}")

@@ -3,7 +3,7 @@
     cell(name, work) --> benchmarks/results/BENCHMARK/NAME.json, unless it is there and its code is unchanged
 
 A result holds its rows (arm, metric, value, low, high), commit, machine, load, package versions, seed, and the hash of
-every source file of the project that the run had imported: of its statements, without comments and docstrings; of native code, where
+every source file of the project that the run had imported, or that a process which it started imports: of its statements, without comments and docstrings; of native code, where
 it had been loaded, what runs on that processor. A figure holds until one of these changes: `--stale` lists what must run again. Code whose whole effect lies in files that a cell is made
 from can be left out, where the cell says what those files are (`inputs`): the next run looks whether they are the same. Work that outlives a kill (training, samples) lies under `.cache/benchmarks`, not here.
 """
@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import pkgutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -78,10 +79,11 @@ class Benchmark:
 
     def cell(
         self, name: str, work: Callable[[], tuple[list[Row], dict[str, Any]]], *, seed: int | None = None,
-        ignoring: tuple[str, ...] = (), inputs: Callable[[], dict[str, str]] = dict,
+        ignoring: tuple[str, ...] = (), inputs: Callable[[], dict[str, str]] = dict, runs: tuple[str, ...] = (),
     ) -> dict[str, Any]:  # fmt: skip
         """The result of a cell: read where it holds, made where it does not. `work` gives rows and details; `ignoring`: how
-        the paths of sources begin that it does not depend on; `inputs`: name -> hash of what it is made from."""
+        the paths of sources begin that it does not depend on; `inputs`: name -> hash of what it is made from; `runs`: modules
+        that other processes import for it."""
         path, made_from = self._path(name), inputs()
         if path.is_file() and not changed_sources(result := self.result(name)) and result.get("inputs", {}) == made_from:
             return result
@@ -100,7 +102,7 @@ class Benchmark:
             "versions": machine.versions(),
             **{key: value for key, value in machine.code_version().items() if key == "commit"},
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "sources": {path: digest for path, digest in imported_sources() if not path.startswith(ignoring)},
+            "sources": {path: digest for path, digest in [*imported_sources(), *sources_of(runs)] if not path.startswith(ignoring)},
         }
         files.write_json(path, result)
         return result
@@ -123,6 +125,13 @@ def imported_sources() -> Iterator[tuple[str, str]]:
     if native := sys.modules.get("apprentice.kernels.native"):
         variant = library.variant if (library := native.load()) else "none"
         yield f"{NATIVE}:{variant}", code_hash(ROOT / NATIVE, variant)
+
+
+def sources_of(modules: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """`imported_sources` of a process that imports these modules, and nothing else of ours but this file."""
+    if modules:
+        code = f"import json, {', '.join(modules)}; from benchmarks import harness; print(json.dumps([*harness.imported_sources()]))"
+        yield from json.loads(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
 def code_hash(path: Path, variant: str = "") -> str:

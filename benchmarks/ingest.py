@@ -33,10 +33,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import apprentice.learn.stages.sessions  # noqa: F401 - what the measured command runs: a change of it makes results stale
 from apprentice.core import artifacts, files, machine
 from apprentice.sessions.store import Sessions
 from apprentice.text import rescanning
@@ -104,7 +104,8 @@ def main(arguments: list[str]) -> int:
         parser.error(f"no peer is called {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
     benchmark = Benchmark("ingest")
     for name in fnmatch.filter(CELLS, options.cells):
-        result = benchmark.cell(name, lambda name=name: _measure(benchmark.work, name, options.samples, peers, options.repeats), seed=SEED)
+        work = partial(_measure, benchmark.work, name, options.samples, peers, options.repeats)
+        result = benchmark.cell(name, work, seed=SEED, runs=("apprentice.cli.sessions", "apprentice.learn.stages.sessions"))
         for row in result["rows"]:
             print(json.dumps({"cell": name, **row}) if options.json else f"{name:14s} {row['arm']:16s} {row['metric']:12s} {row['value']:.1f}")
     return 0

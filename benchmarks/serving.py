@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import dataclasses
 import fnmatch
-import hashlib
 import http.client
 import inspect
 import json
@@ -44,14 +43,15 @@ from apprentice.model.config import parameter_shapes, to_hugging_face
 from apprentice.model.tensor_files import to_bfloat16
 from apprentice.quantize.convert import QuantizeConfig, convert
 from apprentice.text.tokenizer import Tokenizer
-from benchmarks import roofline
-from benchmarks.harness import ROOT, Benchmark, Row, code_hash
+from benchmarks.harness import Benchmark, Row
 
 CLIENTS = (1, 2, 4, 8, 16)
 PLACES, TYPED_EVERY, NEW_TOKENS = 12, 3, 24
 CONTEXT, CONTEXT_REQUESTS = 1000, 60
 CHATS, CHAT_TOKENS = 4, 64
 TOPICS = ("a queue", "a binary heap", "an LRU cache", "a trie", "a rate limiter", "a CSV reader", "a matrix", "a tokenizer")
+SERVER = ("apprentice.cli.main", "apprentice.cli.serve", "apprentice.learn.loading", "apprentice.serve.server", "apprentice.serve.app")
+"""What a server imports, by itself or when it is asked."""
 
 
 @contextlib.contextmanager
@@ -212,15 +212,6 @@ def spread(arm: str, seconds: list[float], metric: str = "answer") -> list[Row]:
     ]
 
 
-def server_inputs() -> dict[str, str]:
-    """Hashes of what runs in the server's own process."""
-    digest = hashlib.sha256()
-    for package in ("serve", "engine", "text"):
-        for path in sorted((ROOT / "src" / "apprentice" / package).glob("*.py")):
-            digest.update(code_hash(path).encode())
-    return {"server": digest.hexdigest(), **roofline.native_inputs()}
-
-
 def main(arguments: list[str]) -> int:
     """See the top of this file."""
     parser = argparse.ArgumentParser(prog="benchmarks/run serving")
@@ -242,7 +233,7 @@ def main(arguments: list[str]) -> int:
             cells[f"clients-{count}"] = lambda count=count: clients(url, name, count, options.repeats)
         for cell, work in cells.items():
             if fnmatch.fnmatch(cell, options.cells):
-                for row in benchmark.cell(cell, work, inputs=server_inputs)["rows"]:
+                for row in benchmark.cell(cell, work, runs=SERVER)["rows"]:
                     print(json.dumps({"cell": cell, **row}) if options.json else _line(row))
     return 0
 

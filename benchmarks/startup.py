@@ -16,7 +16,7 @@ from typing import Any
 
 from apprentice.core import artifacts
 from benchmarks.harness import Benchmark, Row
-from benchmarks.serving import running, server_inputs
+from benchmarks.serving import SERVER, running
 
 REPEATS = 11
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "scipy")
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         model = artifacts.read(options.model).counts if artifacts.is_finished(options.model) else {}
         return rows, {"help_s": helps, "serve_s": serves, "heavy_modules_of_help": _heavy(), "model": model}
 
-    for row in benchmark.cell("startup", work, inputs=server_inputs)["rows"]:
+    for row in benchmark.cell("startup", work, runs=SERVER)["rows"]:
         low, high = row["low"], row["high"]
         print(json.dumps(row) if options.json else f"{row['arm']}: {row['value']:.2f} s, {low:.2f} to {high:.2f}")
     return 0

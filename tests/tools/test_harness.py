@@ -90,3 +90,11 @@ def test_a_cell_runs_again_only_where_its_code_changed(tmp_path: Path) -> None:
     assert harness.stale(results) == [("sample/one.json", [name])]
     benchmark.cell("one", work, seed=1)
     assert len(calls) == 2
+
+
+def test_what_another_process_runs_counts_too(tmp_path: Path) -> None:
+    benchmark = harness.Benchmark("sample", results=tmp_path / "results", work=tmp_path / "work", variant="")
+    sources = benchmark.cell("one", lambda: ([], {}), runs=("apprentice.serve.app", "apprentice.kernels.native"))["sources"]
+    assert {"src/apprentice/serve/app.py", "src/apprentice/serve/jobs.py", "src/apprentice/core/errors.py"} <= set(sources)
+    assert any(name.startswith(f"{harness.NATIVE}:") for name in sources)
+    assert harness.stale(tmp_path / "results") == []
