@@ -233,7 +233,7 @@ class Client:
 
 @contextlib.contextmanager
 def talking(
-    suggester: Suggester, root: Path, *, remembers: Callable[[Sequence[Edit]], None] | None = None, rejected: Sequence[Edit] = (),
+    suggester: Suggester, root: Path, *, remembers: Callable[[Sequence[Edit]], None] | None = None, rejected: Sequence[Sequence[Edit]] = (),
     recorder: Recorder | None = None, forgets: bool = False,
 ) -> Iterator[Client]:  # fmt: skip
     """A client and a language server over two pipes. `forgets`: what was rejected."""
@@ -498,7 +498,7 @@ class Study:
                         found["same"].append(int(client.ask(answer.asked) is not None))
                     client.close()
             earlier = recording.rejected(self._root, out)
-            known: dict[str, Sequence[Edit]] = {"next": earlier, "forgetful": ()}
+            known: dict[str, Sequence[Sequence[Edit]]] = {"next": earlier, "forgetful": ()}
             for label, edits in known.items():
                 with talking(self.kept, self._root, rejected=edits) as client:
                     for answer in rejected:

@@ -44,10 +44,10 @@ def recorder(folder: Path, out: Path | None = None) -> Recorder:
     return Recorder(home.folder / FOLDER, root, scanner, repository=Path(scanner.redact(str(root))[0]).name)
 
 
-def rejected(folder: Path, out: Path | None = None) -> list[Edit]:
-    """What the developer rejected or took back in the newest recorded sessions, oldest first. A recording that cannot be read has
-    none."""
-    found: list[Edit] = []
+def rejected(folder: Path, out: Path | None = None) -> list[list[Edit]]:
+    """The edits of each suggestion that the developer rejected or took back in the newest recorded sessions, oldest first. A recording
+    that cannot be read has none."""
+    found: list[list[Edit]] = []
     for path in sorted((find_home(folder, out).folder / FOLDER).glob(f"*{SUFFIX}"))[-MAX_RECORDINGS:]:
         with contextlib.suppress(OSError, UnicodeDecodeError, RecursionError):
             if path.stat().st_size <= MAX_RECORDING_BYTES:
@@ -55,14 +55,19 @@ def rejected(folder: Path, out: Path | None = None) -> list[Edit]:
     return found
 
 
-def _rejected(path: Path) -> Iterator[Edit]:
+def _rejected(path: Path) -> Iterator[list[Edit]]:
+    """One that changes several places is written as one event for each, all of one time."""
+    suggestions = (suggestion for suggestion in _suggestions(path) if suggestion.outcome in ("rejected", "undone"))
+    for _, places in itertools.groupby(suggestions, key=lambda suggestion: (suggestion.time, suggestion.edit.path)):
+        yield [place.edit for place in places]
+
+
+def _suggestions(path: Path) -> Iterator[Suggestion]:
     decoder = msgspec.json.Decoder(Suggestion)
     for line in files.read_lines(path):
         # Edits are in it too, and what a crash left.
         with contextlib.suppress(msgspec.DecodeError):
-            suggestion = decoder.decode(line)
-            if suggestion.outcome in ("rejected", "undone"):
-                yield suggestion.edit
+            yield decoder.decode(line)
 
 
 def _people(root: Path) -> set[tuple[str, str]]:

@@ -274,7 +274,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def begin(
         generator: Any = "", *, record: bool = False, shows: bool = True, encodings: Sequence[str] | None = None,
         initialize: bool = True, scanner: Any = None, uncommitted: Any = None, log_prob: float = -0.01,
-        rejected: Sequence[Edit] = (),
+        rejected: Sequence[Sequence[Edit]] = (),
     ) -> Talk:  # fmt: skip
         if isinstance(generator, dict) or (callable(generator) and not hasattr(generator, "generate")):
             generator = replies(generator)

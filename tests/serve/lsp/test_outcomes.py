@@ -511,6 +511,15 @@ def test_an_insertion_between_equal_lines_is_known_wherever_a_recording_puts_it(
         start_line=1, old=("    stream,",), new=("    stream,", "    auth,", "    timeout,"), head="", replaced="", inserted="", tail="", item=""
     )
     recorded = Edit("a.py", 3, (), ("    timeout,", "    auth,"), tuple(text[:3]), tuple(text[3:]))
-    assert Outcomes(rejected=[recorded]).is_rejected(document, proposal)
+    assert Outcomes(rejected=[[recorded]]).is_rejected(document, proposal)
     other = Edit("a.py", 3, (), ("    timeout,", "    trust,"), tuple(text[:3]), tuple(text[3:]))
-    assert not Outcomes(rejected=[other]).is_rejected(document, proposal)
+    assert not Outcomes(rejected=[[other]]).is_rejected(document, proposal)
+
+
+def test_what_changes_several_places_is_one_suggestion() -> None:
+    text = [f"line {number}" for number in range(8)]
+    document = Document("file:///a.py", "\n".join(text) + "\n", name="a.py")
+    proposal = Proposal.of_lines(1, text[1:7], ["first", *text[2:6], "last"])
+    places = [Edit("a.py", 1, ("line 1",), ("first",), ("line 0",)), Edit("a.py", 6, ("line 6",), ("last",), tuple(text[2:6]))]
+    assert Outcomes(rejected=[places]).is_rejected(document, proposal)
+    assert not Outcomes(rejected=[[place] for place in places]).is_rejected(document, proposal)

@@ -145,6 +145,23 @@ def test_what_was_rejected_in_a_recorded_session_does_not_come_again(start: Star
     assert recording.rejected(talk.root / "elsewhere") == []
 
 
+def test_what_repeats_the_lines_above_and_was_rejected_does_not_come_again(start: Start) -> None:
+    """More of them than a recording tells."""
+    above = "".join(f"{{line {number}}}\n" for number in range(20))
+
+    def model(line: str) -> str:
+        return above + line
+
+    talk = start(model, record=True)
+    buffer = talk.buffer(above + "end\n")
+    item = buffer.edit(len(above))
+    assert item is not None
+    talk.client.request("workspace/executeCommand", {"command": REJECT, "arguments": item["command"]["arguments"]})
+    assert buffer.edit(len(above)) is None
+    later = start(model, rejected=recording.rejected(talk.root))
+    assert later.buffer(above + "end\n").edit(len(above)) is None
+
+
 @pytest.mark.parametrize("head", ['password = "', "API_KEY: str = '", '"auth_token": "', 'os.environ["SECRET"] = f"'])
 def test_half_a_secret_that_is_left_and_finished_later(start: Start, head: str) -> None:
     talk = start(SAID, record=True)

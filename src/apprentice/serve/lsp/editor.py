@@ -73,7 +73,7 @@ class Editor:
 
     def __init__(
         self, server: protocol.Server, slot: AssistantSlot, *, recorder: Recorder | None = None, uncommitted: Uncommitted | None = None,
-        rejected: Sequence[Edit] = (),
+        rejected: Sequence[Sequence[Edit]] = (),
     ) -> None:  # fmt: skip
         self._server, self._slot, self._recorder, self._uncommitted = server, slot, recorder, uncommitted
         self._documents: dict[str, Document] = {}

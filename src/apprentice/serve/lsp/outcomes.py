@@ -19,7 +19,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from apprentice.serve.lsp.documents import Change, Document, Point, column, whole
@@ -27,8 +27,8 @@ from apprentice.serve.lsp.history import AROUND_LINES, Stretch
 from apprentice.text.edits import Edit
 
 Kind = Literal["completion", "edit"]
-_Rejection = tuple[str, str, tuple[str, ...], tuple[str, ...]]
-"""(file, the line above where none or only blank ones go, lines that go, lines that come)."""
+_Rejection = tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...]
+"""Of each place that changes: (file, the line above where none or only blank ones go, lines that go, lines that come)."""
 Outcome = Literal["kept", "changed", "rejected", "ignored", "undone"]
 MAX_REJECTED = 10_000
 MAX_ACCEPTED = 200
@@ -153,19 +153,27 @@ class Offer:
         self.text = self.lines()
 
 
-def _rejection(name: str, old: Sequence[str], new: Sequence[str], above: Sequence[str]) -> _Rejection:
-    """As a recording has it: without the lines at either end that stay. What is put in, or taken out, between equal lines can be told
-    as a change of any of several places; the uppermost is meant."""
-    shorter = min(len(old), len(new))
-    head = next((i for i in range(shorter) if old[i] != new[i]), shorter)
-    tail = next((i for i in range(shorter - head) if old[-1 - i] != new[-1 - i]), shorter - head)
-    gone, come, before = [*old[head : len(old) - tail]], [*new[head : len(new) - tail]], [*above, *old[:head]]
+def _stretch(document: Document, start_line: int, old: Sequence[str], new: Sequence[str], time: float = 0.0) -> Stretch:
+    """What `new` in the place of `old` would make of the document."""
+    first, behind = max(start_line - AROUND_LINES, 0), start_line + len(old)
+    above, below = document.lines[first:start_line], whole(document.lines)[behind : behind + AROUND_LINES]
+    return Stretch(document.uri, document.name, first, (*above, *old, *below), (*above, *new, *below), time, by_model=True)
+
+
+def _rejection(edits: Sequence[Edit]) -> _Rejection:
+    """As a recording has them. What is put in, or taken out, between equal lines can be told as a change of any of several places; the
+    uppermost is meant, as far as the lines above are told."""
+    return tuple(map(_place, edits))
+
+
+def _place(edit: Edit) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
+    gone, come, before = [*edit.old], [*edit.new], [*edit.above]
     while before and bool(gone) != bool(come) and (gone or come)[-1] == before[-1]:
         moved = gone or come
         moved.insert(0, before.pop())
         moved.pop()
     is_telling = any(line.strip() for line in gone)
-    return name, "" if is_telling or not before else before[-1], tuple(gone), tuple(come)
+    return edit.path, "" if is_telling or not before else before[-1], tuple(gone), tuple(come)
 
 
 class Outcomes:
@@ -173,21 +181,20 @@ class Outcomes:
 
     def __init__(
         self, on_outcome: Callable[[Offer, Outcome], None] = lambda offer, outcome: None, clock: Callable[[], float] = time.time,
-        rejected: Iterable[Edit] = (),
+        rejected: Iterable[Sequence[Edit]] = (),
     ) -> None:  # fmt: skip
-        """`rejected`: in earlier sessions, oldest first."""
+        """`rejected`: the edits of each suggestion that was rejected in earlier sessions, oldest first."""
         self._on_outcome, self._clock = on_outcome, clock
         self._offers: dict[str, list[Offer]] = {}
         self._rejected: OrderedDict[_Rejection, None] = OrderedDict()
         self._tells_shown: set[Kind] = set()
         self._session, self._numbers = uuid.uuid4().hex[:8], itertools.count(1)
-        for edit in rejected:
-            self._reject(_rejection(edit.path, edit.old, edit.new, edit.above))
+        for edits in rejected:
+            self._reject(edits)
 
     def is_rejected(self, document: Document, proposal: Proposal) -> bool:
         """Whether it was rejected here before."""
-        above = document.lines[max(proposal.start_line - AROUND_LINES, 0) : proposal.start_line]
-        return _rejection(document.name, proposal.old, proposal.new, above) in self._rejected
+        return _rejection(_stretch(document, proposal.start_line, proposal.old, proposal.new).edits()) in self._rejected
 
     def offer(self, document: Document, kind: Kind, proposal: Proposal) -> Offer:
         """It goes to the editor. What was offered there before and is the same goes on; anything else was left."""
@@ -197,15 +204,9 @@ class Outcomes:
                 earlier.contexts.add(proposal.old)
                 return earlier
             self._end(earlier, "ignored")
-        lines, first = document.lines, max(proposal.start_line - AROUND_LINES, 0)
-        behind = proposal.start_line + len(proposal.old)
-        around = whole(lines)[behind : behind + AROUND_LINES]
-        above = lines[first : proposal.start_line]
-        now = self._clock()
-        stretch = Stretch(
-            document.uri, document.name, first, (*above, *proposal.old, *around), (*above, *proposal.new, *around), now, by_model=True
-        )
-        start, end = Point(proposal.start_line, 0), max(behind - 1, proposal.start_line)
+        lines, now = document.lines, self._clock()
+        stretch = _stretch(document, proposal.start_line, proposal.old, proposal.new, now)
+        start, end = Point(proposal.start_line, 0), proposal.start_line + max(len(proposal.old) - 1, 0)
         offer = Offer(
             f"{self._session}-{next(self._numbers)}", kind, document, proposal, now, stretch, start, Point(end, len(lines[end])),
             "\n".join(lines[start.line : end + 1]), proposal.item, contexts={proposal.old},
@@ -301,14 +302,14 @@ class Outcomes:
         if not offer.is_shown and offer.kind in self._tells_shown:
             return
         if outcome in ("rejected", "undone"):
-            at = offer.proposal.start_line - offer.stretch.first_line
-            above = offer.stretch.new[max(at - AROUND_LINES, 0) : at]
+            at, old = offer.proposal.start_line - offer.stretch.first_line, offer.stretch.old
             for context in offer.contexts:
-                self._reject(_rejection(offer.document.name, context, offer.proposal.new, above))
+                self._reject(replace(offer.stretch, old=(*old[:at], *context, *old[at + len(offer.proposal.old) :])).edits())
         self._on_outcome(offer, outcome)
 
-    def _reject(self, rejection: _Rejection) -> None:
-        self._rejected[rejection] = None
+    def _reject(self, edits: Sequence[Edit]) -> None:
+        if edits:
+            self._rejected[_rejection(edits)] = None
         if len(self._rejected) > MAX_REJECTED:
             self._rejected.popitem(last=False)
 

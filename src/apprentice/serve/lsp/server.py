@@ -24,10 +24,10 @@ NAME = "apprentice"
 
 
 def build(
-    slot: AssistantSlot, *, recorder: Recorder | None = None, uncommitted: Uncommitted | None = None, rejected: Sequence[Edit] = (),
+    slot: AssistantSlot, *, recorder: Recorder | None = None, uncommitted: Uncommitted | None = None, rejected: Sequence[Sequence[Edit]] = (),
     version: str = "0",
 ) -> tuple[protocol.Server, Editor]:  # fmt: skip
-    """A server that has not begun. `rejected`: suggestions of earlier sessions that do not come again, oldest first."""
+    """A server that has not begun. `rejected`: the edits of each suggestion of earlier sessions that does not come again, oldest first."""
     server = protocol.Server(NAME, version)
     editor = Editor(server, slot, recorder=recorder, uncommitted=uncommitted, rejected=rejected)
     for method, handler in {
@@ -50,7 +50,7 @@ def build(
 
 def serve(
     slot: AssistantSlot, stdin: BinaryIO, stdout: BinaryIO, *, recorder: Recorder | None = None, uncommitted: Uncommitted | None = None,
-    rejected: Sequence[Edit] = (), version: str = "0",
+    rejected: Sequence[Sequence[Edit]] = (), version: str = "0",
 ) -> None:  # fmt: skip
     """Serves one editor until it ends the session or goes away."""
     # It logs what it receives and sends, with every error.
