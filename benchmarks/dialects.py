@@ -34,6 +34,7 @@ from apprentice.examples.kinds.asked import Asked
 from apprentice.repository.prompt import Place
 from apprentice.serve.dialects import CURSOR
 from benchmarks.harness import Benchmark, Row
+from benchmarks.serving import SERVER
 from benchmarks.suggestions import Client, text_of
 
 FIM = {"zed, qwen": "<|fim_prefix|>{0}<|fim_suffix|>{1}<|fim_middle|>", "codellama": "<PRE> {0} <SUF>{1} <MID>", "codestral": "[SUFFIX]{1}[PREFIX]{0}"}
@@ -155,6 +156,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    for row in Benchmark("dialects").cell("typing", lambda: dialects(options.model))["rows"]:
+    for row in Benchmark("dialects").cell("typing", lambda: dialects(options.model), runs=SERVER)["rows"]:
         print(json.dumps(row) if options.json else f"{row['arm']:24s} {row['metric']:12s} {row['value']:8.1f}")
     return 0
